@@ -1,0 +1,1 @@
+//! What they may do: the route table, roles, OpenAPI import.

@@ -1,0 +1,1 @@
+//! The shared words and the one pure decision; no I/O.

@@ -1,0 +1,1 @@
+//! Request protections, one file or folder each.

@@ -1,0 +1,1 @@
+//! Keys and cryptography: password hashing, tokens, derived keys, signing.
