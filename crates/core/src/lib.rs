@@ -1,1 +1,23 @@
 //! The shared words and the one pure decision; no I/O.
+//!
+//! Everything else in the house speaks in these types. The crate holds no socket, no file and no
+//! runtime: what it decides can be tested with plain values.
+
+pub mod decision;
+pub mod id;
+pub mod limit;
+pub mod path;
+pub mod principal;
+pub mod problem;
+pub mod roles;
+pub mod route;
+pub mod secret;
+pub mod size;
+pub mod time;
+
+pub use decision::{Denied, Permit};
+pub use id::{RequestId, SessionId, TenantId, UserId};
+pub use principal::Principal;
+pub use problem::Problem;
+pub use secret::Secret;
+pub use time::{Clock, Span, Timestamp};

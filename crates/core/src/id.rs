@@ -1,0 +1,72 @@
+//! Identifiers. Each kind is a type of its own, so that one cannot be passed for another.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new identifier, ordered by time (UUID version 7, RFC 9562 section 5.7).
+            #[expect(clippy::new_without_default, reason = "each call gives another value; a default would hide that")]
+            pub fn new() -> Self {
+                $name(Uuid::now_v7())
+            }
+
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                $name(uuid)
+            }
+
+            pub const fn as_uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map($name)
+            }
+        }
+    };
+}
+
+id!(
+    /// A local account.
+    UserId
+);
+id!(
+    /// A session's public name: shown in lists, used to revoke it. It opens nothing.
+    SessionId
+);
+id!(
+    /// A customer of the product: the wall that data must not cross.
+    TenantId
+);
+id!(
+    /// A record in the audit trail.
+    EventId
+);
+id!(
+    /// One request, in the answer, the log and the audit trail alike.
+    RequestId
+);

@@ -1,0 +1,313 @@
+//! Roles, what they inherit, and the permissions that they give.
+//!
+//! A permission is `action:scope` (`read:own`, `manage:users`). Everything is resolved into bit
+//! sets when the policy is loaded, so that a decision is a few machine instructions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// One role as the policy writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RoleConfig {
+    /// Roles whose permissions this one has as well.
+    pub inherits: Vec<String>,
+    /// Permissions given by this role itself, each `action:scope`.
+    pub permissions: Vec<String>,
+}
+
+/// The bits of everything that a set of roles amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Grants {
+    roles: u128,
+    permissions: u128,
+}
+
+/// A set of roles or of permissions that a route asks for; one of them is enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mask(u128);
+
+impl Grants {
+    pub const fn has_role(self, any_of: Mask) -> bool {
+        self.roles & any_of.0 != 0
+    }
+
+    pub const fn has_permission(self, any_of: Mask) -> bool {
+        self.permissions & any_of.0 != 0
+    }
+}
+
+/// The compiled roles of a policy.
+#[derive(Debug, Default)]
+pub struct Roles {
+    names: HashMap<Arc<str>, (u32, Grants)>,
+    permissions: HashMap<Arc<str>, u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RoleError {
+    #[error("the role `{role}` inherits `{parent}`, which is not defined")]
+    UnknownParent { role: String, parent: String },
+    #[error("the role `{0}` inherits itself")]
+    Cycle(String),
+    #[error("`{permission}` of the role `{role}` is not `action:scope`")]
+    BadPermission { role: String, permission: String },
+    #[error("there are more than {limit} {what}")]
+    TooMany { what: &'static str, limit: u32 },
+    #[error("no role named `{0}` is defined")]
+    UnknownRole(String),
+    #[error("no role gives the permission `{0}`")]
+    UnknownPermission(String),
+}
+
+const LIMIT: u32 = u128::BITS;
+
+impl Roles {
+    /// Compiles the roles of a policy, or says everything that is wrong with them.
+    pub fn compile(config: &BTreeMap<String, RoleConfig>) -> Result<Self, Vec<RoleError>> {
+        let mut errors = Vec::new();
+        let mut permissions: HashMap<Arc<str>, u32> = HashMap::new();
+        for (role, definition) in config {
+            for permission in &definition.permissions {
+                if !is_permission(permission) {
+                    errors.push(RoleError::BadPermission {
+                        role: role.clone(),
+                        permission: permission.clone(),
+                    });
+                }
+                let next = u32::try_from(permissions.len()).unwrap_or(u32::MAX);
+                permissions
+                    .entry(permission.as_str().into())
+                    .or_insert(next);
+            }
+            for parent in definition
+                .inherits
+                .iter()
+                .filter(|parent| !config.contains_key(*parent))
+            {
+                errors.push(RoleError::UnknownParent {
+                    role: role.clone(),
+                    parent: parent.clone(),
+                });
+            }
+        }
+        if permissions.len() > LIMIT as usize {
+            errors.push(RoleError::TooMany {
+                what: "permissions",
+                limit: LIMIT,
+            });
+        }
+        if config.len() > LIMIT as usize {
+            errors.push(RoleError::TooMany {
+                what: "roles",
+                limit: LIMIT,
+            });
+        }
+        let mut names = HashMap::new();
+        let bits: HashMap<&str, u32> = config.keys().map(String::as_str).zip(0..).collect();
+        for (role, bit) in &bits {
+            match closure(role, config, &bits, &permissions, &mut Vec::new()) {
+                Ok(grants) => drop(names.insert(Arc::from(*role), (*bit, grants))),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() {
+            Ok(Roles { names, permissions })
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// What holding these roles amounts to. A role that the policy does not know gives nothing.
+    pub fn resolve<S: AsRef<str>>(&self, held: &[S]) -> Grants {
+        let mut all = Grants::default();
+        for (_, grants) in held.iter().filter_map(|role| self.names.get(role.as_ref())) {
+            all.roles |= grants.roles;
+            all.permissions |= grants.permissions;
+        }
+        all
+    }
+
+    pub fn contains(&self, role: &str) -> bool {
+        self.names.contains_key(role)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(AsRef::as_ref)
+    }
+
+    /// The mask that any of these roles (or of roles that inherit them) satisfies.
+    pub fn role_mask(&self, roles: &[String]) -> Result<Mask, RoleError> {
+        roles.iter().try_fold(Mask::default(), |mask, role| {
+            let (position, _) = self
+                .names
+                .get(role.as_str())
+                .ok_or_else(|| RoleError::UnknownRole(role.clone()))?;
+            Ok(Mask(mask.0 | bit(*position)))
+        })
+    }
+
+    /// The mask of one permission. An error where no role gives it: it could never be satisfied.
+    pub fn permission_mask(&self, permission: &str) -> Result<Mask, RoleError> {
+        let position = self
+            .permissions
+            .get(permission)
+            .ok_or_else(|| RoleError::UnknownPermission(permission.to_owned()))?;
+        Ok(Mask(bit(*position)))
+    }
+}
+
+fn bit(position: u32) -> u128 {
+    1_u128.checked_shl(position).unwrap_or(0)
+}
+
+fn closure<'a>(
+    role: &'a str,
+    config: &'a BTreeMap<String, RoleConfig>,
+    bits: &HashMap<&str, u32>,
+    permissions: &HashMap<Arc<str>, u32>,
+    path: &mut Vec<&'a str>,
+) -> Result<Grants, RoleError> {
+    if path.contains(&role) {
+        return Err(RoleError::Cycle(role.to_owned()));
+    }
+    let Some(definition) = config.get(role) else {
+        return Ok(Grants::default());
+    };
+    let mut grants = Grants {
+        roles: bits.get(role).copied().map_or(0, bit),
+        permissions: 0,
+    };
+    for permission in &definition.permissions {
+        grants.permissions |= permissions.get(permission.as_str()).copied().map_or(0, bit);
+    }
+    path.push(role);
+    for parent in &definition.inherits {
+        let inherited = closure(parent, config, bits, permissions, path)?;
+        grants.roles |= inherited.roles;
+        grants.permissions |= inherited.permissions;
+    }
+    path.pop();
+    Ok(grants)
+}
+
+fn is_permission(text: &str) -> bool {
+    let word = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+    };
+    text.split_once(':')
+        .is_some_and(|(action, scope)| word(action) && word(scope))
+}
+
+/// The roles that ship as the default (T2): `user`, `premium`, `moderator`, `admin`.
+pub fn default_roles() -> BTreeMap<String, RoleConfig> {
+    let role = |inherits: &[&str], permissions: &[&str]| RoleConfig {
+        inherits: inherits.iter().map(ToString::to_string).collect(),
+        permissions: permissions.iter().map(ToString::to_string).collect(),
+    };
+    BTreeMap::from([
+        (
+            "user".to_owned(),
+            role(&[], &["read:own", "write:own", "delete:own"]),
+        ),
+        ("premium".to_owned(), role(&["user"], &["export:own"])),
+        (
+            "moderator".to_owned(),
+            role(
+                &[],
+                &[
+                    "read:all",
+                    "write:own",
+                    "delete:reported",
+                    "moderate:content",
+                ],
+            ),
+        ),
+        (
+            "admin".to_owned(),
+            role(
+                &[],
+                &[
+                    "read:all",
+                    "write:all",
+                    "delete:all",
+                    "manage:users",
+                    "manage:system",
+                ],
+            ),
+        ),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_roles_hold_what_they_promise() {
+        let roles = Roles::compile(&default_roles()).unwrap();
+        let may = |role: &str, permission: &str| {
+            roles
+                .resolve(&[role])
+                .has_permission(roles.permission_mask(permission).unwrap())
+        };
+        for (role, permission, expected) in [
+            ("user", "read:own", true),
+            ("user", "export:own", false),
+            ("premium", "read:own", true),
+            ("premium", "export:own", true),
+            ("moderator", "read:all", true),
+            ("moderator", "write:all", false),
+            ("moderator", "delete:reported", true),
+            ("admin", "manage:system", true),
+            ("nobody", "read:own", false),
+        ] {
+            assert_eq!(may(role, permission), expected, "{role} {permission}");
+        }
+    }
+
+    #[test]
+    fn a_role_counts_as_the_roles_it_inherits() {
+        let roles = Roles::compile(&default_roles()).unwrap();
+        let user = roles.role_mask(&["user".to_owned()]).unwrap();
+        assert!(roles.resolve(&["premium"]).has_role(user));
+        assert!(!roles.resolve(&["moderator"]).has_role(user));
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        let config = BTreeMap::from([
+            (
+                "a".to_owned(),
+                RoleConfig {
+                    inherits: vec!["b".to_owned()],
+                    permissions: vec!["Read".to_owned()],
+                },
+            ),
+            (
+                "b".to_owned(),
+                RoleConfig {
+                    inherits: vec!["a".to_owned(), "c".to_owned()],
+                    permissions: vec![],
+                },
+            ),
+        ]);
+        let errors = Roles::compile(&config).unwrap_err();
+        assert!(errors.iter().any(|e| matches!(e, RoleError::Cycle(_))));
+        assert!(
+            errors
+                .iter()
+                .any(|e| matches!(e, RoleError::BadPermission { .. }))
+        );
+        assert!(
+            errors
+                .iter()
+                .any(|e| matches!(e, RoleError::UnknownParent { .. }))
+        );
+    }
+}
