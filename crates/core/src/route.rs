@@ -89,6 +89,28 @@ impl Pattern {
             Segment::Literal(_) => None,
         })
     }
+
+    /// The pattern with its names left out: patterns of one shape match the same paths.
+    pub fn shape(&self) -> String {
+        let mut shape = String::with_capacity(self.text.len());
+        for segment in &self.segments {
+            shape.push('/');
+            shape.push_str(match segment {
+                Segment::Literal(text) => text,
+                Segment::Param(_) => "{}",
+                Segment::Rest(_) => "{*}",
+            });
+        }
+        if shape.is_empty() {
+            shape.push('/');
+        }
+        shape
+    }
+
+    /// Whether the pattern ends in `{*name}`.
+    pub fn is_catch_all(&self) -> bool {
+        matches!(self.segments.last(), Some(Segment::Rest(_)))
+    }
 }
 
 impl fmt::Display for Pattern {
@@ -399,6 +421,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn patterns_that_match_the_same_paths_have_one_shape() {
+        let shape = |text: &str| Pattern::parse(text).unwrap().shape();
+        assert_eq!(shape("/Users/{id}/"), shape("/users/{user_id}"));
+        assert_eq!(shape("/"), "/");
+        assert_eq!(shape("/a%7Eb/{*rest}"), "/a~b/{*}");
+        assert_ne!(shape("/users/{id}"), shape("/users/{*id}"));
+    }
 
     fn table(routes: &[(&str, &str)]) -> RouteTable<String> {
         let mut table = RouteTable::default();
