@@ -1,0 +1,5 @@
+use anyhow::Result;
+/// stub
+pub(crate) fn run() -> Result<()> {
+    Ok(())
+}
