@@ -1,5 +1,0 @@
-use anyhow::Result;
-/// stub
-pub(crate) fn run() -> Result<()> {
-    Ok(())
-}
