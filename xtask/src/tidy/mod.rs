@@ -21,7 +21,7 @@ use anyhow::{Result, bail};
 use self::tree::Tree;
 use crate::{say, workspace};
 
-/// All rules, in the order in which their findings are printed.
+/// All rules.
 const RULES: &[fn(&Tree) -> Vec<Finding>] = &[
     arrows::check,
     sizes::check,
@@ -80,7 +80,8 @@ impl fmt::Display for Finding {
 pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
     let tree = Tree::read(workspace::root())?;
-    let findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
+    let mut findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
+    findings.sort_unstable_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     for finding in &findings {
         say::line(finding);
     }
