@@ -1,0 +1,106 @@
+//! The one place where a problem becomes an answer.
+//!
+//! A program gets `application/problem+json` (RFC 9457), a browser a small page with the same
+//! words. A 5xx says nothing of its cause: that goes to the log, under the request id shown here.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header};
+use portcullis_core::{Problem, RequestId};
+use serde::Serialize;
+
+/// Where problem types live. A name, not a place: clients compare it, nobody has to fetch it.
+const TYPE_PREFIX: &str = "https://portcullis.dev/problems/";
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [portcullis_core::problem::FieldFault],
+    request_id: String,
+}
+
+/// What the client would rather read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prefers {
+    Json,
+    Html,
+}
+
+impl Prefers {
+    /// A browser that navigates says so in `Accept`; everything else gets JSON.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let html = headers
+            .get(header::ACCEPT)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|accept| accept.split(',').any(|range| range.trim().split(';').next() == Some("text/html")));
+        if html { Prefers::Html } else { Prefers::Json }
+    }
+}
+
+/// The answer for a problem.
+pub(crate) fn problem(problem: &Problem, id: RequestId, prefers: Prefers, sign_in: &str) -> Response<Bytes> {
+    let (kind, body) = match prefers {
+        Prefers::Json => ("application/problem+json", json(problem, id)),
+        Prefers::Html => ("text/html; charset=utf-8", html(problem, id, sign_in)),
+    };
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = problem.kind.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(span) = problem.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(span.as_seconds_ceil().max(1)));
+    }
+    for (name, value) in &problem.headers {
+        headers.append(name.clone(), value.clone());
+    }
+    response
+}
+
+fn json(problem: &Problem, id: RequestId) -> Vec<u8> {
+    let document = Document {
+        r#type: format!("{TYPE_PREFIX}{}", problem.kind.slug),
+        title: problem.kind.title,
+        status: problem.kind.status.as_u16(),
+        detail: problem.detail.as_deref(),
+        errors: &problem.fields,
+        request_id: id.to_string(),
+    };
+    serde_json::to_vec(&document).unwrap_or_else(|_| b"{}".to_vec())
+}
+
+fn html(problem: &Problem, id: RequestId, sign_in: &str) -> Vec<u8> {
+    let retry = problem.retry_after.map(|span| {
+        let mut text = String::new();
+        let _ = write!(text, "You can try again in {} seconds.", span.as_seconds_ceil().max(1));
+        text
+    });
+    let anonymous = problem.kind.slug == portcullis_core::problem::AUTHENTICATION_REQUIRED.slug;
+    let page = maud::html! {
+        (maud::DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (problem.kind.title) }
+            }
+            body {
+                main {
+                    p { (problem.kind.status.as_u16()) }
+                    h1 { (problem.kind.title) }
+                    @if let Some(detail) = &problem.detail { p { (detail) } }
+                    @if let Some(retry) = retry { p { (retry) } }
+                    @if anonymous { p { a href=(sign_in) { "Sign in" } } }
+                    p { small { "Request " code { (id) } } }
+                }
+            }
+        }
+    };
+    page.into_string().into_bytes()
+}

@@ -1,0 +1,227 @@
+//! The configuration file as text becomes a table of values that remembers its lines.
+//!
+//! On the way two things are filled in from the environment: `{ from-env = "NAME" }` stands for a
+//! variable's value, and `PORTCULLIS__LISTEN__ADDRESS` overrides `listen.address`. Which
+//! variables were asked for is remembered, so that `check` can say which are set for nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::{Table, Value};
+
+use super::finding::Finding;
+
+/// Prefix of variables that override a key: `PORTCULLIS__` and the key path, `__` between tables.
+const OVERRIDE_PREFIX: &str = "PORTCULLIS__";
+
+/// The environment, read once.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    pub(crate) fn of_process() -> Self {
+        Environment(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
+        Environment(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+/// A parsed file.
+#[derive(Debug, Default)]
+pub(crate) struct Document {
+    pub(crate) table: Table,
+    pub(crate) lines: Lines,
+    /// Variables that the file (or an override) asked for.
+    pub(crate) asked: BTreeSet<String>,
+}
+
+/// Where each key stands: dotted path, arrays by index (`route.3.path`), to the line from 1 on.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Lines(BTreeMap<String, usize>);
+
+impl Lines {
+    /// The line of `key`, or of the closest table around it.
+    pub(crate) fn of(&self, key: &str) -> Option<usize> {
+        let mut at = key;
+        loop {
+            if let Some(line) = self.0.get(at) {
+                return Some(*line);
+            }
+            at = at.rsplit_once('.')?.0;
+        }
+    }
+}
+
+impl Document {
+    /// Parses the file and fills in the environment. What is wrong is added to `findings`.
+    pub(crate) fn parse(text: &str, environment: &Environment, findings: &mut Vec<Finding>) -> Self {
+        let mut document = match (toml_edit::Document::parse(text), toml::from_str::<Table>(text)) {
+            (Ok(spanned), Ok(table)) => Document { table, lines: index(&spanned, text), asked: BTreeSet::new() },
+            (Err(error), _) => {
+                let line = error.span().map(|span| line_at(text, span.start));
+                findings.push(Finding::error("not-toml", "", error.message().to_owned()).at(line).remedy("mend the line: the file is TOML 1.0"));
+                return Document::default();
+            }
+            (Ok(_), Err(error)) => {
+                findings.push(Finding::error("not-toml", "", error.message().to_owned()));
+                return Document::default();
+            }
+        };
+        document.apply_overrides(environment);
+        let mut table = std::mem::take(&mut document.table);
+        for (key, value) in &mut table {
+            document.fill(value, key, environment, findings);
+        }
+        document.table = table;
+        document
+    }
+
+    fn apply_overrides(&mut self, environment: &Environment) {
+        for (name, text) in &environment.0 {
+            let Some(path) = name.strip_prefix(OVERRIDE_PREFIX) else { continue };
+            let keys: Vec<String> = path.split("__").map(|part| part.to_ascii_lowercase().replace('_', "-")).collect();
+            let Some((last, tables)) = keys.split_last() else { continue };
+            let mut at = Some(&mut self.table);
+            for key in tables {
+                at = at.and_then(|table| {
+                    table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new())).as_table_mut()
+                });
+            }
+            if let Some(table) = at {
+                table.insert(last.clone(), scalar(text));
+                self.asked.insert(name.clone());
+            }
+        }
+    }
+
+    fn fill(&mut self, value: &mut Value, key: &str, environment: &Environment, findings: &mut Vec<Finding>) {
+        if let Some(name) = value.get("from-env").and_then(Value::as_str).map(str::to_owned) {
+            self.asked.insert(name.clone());
+            let split = value.get("split").and_then(Value::as_str).map(str::to_owned);
+            let default = value.get("default").cloned();
+            *value = match (environment.get(&name), default) {
+                (Some(text), _) => split.map_or_else(
+                    || scalar(text),
+                    |mark| Value::Array(text.split(&*mark).map(str::trim).filter(|part| !part.is_empty()).map(|part| Value::String(part.to_owned())).collect()),
+                ),
+                (None, Some(default)) => default,
+                (None, None) => {
+                    findings.push(
+                        Finding::error("environment-variable-missing", key, format!("the environment variable `{name}` is not set"))
+                            .at(self.lines.of(key))
+                            .remedy(format!("set `{name}`, or write `{{ from-env = \"{name}\", default = … }}`")),
+                    );
+                    Value::String(String::new())
+                }
+            };
+            return;
+        }
+        match value {
+            Value::Table(table) => {
+                for (name, inner) in table {
+                    self.fill(inner, &format!("{key}.{name}"), environment, findings);
+                }
+            }
+            Value::Array(items) => {
+                for (position, inner) in items.iter_mut().enumerate() {
+                    self.fill(inner, &format!("{key}.{position}"), environment, findings);
+                }
+            }
+            Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
+        }
+    }
+}
+
+/// A variable's text as the value it spells: a number, a truth value, or itself.
+fn scalar(text: &str) -> Value {
+    match text {
+        "true" => Value::Boolean(true),
+        "false" => Value::Boolean(false),
+        _ => text.parse().map_or_else(|_| Value::String(text.to_owned()), Value::Integer),
+    }
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count().saturating_add(1)
+}
+
+fn index(document: &toml_edit::Document<&str>, text: &str) -> Lines {
+    let mut lines = BTreeMap::new();
+    index_table(document.as_table(), "", text, &mut lines);
+    Lines(lines)
+}
+
+fn join(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
+}
+
+fn index_table(table: &dyn toml_edit::TableLike, prefix: &str, text: &str, lines: &mut BTreeMap<String, usize>) {
+    for (name, item) in table.iter() {
+        let key = join(prefix, name);
+        let start = table.key(name).and_then(toml_edit::Key::span).or_else(|| item.span()).map(|span| span.start);
+        if let Some(start) = start {
+            lines.insert(key.clone(), line_at(text, start));
+        }
+        if let Some(inner) = item.as_table_like() {
+            index_table(inner, &key, text, lines);
+        }
+        if let Some(tables) = item.as_array_of_tables() {
+            for (position, inner) in tables.iter().enumerate() {
+                let key = join(&key, &position.to_string());
+                if let Some(span) = inner.span() {
+                    lines.insert(key.clone(), line_at(text, span.start));
+                }
+                index_table(inner, &key, text, lines);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "mode = \"production\"\n\n[listen]\naddress = \"127.0.0.1:80\"\n\n[cors]\norigins = { from-env = \"ORIGINS\", split = \",\" }\n\n[[route]]\npath = \"/a\"\n\n[[route]]\npath = \"/b\"\nallow = \"user\"\n";
+
+    fn parse(environment: &Environment) -> (Document, Vec<Finding>) {
+        let mut findings = Vec::new();
+        let document = Document::parse(FILE, environment, &mut findings);
+        (document, findings)
+    }
+
+    #[test]
+    fn keys_know_their_lines() {
+        let (document, _) = parse(&Environment::default());
+        for (key, line) in [("mode", 1), ("listen.address", 4), ("route.0.path", 10), ("route.1.allow", 14), ("route.1.nothing", 12)] {
+            assert_eq!(document.lines.of(key), Some(line), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_environment_fills_in_and_overrides() {
+        let environment = Environment::of(&[("ORIGINS", "https://a.example, https://b.example"), ("PORTCULLIS__LISTEN__ADDRESS", "127.0.0.1:81"), ("PORTCULLIS__SESSIONS__IDLE_TIMEOUT", "5m")]);
+        let (document, findings) = parse(&environment);
+        assert!(findings.is_empty());
+        assert_eq!(document.table["cors"]["origins"].as_array().unwrap().len(), 2);
+        assert_eq!(document.table["listen"]["address"].as_str(), Some("127.0.0.1:81"));
+        assert_eq!(document.table["sessions"]["idle-timeout"].as_str(), Some("5m"));
+        assert!(document.asked.contains("ORIGINS"));
+    }
+
+    #[test]
+    fn a_missing_variable_is_a_finding_with_its_line() {
+        let (_, findings) = parse(&Environment::default());
+        assert_eq!(findings.len(), 1);
+        assert_eq!((findings[0].line, findings[0].key.as_str()), (Some(7), "cors.origins"));
+    }
+}

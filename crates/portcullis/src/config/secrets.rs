@@ -1,0 +1,56 @@
+//! Secrets are named in the file, never written there.
+
+use std::path::{Path, PathBuf};
+
+use portcullis_core::Secret;
+use serde::Deserialize;
+
+use super::document::Environment;
+
+/// Where a secret is to be read: `{ env = "SECRET_KEY" }` or `{ file = "secrets/key" }`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", untagged)]
+pub(crate) enum SecretRef {
+    Env { env: String },
+    File { file: PathBuf },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretError {
+    #[error("the environment variable `{0}` is not set")]
+    NotSet(String),
+    #[error("the environment variable `{0}` is empty")]
+    EmptyVariable(String),
+    #[error("the file `{}` cannot be read: {error}", path.display())]
+    Unreadable { path: PathBuf, error: std::io::Error },
+    #[error("the file `{}` is empty", .0.display())]
+    EmptyFile(PathBuf),
+}
+
+impl SecretRef {
+    /// Reads the secret. Paths are relative to `folder`, where the configuration file lies. One
+    /// trailing line break is not part of the secret.
+    pub(crate) fn read(&self, environment: &Environment, folder: &Path) -> Result<Secret, SecretError> {
+        match self {
+            SecretRef::Env { env } => match environment.get(env) {
+                None => Err(SecretError::NotSet(env.clone())),
+                Some("") => Err(SecretError::EmptyVariable(env.clone())),
+                Some(value) => Ok(Secret::new(value.to_owned())),
+            },
+            SecretRef::File { file } => {
+                let path = folder.join(file);
+                let text = std::fs::read_to_string(&path).map_err(|error| SecretError::Unreadable { path: path.clone(), error })?;
+                let value = text.trim_end_matches(['\r', '\n']);
+                if value.is_empty() { Err(SecretError::EmptyFile(path)) } else { Ok(Secret::new(value.to_owned())) }
+            }
+        }
+    }
+
+    /// The variable that this names, if it names one.
+    pub(crate) fn variable(&self) -> Option<&str> {
+        match self {
+            SecretRef::Env { env } => Some(env),
+            SecretRef::File { .. } => None,
+        }
+    }
+}

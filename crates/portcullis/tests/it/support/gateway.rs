@@ -1,0 +1,304 @@
+//! The real binary, started with a configuration of the test's own.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{Browser, Client, State, Upstream};
+
+/// Good enough for every account of every test.
+pub(crate) const PASSWORD: &str = "correct horse battery staple 42";
+
+/// A running gate. Ends with the test.
+pub(crate) struct Gateway {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) folder: PathBuf,
+    _folder: Arc<tempfile::TempDir>,
+    /// Everything it printed, both streams.
+    printed: Arc<Mutex<String>>,
+}
+
+/// A gate being put together.
+pub(crate) struct GatewayBuilder {
+    folder: Arc<tempfile::TempDir>,
+    config: String,
+    environment: Vec<(String, String)>,
+    users: Vec<(String, Vec<String>)>,
+}
+
+impl Gateway {
+    /// In front of `upstream`, with the routes that most tests want: `/public` for everybody,
+    /// `/admin` for administrators, `/closed` for nobody, everything else for whoever is signed in.
+    pub(crate) async fn in_front_of(upstream: &Upstream) -> Gateway {
+        Gateway::builder(upstream, USUAL_ROUTES).await.start().await
+    }
+
+    /// A gate with these `[[route]]` tables (and whatever other tables follow them).
+    pub(crate) async fn builder(upstream: &Upstream, rest: &str) -> GatewayBuilder {
+        let folder = Arc::new(tempfile::Builder::new().prefix("portcullis-it-").tempdir().unwrap());
+        let state = State::fresh(folder.path()).await;
+        std::fs::write(folder.path().join("master"), "0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0\n").unwrap();
+        std::fs::write(folder.path().join("database"), &state.database).unwrap();
+        let redis = match &state.redis {
+            None => String::new(),
+            Some(url) => {
+                std::fs::write(folder.path().join("redis"), url).unwrap();
+                format!("redis = {{ file = \"redis\" }}\nredis-prefix = \"{}\"", uuid::Uuid::new_v4().simple())
+            }
+        };
+        let config = format!(
+            r#"mode = "development"
+
+[listen]
+address = "127.0.0.1:0"
+
+[admin]
+address = "127.0.0.1:0"
+
+[secrets]
+master = {{ file = "master" }}
+
+[state]
+database = {{ file = "database" }}
+{redis}
+
+[upstream.app]
+url = "{url}"
+
+{rest}
+"#,
+            url = upstream.url(),
+        );
+        GatewayBuilder { folder, config, environment: Vec::new(), users: Vec::new() }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::to(self.address)
+    }
+
+    pub(crate) fn browser(&self) -> Browser {
+        Browser::at(self.address)
+    }
+
+    /// A browser that has signed in.
+    pub(crate) async fn signed_in(&self, email: &str) -> Browser {
+        let browser = self.browser();
+        let answer = browser
+            .post("/.portcullis/auth/login")
+            .json(&serde_json::json!({ "email": email, "password": PASSWORD }))
+            .send()
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        browser
+    }
+
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.folder.join("portcullis.toml")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything the gate has printed so far.
+    pub(crate) fn printed(&self) -> String {
+        self.printed.lock().unwrap().clone()
+    }
+
+    /// Waits until the gate has printed `text`; fails after ten seconds.
+    pub(crate) async fn wait_until_printed(&self, text: &str) {
+        eventually(&format!("`{text}` is printed"), || self.printed().contains(text)).await;
+    }
+
+    /// Asks the gate to end and waits until it did.
+    pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
+        signal(self.child.id(), "TERM");
+        let mut status = None;
+        eventually("the gate ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap()
+    }
+
+    /// Ends it as a crash would, at once; its folder stays for a second start.
+    pub(crate) fn kill(mut self) -> GatewayBuilder {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        GatewayBuilder {
+            folder: Arc::clone(&self._folder),
+            config: std::fs::read_to_string(self.config_path()).unwrap(),
+            environment: Vec::new(),
+            users: Vec::new(),
+        }
+    }
+
+    /// Runs the command line with this gate's configuration.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
+        cli(&self.folder, &[], arguments, "")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- printed by the gate ---\n{}", self.printed());
+        }
+    }
+}
+
+impl GatewayBuilder {
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// An account with the password [`PASSWORD`], there before the gate starts.
+    pub(crate) fn user(mut self, email: &str, roles: &[&str]) -> Self {
+        self.users.push((email.to_owned(), roles.iter().map(ToString::to_string).collect()));
+        self
+    }
+
+    /// Replaces a piece of the configuration. Fails where it is not there.
+    pub(crate) fn replace(mut self, from: &str, to: &str) -> Self {
+        assert!(self.config.contains(from), "`{from}` is not in the configuration");
+        self.config = self.config.replace(from, to);
+        self
+    }
+
+    pub(crate) fn file(self, name: &str, content: &str) -> Self {
+        std::fs::write(self.folder.path().join(name), content).unwrap();
+        self
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn write(&self) {
+        std::fs::write(self.folder.path().join("portcullis.toml"), &self.config).unwrap();
+    }
+
+    /// Runs the command line with this configuration.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
+        self.write();
+        cli(self.folder.path(), &self.environment, arguments, "")
+    }
+
+    pub(crate) async fn start(self) -> Gateway {
+        self.write();
+        for (email, roles) in &self.users {
+            let mut arguments = vec!["users", "create", "--email", email, "--password-stdin"];
+            for role in roles {
+                arguments.extend(["--role", role]);
+            }
+            let output = cli(self.folder.path(), &self.environment, &arguments, PASSWORD);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let mut child = command(self.folder.path(), &self.environment, &["serve"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let printed = Arc::new(Mutex::new(String::new()));
+        collect(child.stdout.take().unwrap(), &printed);
+        collect(child.stderr.take().unwrap(), &printed);
+        let mut found = None;
+        eventually("the gate listens", || {
+            let text = printed.lock().unwrap().clone();
+            assert!(child.try_wait().unwrap().is_none(), "the gate ended:\n{text}");
+            found = address_after(&text, "listening").zip(address_after(&text, "admin listening"));
+            found.is_some()
+        })
+        .await;
+        let (address, admin) = found.unwrap();
+        Gateway { child, address, admin, folder: self.folder.path().to_owned(), _folder: self.folder, printed }
+    }
+}
+
+/// The gate says `listening` and `admin listening` with an `address` field, as text or JSON.
+fn address_after(text: &str, message: &str) -> Option<SocketAddr> {
+    text.lines()
+        .filter(|line| line.contains(message) && (message.starts_with("admin") || !line.contains("admin listening")))
+        .find_map(|line| line.split(['"', '=', ' ', ',']).find_map(|word| word.trim().parse().ok()))
+}
+
+fn collect(stream: impl std::io::Read + Send + 'static, printed: &Arc<Mutex<String>>) {
+    let printed = Arc::clone(printed);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let mut printed = printed.lock().unwrap();
+            printed.push_str(&line);
+            printed.push('\n');
+        }
+    });
+}
+
+fn command(folder: &Path, environment: &[(String, String)], arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.current_dir(folder).args(arguments).env_clear();
+    if let Ok(path) = std::env::var("PATH") {
+        command.env("PATH", path);
+    }
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+fn cli(folder: &Path, environment: &[(String, String)], arguments: &[&str], input: &str) -> Output {
+    let mut child = command(folder, environment, arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+pub(crate) fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// Waits for something that happens outside of this process. Fails after twenty seconds.
+pub(crate) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if happened() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("twenty seconds passed and not yet: {what}");
+}
+
+const USUAL_ROUTES: &str = r#"
+[[route]]
+path = "/public"
+methods = ["GET", "POST"]
+allow = "public"
+
+[[route]]
+path = "/admin"
+allow = { role = ["admin"] }
+
+[[route]]
+path = "/users/{user_id}"
+allow = { action = "read", owner = "user_id" }
+
+[[route]]
+path = "/closed"
+allow = "closed"
+
+[[route]]
+path = "/{*rest}"
+allow = "user"
+"#;

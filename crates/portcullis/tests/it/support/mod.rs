@@ -1,0 +1,15 @@
+//! The gate as its users meet it: the real binary, real sockets, real stores.
+//!
+//! [`Gateway::start`] writes a configuration, starts the binary on a free port and waits until it
+//! says that it listens. `PORTCULLIS_TEST_STATE` chooses the pair of stores, so the whole suite
+//! runs on SQLite and memory (`local`) and on PostgreSQL and Redis (`shared`).
+
+mod client;
+mod gateway;
+mod state;
+mod upstream;
+
+pub(crate) use client::{Answer, Browser, Client};
+pub(crate) use gateway::{Gateway, GatewayBuilder, PASSWORD};
+pub(crate) use state::{State, required};
+pub(crate) use upstream::{Received, Upstream};
