@@ -4,6 +4,7 @@
 //! runtime: what it decides can be tested with plain values.
 
 pub mod decision;
+pub mod finding;
 pub mod id;
 pub mod limit;
 pub mod path;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
-use super::finding::Finding;
+use portcullis_core::finding::Finding;
 
 /// Prefix of variables that override a key: `PORTCULLIS__` and the key path, `__` between tables.
 const OVERRIDE_PREFIX: &str = "PORTCULLIS__";
