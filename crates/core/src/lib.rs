@@ -7,6 +7,7 @@ pub mod decision;
 pub mod finding;
 pub mod id;
 pub mod limit;
+pub mod mode;
 pub mod path;
 pub mod principal;
 pub mod problem;
@@ -18,6 +19,7 @@ pub mod time;
 
 pub use decision::{Denied, Permit};
 pub use id::{RequestId, SessionId, TenantId, UserId};
+pub use mode::{Mode, Scheme};
 pub use principal::Principal;
 pub use problem::Problem;
 pub use secret::Secret;

@@ -1,0 +1,296 @@
+//! `portcullis.toml`: from text to a configuration in which every key is known and every secret
+//! has been read. What is wrong is collected, not thrown: all of it is reported at once.
+
+pub(crate) mod document;
+pub(crate) mod secrets;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use portcullis_access::AccessConfig;
+use portcullis_core::finding::{Finding, Severity};
+use portcullis_core::roles::RoleConfig;
+use portcullis_core::{Secret, Span};
+use portcullis_guard as guard;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml::Value;
+
+use self::document::{Document, Environment, Lines};
+use self::secrets::SecretRef;
+
+pub(crate) use portcullis_core::Mode;
+
+/// The whole file.
+#[derive(Debug, Default)]
+pub(crate) struct Config {
+    pub(crate) mode: Mode,
+    pub(crate) secrets: SecretsConfig,
+    pub(crate) listen: portcullis_edge::Config,
+    pub(crate) admin: AdminConfig,
+    pub(crate) state: portcullis_store::Config,
+    pub(crate) upstreams: BTreeMap<String, portcullis_edge::upstream::Config>,
+    pub(crate) assertion: AssertionConfig,
+    pub(crate) hosts: guard::hosts::Config,
+    pub(crate) csrf: guard::csrf::Config,
+    pub(crate) cors: guard::cors::Config,
+    pub(crate) headers: guard::headers::Config,
+    pub(crate) limits: guard::rate_limit::Config,
+    pub(crate) body: guard::body::Config,
+    pub(crate) sessions: portcullis_identity::sessions::Config,
+    pub(crate) accounts: portcullis_identity::accounts::Config,
+    pub(crate) passwords: portcullis_identity::password_policy::Config,
+    pub(crate) access: AccessConfig,
+    pub(crate) log: portcullis_events::log::Config,
+    pub(crate) audit: portcullis_events::audit::Config,
+    pub(crate) environment: EnvironmentConfig,
+}
+
+/// `[secrets]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct SecretsConfig {
+    /// The one secret that every key is derived from: `{ env = "SECRET_KEY" }` or
+    /// `{ file = "path" }`, at least 32 characters (`openssl rand -hex 32`). Required. Whoever has
+    /// it can forge what the gate signs.
+    pub(crate) master: Option<SecretRef>,
+    /// Masters that were used before: what they signed is still accepted. Default: none. Take them
+    /// out when a day has passed.
+    pub(crate) previous: Vec<SecretRef>,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct AdminConfig {
+    /// Address of the listener for metrics and health. Default `"127.0.0.1:9090"`. It has no sign-in:
+    /// keep it off the network, or behind your own.
+    pub(crate) address: SocketAddr,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        AdminConfig { address: SocketAddr::from(([127, 0, 0, 1], 9090)) }
+    }
+}
+
+/// `[assertion]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct AssertionConfig {
+    /// The header that tells an upstream who is calling, as a signed token. Default
+    /// `"X-Portcullis-Assertion"`; it always begins with `X-Portcullis-`.
+    pub(crate) header: String,
+    /// How long one is valid. Default `"60s"`, at most `"5m"`. Longer helps whoever reads one on the way.
+    pub(crate) lifetime: Span,
+    /// The `iss` that it bears. Default `"portcullis"`.
+    pub(crate) issuer: String,
+}
+
+impl Default for AssertionConfig {
+    fn default() -> Self {
+        AssertionConfig { header: "X-Portcullis-Assertion".to_owned(), lifetime: Span::from_seconds(60), issuer: "portcullis".to_owned() }
+    }
+}
+
+/// `[environment]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct EnvironmentConfig {
+    /// Variables that the product reads, so that `check` does not call them unused. Default: none.
+    pub(crate) read_by_the_product: Vec<String>,
+}
+
+/// A configuration and everything that was learned while reading it.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    pub(crate) secrets: Secrets,
+    pub(crate) findings: Vec<Finding>,
+    /// Environment variables that the configuration asked for.
+    pub(crate) asked: BTreeSet<String>,
+    pub(crate) environment: Environment,
+    /// Where the file lies; relative paths start here.
+    pub(crate) folder: PathBuf,
+    pub(crate) text: String,
+    lines: Lines,
+}
+
+/// The secrets, read.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets {
+    pub(crate) master: Option<Secret>,
+    pub(crate) previous: Vec<Secret>,
+    pub(crate) database: Option<Secret>,
+    pub(crate) redis: Option<Secret>,
+}
+
+impl Loaded {
+    /// Adds a finding, with the line of its key.
+    pub(crate) fn report(&mut self, finding: Finding) {
+        let line = finding.line.or_else(|| self.lines.of(&finding.key));
+        self.findings.push(finding.at(line));
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+    }
+
+    pub(crate) fn path(&self, relative: &Path) -> PathBuf {
+        self.folder.join(relative)
+    }
+}
+
+/// Reads a configuration file.
+pub(crate) fn load(file: &Path, environment: Environment) -> std::io::Result<Loaded> {
+    let text = std::fs::read_to_string(file)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(parse(text, folder, environment))
+}
+
+/// Reads a configuration from its text.
+pub(crate) fn parse(text: String, folder: &Path, environment: Environment) -> Loaded {
+    let mut findings = Vec::new();
+    let document = Document::parse(&text, &environment, &mut findings);
+    let mut sections = Sections { table: document.table, lines: &document.lines, findings };
+    let mut config = Config {
+        mode: sections.take("mode"),
+        secrets: sections.take("secrets"),
+        listen: sections.take("listen"),
+        admin: sections.take("admin"),
+        state: sections.take("state"),
+        upstreams: sections.take("upstream"),
+        assertion: sections.take("assertion"),
+        hosts: sections.take("hosts"),
+        csrf: sections.take("csrf"),
+        cors: sections.take("cors"),
+        headers: sections.take("headers"),
+        limits: sections.take("limits"),
+        body: sections.take("body"),
+        sessions: sections.take("sessions"),
+        accounts: sections.take("accounts"),
+        passwords: sections.take("passwords"),
+        access: AccessConfig { roles: sections.take::<Option<BTreeMap<String, RoleConfig>>>("roles"), routes: sections.take_each("route") },
+        log: sections.take("log"),
+        audit: sections.take("audit"),
+        environment: sections.take("environment"),
+    };
+    sections.refuse_the_rest();
+    let findings = sections.findings;
+    for (position, route) in config.access.routes.iter_mut().enumerate() {
+        route.line = document.lines.of(&format!("route.{position}"));
+    }
+    let mut loaded = Loaded {
+        config,
+        secrets: Secrets::default(),
+        findings,
+        asked: document.asked,
+        environment,
+        folder: folder.to_owned(),
+        text,
+        lines: document.lines,
+    };
+    if let Some(level) = loaded.environment.get("LOG_LEVEL").map(str::to_owned) {
+        loaded.asked.insert("LOG_LEVEL".to_owned());
+        match level.parse() {
+            Ok(level) => loaded.config.log.level = level,
+            Err(error) => loaded.report(Finding::error("log-level", "log.level", error.to_string()).remedy("mend or unset `LOG_LEVEL`")),
+        }
+    }
+    read_secrets(&mut loaded);
+    loaded
+}
+
+/// The top-level tables, taken one by one, so that a mistake in one does not hide those in others.
+struct Sections<'l> {
+    table: toml::Table,
+    lines: &'l Lines,
+    findings: Vec<Finding>,
+}
+
+impl Sections<'_> {
+    fn take<T: DeserializeOwned + Default>(&mut self, name: &str) -> T {
+        match self.table.remove(name) {
+            None => T::default(),
+            Some(value) => self.read(name, value).unwrap_or_default(),
+        }
+    }
+
+    fn take_each<T: DeserializeOwned>(&mut self, name: &str) -> Vec<T> {
+        match self.table.remove(name) {
+            None => Vec::new(),
+            Some(Value::Array(items)) => {
+                items.into_iter().enumerate().filter_map(|(position, item)| self.read(&format!("{name}.{position}"), item)).collect()
+            }
+            Some(_) => {
+                self.findings.push(
+                    Finding::error("wrong-shape", name, format!("`{name}` is a list of tables")).at(self.lines.of(name)).remedy(format!("write `[[{name}]]`")),
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&mut self, key: &str, value: Value) -> Option<T> {
+        serde_path_to_error::deserialize(value)
+            .map_err(|error| {
+                let inner = error.path().to_string();
+                let key = if inner == "." { key.to_owned() } else { format!("{key}.{}", inner.replace('[', ".").replace(']', "")) };
+                let message = error.into_inner().to_string();
+                self.findings.push(Finding::error("not-understood", &key, message.trim().to_owned()).at(self.lines.of(&key)));
+            })
+            .ok()
+    }
+
+    fn refuse_the_rest(&mut self) {
+        for name in self.table.keys() {
+            self.findings.push(
+                Finding::error("unknown-key", name, format!("there is no key `{name}`")).at(self.lines.of(name)).remedy("take it out, or mend its spelling: docs/reference/config.md lists every key"),
+            );
+        }
+    }
+}
+
+fn read_secrets(loaded: &mut Loaded) {
+    let master = loaded.config.secrets.master.clone();
+    loaded.secrets.master = master.and_then(|reference| read_secret(loaded, "secrets.master", &reference));
+    for (position, reference) in loaded.config.secrets.previous.clone().iter().enumerate() {
+        let secret = read_secret(loaded, &format!("secrets.previous.{position}"), reference);
+        loaded.secrets.previous.extend(secret);
+    }
+    let database = loaded.config.state.database.clone();
+    loaded.secrets.database = read_location(loaded, "state.database", &database);
+    if let Some(redis) = loaded.config.state.redis.clone() {
+        loaded.secrets.redis = read_location(loaded, "state.redis", &redis);
+    }
+}
+
+fn read_location(loaded: &mut Loaded, key: &str, location: &portcullis_store::Location) -> Option<Secret> {
+    use portcullis_store::Location;
+    match location {
+        Location::Plain(url) => Some(Secret::new(in_folder(url, &loaded.folder))),
+        Location::Env(env) => read_secret(loaded, key, &SecretRef::Env { env: env.clone() }),
+        Location::File(file) => read_secret(loaded, key, &SecretRef::File { file: file.clone() }),
+    }
+}
+
+/// A relative SQLite path starts where the configuration lies, wherever the gate was started.
+fn in_folder(url: &str, folder: &Path) -> String {
+    match url.strip_prefix("sqlite://") {
+        Some(path) if Path::new(path).is_relative() && !path.starts_with(':') => format!("sqlite://{}", folder.join(path).display()),
+        Some(_) | None => url.to_owned(),
+    }
+}
+
+fn read_secret(loaded: &mut Loaded, key: &str, reference: &SecretRef) -> Option<Secret> {
+    loaded.asked.extend(reference.variable().map(str::to_owned));
+    match reference.read(&loaded.environment, &loaded.folder) {
+        Ok(secret) => Some(secret),
+        Err(error) => {
+            let remedy = format!("provide it, or change `{key}`");
+            loaded.report(Finding::error("secret-missing", key, error.to_string()).remedy(remedy));
+            None
+        }
+    }
+}
