@@ -1,0 +1,103 @@
+//! A body that ends in an error when it grows over its limit.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Buf;
+use http_body::{Body, Frame, SizeHint};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Streams `B` until `limit` bytes have passed. Cancel safe: it holds nothing back.
+#[derive(Debug)]
+pub struct LimitedBody<B> {
+    inner: B,
+    limit: u64,
+    left: u64,
+    over: bool,
+}
+
+/// The error of a body that grew over its limit. Found by `Error::source` under whatever wraps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body grew over {limit} bytes")]
+pub struct Overflow {
+    pub limit: u64,
+}
+
+impl Overflow {
+    /// Looks for an overflow in an error and its sources.
+    pub fn find(error: &(dyn std::error::Error + 'static)) -> Option<Overflow> {
+        std::iter::successors(Some(error), |error| error.source())
+            .find_map(|error| error.downcast_ref::<Overflow>().copied())
+    }
+}
+
+impl<B> LimitedBody<B> {
+    pub fn new(inner: B, limit: portcullis_core::size::ByteSize) -> Self {
+        LimitedBody {
+            inner,
+            limit: limit.as_u64(),
+            left: limit.as_u64(),
+            over: false,
+        }
+    }
+}
+
+impl<B> Body for LimitedBody<B>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            Some(Ok(frame)) => frame,
+        };
+        if let Some(data) = frame.data_ref() {
+            let length = u64::try_from(data.remaining()).unwrap_or(u64::MAX);
+            match self.left.checked_sub(length) {
+                Some(left) => self.left = left,
+                None => {
+                    self.over = true;
+                    let limit = self.limit;
+                    return Poll::Ready(Some(Err(Overflow { limit }.into())));
+                }
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let inner = self.inner.size_hint();
+        let mut hint = SizeHint::new();
+        let lower = inner.lower().min(self.left);
+        let upper = inner
+            .upper()
+            .map_or(self.left, |upper| upper.min(self.left));
+        // An exact length stays exact, so that the upstream gets a `Content-Length`.
+        hint.set_upper(upper.max(lower));
+        hint.set_lower(lower);
+        match inner.exact() {
+            Some(_) => hint,
+            None => {
+                let mut open = SizeHint::new();
+                open.set_lower(lower);
+                open
+            }
+        }
+    }
+}

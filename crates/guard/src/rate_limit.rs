@@ -1,0 +1,336 @@
+//! Rate limits (CWE-770, CWE-307): how often one caller may come.
+//!
+//! 1. A limit counts per address, user, session or tenant, over the whole gate or for each route.
+//!    A caller without a user (session, tenant) is counted by address: signing out frees nobody.
+//! 2. Limits per address are taken before authentication, so that guessing credentials is paid
+//!    for; the others after it, when it is known who calls.
+//! 3. IPv6 is counted per /64, which is what one subscriber holds; IPv4 mapped into IPv6 is IPv4.
+//! 4. A request takes all of its limits or none of them.
+//! 5. Every counted answer tells its budget: `RateLimit-Policy` and `RateLimit`
+//!    (draft-ietf-httpapi-ratelimit-headers-11), on request the older `X-RateLimit-*`, and
+//!    `Retry-After` with a refusal.
+//!
+//! Deployment: the address is only as good as the list of trusted proxies. Users behind one
+//! address share its limits: set those wide and the ones per user tight. Where the counters live,
+//! and what happens when they are away, is the store's matter; `auth` limits then drop to a tenth.
+
+mod answer;
+mod subject;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use portcullis_core::Principal;
+use portcullis_core::limit::Rate;
+use serde::Deserialize;
+
+use crate::Finding;
+
+pub use answer::{refusal, write_headers};
+
+/// `[limits.NAME]`. Two are built in and can be written over: `default`, 600 requests a minute per
+/// address for every route that names no limits, and `auth`, 5 a minute per address for sign-in.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Config(pub BTreeMap<String, LimitConfig>);
+
+/// One `[limits.NAME]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct LimitConfig {
+    /// `"60/minute"`, `"5/15m"`, `"100/minute burst 200"`. Either this or `rates`.
+    pub rate: Option<Rate>,
+    /// Several rates that hold at the same time: `["60/minute", "1000/hour"]`. Default: none.
+    pub rates: Vec<Rate>,
+    /// What is counted: `"address"` (default, before authentication), `"user"`, `"session"` or
+    /// `"tenant"`. Callers that have none are counted by address.
+    pub per: Per,
+    /// `"gate"` (default): one budget over all routes. `"route"`: a budget for each route.
+    pub scope: Scope,
+    /// Whether it guards credentials. When the shared counters are away, it drops to a tenth
+    /// instead of a node's share. Default `false`; built in for `auth`.
+    pub auth: bool,
+    /// Whether it holds for every route, besides the limits that the route names. Default `false`.
+    pub everywhere: bool,
+    /// Exact paths that it does not count, such as `"/health"`. Default: none. An exempt path is an
+    /// open door for a flood.
+    pub exempt: Vec<String>,
+    /// Whether answers also bear `X-RateLimit-Limit`, `-Remaining` and `-Reset`. Default `false`.
+    pub legacy_headers: bool,
+    /// Takes the limit out, also a built-in one. Default `false`. Nothing then counts.
+    pub off: bool,
+}
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Per {
+    #[default]
+    Address,
+    User,
+    Session,
+    Tenant,
+}
+
+/// What shares a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    #[default]
+    Gate,
+    Route,
+}
+
+/// A limit's number, an index into [`Limits::names`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LimitId(pub u16);
+
+/// Who is counted: a kind, and an address or identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Subject(pub [u8; 17]);
+
+/// One request's charge on one limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    pub limit: LimitId,
+    pub subject: Subject,
+    pub rate: Rate,
+}
+
+/// All limits, and the numbers given to them. Grows while routes are compiled, then stands still.
+#[derive(Debug, Default)]
+pub struct Limits {
+    config: BTreeMap<String, LimitConfig>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: Box<str>,
+    rate: Rate,
+    auth: bool,
+    legacy: bool,
+    /// This limit's item of `RateLimit-Policy`.
+    policy: Box<str>,
+}
+
+/// The limits of one route.
+#[derive(Debug, Clone, Default)]
+pub struct RouteLimits {
+    before: Box<[Rule]>,
+    after: Box<[Rule]>,
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    limit: LimitId,
+    rate: Rate,
+    per: Per,
+    exempt: Box<[Box<str>]>,
+}
+
+const REMEDY: &str = "write rate = \"60/minute\", or rates = [\"60/minute\", \"1000/hour\"]";
+
+impl Config {
+    pub fn compile(&self) -> Result<Limits, Vec<Finding>> {
+        let mut config = built_in();
+        config.extend(self.0.clone());
+        let mut findings = Vec::new();
+        for (name, limit) in &config {
+            let key = format!("limits.{name}");
+            let well_named = !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+            if !well_named {
+                findings.push(Finding::error(
+                    "limit-name",
+                    key.clone(),
+                    format!("`{name}` cannot be a limit's name"),
+                    "use letters, digits, `-` and `_`",
+                ));
+            }
+            match (limit.rate.is_some(), limit.rates.is_empty(), limit.off) {
+                (true, true, _) | (false, false, _) | (_, _, true) => {}
+                (false, true, false) => {
+                    findings.push(Finding::error("limit-rate", key, "it has no rate", REMEDY));
+                }
+                (true, false, false) => findings.push(Finding::error(
+                    "limit-rate",
+                    key,
+                    "it has `rate` and `rates`",
+                    REMEDY,
+                )),
+            }
+        }
+        if findings.is_empty() {
+            Ok(Limits {
+                config,
+                entries: Vec::new(),
+            })
+        } else {
+            Err(findings)
+        }
+    }
+}
+
+fn built_in() -> BTreeMap<String, LimitConfig> {
+    let limit = |rate: &str, auth| LimitConfig {
+        rate: rate.parse().ok(),
+        auth,
+        ..LimitConfig::default()
+    };
+    BTreeMap::from([
+        ("default".to_owned(), limit("600/minute", false)),
+        ("auth".to_owned(), limit("5/minute", true)),
+    ])
+}
+
+impl Limits {
+    /// The limits of one route: the named ones (or `default`), and those that hold everywhere.
+    /// `route` is the route's pattern; `key` is where its limits stand in the file.
+    pub fn for_route(
+        &mut self,
+        route: &str,
+        key: &str,
+        names: Option<&[String]>,
+    ) -> Result<RouteLimits, Vec<Finding>> {
+        let default = ["default".to_owned()];
+        let mut chosen: Vec<&String> = Vec::new();
+        let mut findings = Vec::new();
+        for name in names.unwrap_or(&default) {
+            if !self.config.contains_key(name) {
+                findings.push(Finding::error(
+                    "limit-unknown",
+                    key,
+                    format!("there is no limit `{name}`"),
+                    "name one that stands under [limits], or `default` or `auth`",
+                ));
+            } else if !chosen.contains(&name) {
+                chosen.push(name);
+            }
+        }
+        let chosen: Vec<(String, LimitConfig)> = self
+            .config
+            .iter()
+            .filter(|(name, limit)| !limit.off && (limit.everywhere || chosen.contains(name)))
+            .map(|(name, limit)| (name.clone(), limit.clone()))
+            .collect();
+        let mut rules = Vec::new();
+        for (name, limit) in chosen {
+            for (index, rate) in limit.rate.iter().chain(&limit.rates).enumerate() {
+                let label = entry_name(&name, index, limit.scope, route);
+                match self.number(&label, *rate, &limit) {
+                    Some(id) => rules.push(Rule {
+                        limit: id,
+                        rate: *rate,
+                        per: limit.per,
+                        exempt: limit
+                            .exempt
+                            .iter()
+                            .map(|path| path.as_str().into())
+                            .collect(),
+                    }),
+                    None => findings.push(Finding::error(
+                        "limit-count",
+                        key,
+                        "there are more than 65535 budgets",
+                        "use scope = \"gate\" for some limits",
+                    )),
+                }
+            }
+        }
+        if !findings.is_empty() {
+            return Err(findings);
+        }
+        let (before, after): (Vec<Rule>, Vec<Rule>) =
+            rules.into_iter().partition(|rule| rule.per == Per::Address);
+        Ok(RouteLimits {
+            before: before.into_boxed_slice(),
+            after: after.into_boxed_slice(),
+        })
+    }
+
+    /// Names by number, for counters that are shared under a name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.name)
+    }
+
+    /// Whether a limit guards credentials, and so is cut to a tenth when counters are away.
+    pub fn is_auth(&self, limit: LimitId) -> bool {
+        // An unknown number is treated as the stricter kind.
+        self.entry(limit).is_none_or(|entry| entry.auth)
+    }
+
+    fn entry(&self, limit: LimitId) -> Option<&Entry> {
+        self.entries.get(usize::from(limit.0))
+    }
+
+    fn number(&mut self, name: &str, rate: Rate, limit: &LimitConfig) -> Option<LimitId> {
+        let known = self.entries.iter().position(|entry| &*entry.name == name);
+        let index = known.unwrap_or(self.entries.len());
+        let id = LimitId(u16::try_from(index).ok()?);
+        if known.is_none() {
+            self.entries.push(Entry {
+                name: name.into(),
+                rate,
+                auth: limit.auth,
+                legacy: limit.legacy_headers,
+                policy: answer::policy(name, rate).into_boxed_str(),
+            });
+        }
+        Some(id)
+    }
+}
+
+fn entry_name(name: &str, index: usize, scope: Scope, route: &str) -> String {
+    let numbered = match index {
+        0 => name.to_owned(),
+        more => format!("{name}-{}", more.saturating_add(1)),
+    };
+    match scope {
+        Scope::Gate => numbered,
+        Scope::Route => format!("{numbered}@{route}"),
+    }
+}
+
+impl RouteLimits {
+    /// What the request costs before it is known who calls. `path` is the canonical path.
+    pub fn charges_before(&self, path: &str, address: IpAddr, charges: &mut Vec<Charge>) {
+        let subject = Subject::of_address(address);
+        charges.extend(counted(&self.before, path).map(|rule| rule.charge(subject)));
+    }
+
+    /// What it costs once it is known.
+    pub fn charges_after(
+        &self,
+        path: &str,
+        address: IpAddr,
+        principal: &Principal,
+        charges: &mut Vec<Charge>,
+    ) {
+        charges.extend(
+            counted(&self.after, path)
+                .map(|rule| rule.charge(Subject::of(rule.per, address, principal))),
+        );
+    }
+}
+
+impl Rule {
+    fn charge(&self, subject: Subject) -> Charge {
+        Charge {
+            limit: self.limit,
+            subject,
+            rate: self.rate,
+        }
+    }
+}
+
+fn counted<'r>(rules: &'r [Rule], path: &str) -> impl Iterator<Item = &'r Rule> {
+    rules
+        .iter()
+        .filter(move |rule| !rule.exempt.iter().any(|exempt| **exempt == *path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What an answer tells about the budget: draft-ietf-httpapi-ratelimit-headers-11, as RFC 9651
+//! lists of strings with parameters.
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use portcullis_core::limit::{Rate, Spent};
+use portcullis_core::{Problem, Span, problem};
+
+use super::{Charge, Entry, Limits};
+
+static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+static LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+static LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// `"default";q=60;w=60`: a quota of requests in a window of seconds.
+pub(super) fn policy(name: &str, rate: Rate) -> String {
+    // Names and route patterns are ASCII; anything else could not stand in a string (section 3.3.3).
+    let name: String = name
+        .chars()
+        .map(|c| match c {
+            '"' | '\\' => '_',
+            c if c.is_ascii_graphic() || c == ' ' => c,
+            _ => '_',
+        })
+        .collect();
+    format!(
+        "\"{name}\";q={};w={}",
+        rate.count(),
+        rate.per().as_seconds_ceil().max(1)
+    )
+}
+
+/// Writes the budget of every charge that was taken. The upstream's own words on it are replaced.
+/// `spent` stands in the order of `charges`.
+pub fn write_headers(
+    limits: &Limits,
+    charges: &[Charge],
+    spent: &[Spent],
+    headers: &mut HeaderMap,
+) {
+    let mut policies = String::new();
+    let mut budgets = String::new();
+    let mut tightest: Option<(&Entry, u32, u64)> = None;
+    for (charge, spent) in charges.iter().zip(spent) {
+        let Some(entry) = limits.entry(charge.limit) else {
+            continue;
+        };
+        let (remaining, reset) = budget(spent);
+        if !policies.is_empty() {
+            policies.push_str(", ");
+            budgets.push_str(", ");
+        }
+        policies.push_str(&entry.policy);
+        let name = entry.policy.split(";q=").next().unwrap_or_default();
+        // Writing into a string cannot fail.
+        let _ = write!(budgets, "{name};r={remaining};t={reset}");
+        if entry.legacy && tightest.is_none_or(|(_, least, _)| remaining < least) {
+            tightest = Some((entry, remaining, reset));
+        }
+    }
+    for name in [
+        &RATELIMIT,
+        &RATELIMIT_POLICY,
+        &LEGACY_LIMIT,
+        &LEGACY_REMAINING,
+        &LEGACY_RESET,
+    ] {
+        headers.remove(name);
+    }
+    if !policies.is_empty()
+        && let (Ok(policies), Ok(budgets)) = (
+            HeaderValue::try_from(policies),
+            HeaderValue::try_from(budgets),
+        )
+    {
+        headers.insert(RATELIMIT_POLICY.clone(), policies);
+        headers.insert(RATELIMIT.clone(), budgets);
+    }
+    if let Some((entry, remaining, reset)) = tightest {
+        headers.insert(LEGACY_LIMIT.clone(), entry.rate.count().into());
+        headers.insert(LEGACY_REMAINING.clone(), remaining.into());
+        headers.insert(LEGACY_RESET.clone(), reset.into());
+    }
+}
+
+/// The answer to a request that was refused: 429 with the longest wait of all its limits.
+pub fn refusal(limits: &Limits, charges: &[Charge], spent: &[Spent]) -> Problem {
+    let wait = spent
+        .iter()
+        .filter_map(|spent| match spent {
+            Spent::Refused { retry_after, .. } => Some(*retry_after),
+            Spent::Allowed { .. } => None,
+        })
+        .max()
+        .unwrap_or(Span::from_seconds(1));
+    let mut headers = HeaderMap::new();
+    write_headers(limits, charges, spent, &mut headers);
+    let mut problem = Problem::new(&problem::RATE_LIMITED).retry_after(wait);
+    for (name, value) in headers {
+        if let Some(name) = name {
+            problem = problem.header(name, value);
+        }
+    }
+    problem
+}
+
+/// Requests left, and seconds until more are.
+fn budget(spent: &Spent) -> (u32, u64) {
+    match spent {
+        Spent::Allowed {
+            remaining,
+            reset_after,
+            ..
+        } => (*remaining, reset_after.as_seconds_ceil()),
+        Spent::Refused { retry_after, .. } => (0, retry_after.as_seconds_ceil().max(1)),
+    }
+}
