@@ -1,1 +1,19 @@
 //! What happened: the audit trail, metrics and the log.
+//!
+//! - [`audit`]: security events, append-only in the database; fails closed where the act demands it.
+//! - [`metrics`]: numbers for Prometheus; relaxed atomics per lane, summed when they are asked for.
+//! - [`access_log`]: one line per request, written by a thread of its own; overflow drops and counts.
+//! - [`log`]: the application's own messages.
+//! - [`redact`]: what keeps secrets and e-mail addresses out of all four.
+//!
+//! Audit fails closed, telemetry fails open: that is the rule behind every bound in this crate.
+
+pub mod access_log;
+pub mod audit;
+pub mod log;
+pub mod metrics;
+pub mod redact;
+
+pub use access_log::AccessLog;
+pub use audit::{Action, Actor, Event, Outcome, Target, Trail};
+pub use metrics::Metrics;

@@ -1,0 +1,168 @@
+//! How a line is written, by hand: a line costs less than the machinery that would write it.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use portcullis_core::{RequestId, Timestamp, UserId};
+use serde::Serialize;
+
+use crate::log::Format;
+use crate::redact;
+
+const MAX_METHOD_BYTES: usize = 32;
+const MAX_PATH_BYTES: usize = 512;
+
+/// What is told of one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// When the request's head had arrived.
+    pub at: Timestamp,
+    pub request: RequestId,
+    pub method: &'a str,
+    /// The matched route's pattern, if any route matched.
+    pub route: Option<&'a str>,
+    /// The path as decided on. Anything from `?` on is left out here once more.
+    pub path: &'a str,
+    pub status: u16,
+    /// The slug of the problem that was answered.
+    pub problem: Option<&'static str>,
+    pub principal: Option<UserId>,
+    pub client: IpAddr,
+    pub duration: Duration,
+    /// Bytes of the response's body.
+    pub bytes: u64,
+    pub upstream: Option<&'a str>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    pub(super) bytes: Vec<u8>,
+    lines: u64,
+    second: i64,
+    /// `second` as text, without the `Z`: the calendar is worked out once a second.
+    clock: String,
+}
+
+impl Buffer {
+    pub(super) fn take(&mut self) -> (Vec<u8>, u64) {
+        let bytes = std::mem::take(&mut self.bytes);
+        (bytes, std::mem::take(&mut self.lines))
+    }
+
+    pub(super) fn push(&mut self, line: &Line<'_>, format: Format) {
+        self.lines = self.lines.saturating_add(1);
+        if self.clock.is_empty() || self.second != line.at.as_seconds() {
+            self.second = line.at.as_seconds();
+            let text = Timestamp::from_seconds(self.second).to_string();
+            text.trim_end_matches('Z').clone_into(&mut self.clock);
+        }
+        let whole = self.second.saturating_mul(1_000_000);
+        let micros = line.at.as_micros().saturating_sub(whole);
+        // Writing into a Vec cannot fail.
+        drop(match format {
+            Format::Json => json(&mut self.bytes, &self.clock, micros, line),
+            Format::Text => text(&mut self.bytes, &self.clock, micros, line),
+        });
+    }
+}
+
+fn json(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io::Result<()> {
+    let mut id = [0; 36];
+    let request = line.request.as_uuid().hyphenated();
+    let request = request.encode_lower(&mut id);
+    write!(
+        out,
+        r#"{{"time":"{clock}.{micros:06}Z","request.id":"{request}","http.request.method":"#
+    )?;
+    string(out, cut(line.method, MAX_METHOD_BYTES));
+    if let Some(route) = line.route {
+        out.extend_from_slice(br#","http.route":"#);
+        string(out, route);
+    }
+    out.extend_from_slice(br#","url.path":"#);
+    with_path(line.path, |path| string(out, path));
+    write!(out, r#","http.response.status_code":{}"#, line.status)?;
+    if let Some(problem) = line.problem {
+        out.extend_from_slice(br#","problem.slug":"#);
+        string(out, problem);
+    }
+    if let Some(principal) = line.principal {
+        let principal = principal.as_uuid().hyphenated();
+        let principal = principal.encode_lower(&mut id);
+        write!(out, r#","principal.id":"{principal}""#)?;
+    }
+    if let Some(upstream) = line.upstream {
+        out.extend_from_slice(br#","upstream.name":"#);
+        string(out, upstream);
+    }
+    let (millis, fraction) = millis(line.duration);
+    writeln!(
+        out,
+        r#","client.address":"{}","duration_ms":{millis}.{fraction:03},"http.response.body.size":{}}}"#,
+        line.client, line.bytes
+    )
+}
+
+fn text(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io::Result<()> {
+    let (millis, fraction) = millis(line.duration);
+    write!(out, "{clock}.{micros:06}Z {} ", line.status)?;
+    plain(out, cut(line.method, MAX_METHOD_BYTES));
+    out.push(b' ');
+    with_path(line.path, |path| plain(out, path));
+    write!(
+        out,
+        " {millis}.{fraction:03}ms {}B client={}",
+        line.bytes, line.client
+    )?;
+    for (name, value) in [
+        ("route", line.route),
+        ("problem", line.problem),
+        ("upstream", line.upstream),
+    ] {
+        if let Some(value) = value {
+            write!(out, " {name}=")?;
+            plain(out, value);
+        }
+    }
+    if let Some(principal) = line.principal {
+        write!(out, " principal={principal}")?;
+    }
+    writeln!(out, " request={}", line.request)
+}
+
+fn millis(duration: Duration) -> (u128, u128) {
+    let micros = duration.as_micros();
+    (micros / 1000, micros % 1000)
+}
+
+fn with_path(path: &str, mut write: impl FnMut(&str)) {
+    let path = path.split(['?', '#']).next().unwrap_or(path);
+    if path.len() <= MAX_PATH_BYTES && redact::is_plain_path(path) {
+        write(path);
+    } else {
+        write(&redact::bounded(path, MAX_PATH_BYTES));
+    }
+}
+
+fn cut(text: &str, max_bytes: usize) -> &str {
+    text.get(..max_bytes)
+        .unwrap_or(if text.len() <= max_bytes { text } else { "" })
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    let mut serializer = serde_json::Serializer::new(out);
+    // A string into a Vec cannot fail.
+    drop(text.serialize(&mut serializer));
+}
+
+/// One word: what would end it or the line is escaped.
+fn plain(out: &mut Vec<u8>, text: &str) {
+    for c in text.chars() {
+        if c.is_control() || c.is_whitespace() {
+            out.extend(c.escape_unicode().map(|c| u8::try_from(c).unwrap_or(b'?')));
+        } else {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+}

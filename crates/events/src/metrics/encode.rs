@@ -1,0 +1,276 @@
+//! The exposition format: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+
+use portcullis_core::problem::{self, Kind};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::lane::{BOUNDS, BUCKETS, FIRST_STATUS, PROBLEMS, STATUSES};
+use super::{Dependency, Exit, Lane, Metrics, SUSPICIOUS, Stage};
+use crate::audit::Action;
+
+/// The type of what [`Metrics::encode`] returns.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+impl Metrics {
+    /// Everything, as one text.
+    pub fn encode(self: &Arc<Self>) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.clone()));
+        let mut out = String::with_capacity(8192);
+        // Writing into a String cannot fail.
+        drop(text::encode(&mut out, &registry));
+        out
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lanes: Vec<Arc<Lane>> = lanes.clone();
+        let mut page = Page {
+            encoder: &mut encoder,
+        };
+        requests(&mut page, &lanes)?;
+        refusals(&mut page, &lanes)?;
+        latency(&mut page, &lanes)?;
+        page.gauge(
+            "portcullis_requests_in_flight",
+            "Requests under way",
+            difference(&lanes, |lane| (&lane.started, &lane.finished)),
+        )?;
+        page.gauge(
+            "portcullis_connections",
+            "Open client connections",
+            difference(&lanes, |lane| (&lane.opened, &lane.closed)),
+        )?;
+        self.dependencies(&mut page)?;
+        self.trail(&mut page)?;
+        page.counter(
+            "portcullis_access_log_dropped_lines",
+            "Lines of the access log that its writer had no room for",
+            self.access_log_dropped.load(Ordering::Relaxed),
+        )?;
+        self.security(&mut page, &lanes)
+    }
+}
+
+impl Metrics {
+    fn dependencies(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let known = Dependency::ALL.iter().zip(&self.dependencies);
+        let known = known.filter(|(_, health)| health.known.load(Ordering::Relaxed));
+        let rows = known.map(|(dependency, health)| {
+            let up = i64::from(health.up.load(Ordering::Relaxed));
+            ([("dependency", dependency.as_str())], up)
+        });
+        let help = "Whether a dependency answered when it was last asked";
+        let mut metric = page.encoder.encode_descriptor(
+            "portcullis_dependency_up",
+            help,
+            None,
+            MetricType::Gauge,
+        )?;
+        for (labels, up) in rows {
+            metric.encode_family(&labels)?.encode_gauge(&up)?;
+        }
+        let age = self.feed_age.load(Ordering::Relaxed).checked_div(1000);
+        page.gauge(
+            "portcullis_revocation_feed_age_milliseconds",
+            "Age of the newest answer of the revocation feed",
+            age.unwrap_or(0),
+        )
+    }
+
+    fn trail(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let by_action = |counters: &[AtomicU64]| -> Vec<([(&'static str, &'static str); 1], u64)> {
+            let counts = counters
+                .iter()
+                .map(|counter| counter.load(Ordering::Relaxed));
+            let rows = Action::ALL
+                .iter()
+                .zip(counts)
+                .filter(|(_, count)| *count > 0);
+            rows.map(|(action, count)| ([("action", action.as_str())], count))
+                .collect()
+        };
+        page.counters(
+            "portcullis_audit_events",
+            "Security events by action, before repeats are folded",
+            by_action(&self.audit.events),
+        )?;
+        page.counters(
+            "portcullis_audit_lost_events",
+            "Security events that no record holds one by one: counted in an audit.overflow event",
+            by_action(&self.audit.lost),
+        )?;
+        page.counter(
+            "portcullis_audit_written_events",
+            "Records written to the audit trail by the writer",
+            self.audit.written.load(Ordering::Relaxed),
+        )?;
+        page.counter(
+            "portcullis_audit_write_failures",
+            "Batches of the audit trail that the database did not take",
+            self.audit.failures.load(Ordering::Relaxed),
+        )?;
+        let depth = self.audit.depth.load(Ordering::Relaxed);
+        page.gauge(
+            "portcullis_audit_queue_events",
+            "Security events that wait to be written",
+            i64::try_from(depth).unwrap_or(i64::MAX),
+        )
+    }
+
+    fn security(&self, page: &mut Page<'_, '_>, lanes: &[Arc<Lane>]) -> fmt::Result {
+        let failed = self.audit.events.get(Action::LoginFailed.index());
+        page.counter(
+            "portcullis_failed_logins",
+            "Sign-ins that were refused for their credentials",
+            failed.map_or(0, |counter| counter.load(Ordering::Relaxed)),
+        )?;
+        page.counter(
+            "portcullis_rate_limit_violations",
+            "Requests over a limit",
+            refused_as(lanes, &[&problem::RATE_LIMITED]),
+        )?;
+        page.counter(
+            "portcullis_suspicious_activities",
+            "Refusals that bear the marks of an attack: forged origins and tokens, ambiguous or malformed requests",
+            refused_as(lanes, SUSPICIOUS),
+        )
+    }
+}
+
+fn requests(page: &mut Page<'_, '_>, lanes: &[Arc<Lane>]) -> fmt::Result {
+    let mut rows = Vec::new();
+    for exit in Exit::ALL {
+        for status in 0..STATUSES {
+            let index = (exit as usize)
+                .saturating_mul(STATUSES)
+                .saturating_add(status);
+            let count = sum(lanes.iter().filter_map(|lane| lane.requests.get(index)));
+            if count > 0 {
+                let status = status.saturating_add(FIRST_STATUS).to_string();
+                rows.push((
+                    [("exit", exit.as_str().to_owned()), ("status", status)],
+                    count,
+                ));
+            }
+        }
+    }
+    page.counters(
+        "portcullis_requests",
+        "Requests by who answered, and how",
+        rows,
+    )
+}
+
+fn refusals(page: &mut Page<'_, '_>, lanes: &[Arc<Lane>]) -> fmt::Result {
+    let mut rows = Vec::new();
+    for stage in Stage::ALL {
+        for (position, kind) in problem::ALL.iter().enumerate() {
+            let count = refused_at(lanes, stage, position);
+            if count > 0 {
+                rows.push(([("problem", kind.slug), ("stage", stage.as_str())], count));
+            }
+        }
+    }
+    page.counters("portcullis_refusals", "Refusals by problem and stage", rows)
+}
+
+fn refused_as(lanes: &[Arc<Lane>], kinds: &[&Kind]) -> u64 {
+    let positions = problem::ALL
+        .iter()
+        .enumerate()
+        .filter(|(_, kind)| kinds.contains(kind));
+    let positions: Vec<usize> = positions.map(|(position, _)| position).collect();
+    let cells = Stage::ALL.iter().flat_map(|stage| {
+        positions
+            .iter()
+            .map(|position| refused_at(lanes, *stage, *position))
+    });
+    cells.sum()
+}
+
+fn refused_at(lanes: &[Arc<Lane>], stage: Stage, position: usize) -> u64 {
+    let index = (stage as usize)
+        .saturating_mul(PROBLEMS)
+        .saturating_add(position);
+    sum(lanes.iter().filter_map(|lane| lane.refusals.get(index)))
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a sum for a graph; exact up to 285 years of waiting"
+)]
+fn latency(page: &mut Page<'_, '_>, lanes: &[Arc<Lane>]) -> fmt::Result {
+    let count = |bucket: usize| sum(lanes.iter().filter_map(|lane| lane.latency.get(bucket)));
+    let bounds = BOUNDS.iter().map(|micros| *micros as f64 / 1e6);
+    let buckets: Vec<(f64, u64)> = bounds
+        .chain([f64::MAX])
+        .zip((0..BUCKETS).map(count))
+        .collect();
+    let seconds = sum(lanes.iter().map(|lane| &lane.latency_micros)) as f64 / 1e6;
+    let total = buckets.iter().map(|(_, count)| count).sum();
+    let help = "Time from forwarding a request to the head of the upstream's response";
+    page.encoder
+        .encode_descriptor(
+            "portcullis_upstream_duration_seconds",
+            help,
+            None,
+            MetricType::Histogram,
+        )?
+        .encode_histogram::<NoLabelSet>(seconds, total, &buckets, None)
+}
+
+fn difference(lanes: &[Arc<Lane>], pair: impl Fn(&Lane) -> (&AtomicU64, &AtomicU64)) -> i64 {
+    // What is over is read first: what began meanwhile can only make the difference larger.
+    let over = sum(lanes.iter().map(|lane| pair(lane).1));
+    let begun = sum(lanes.iter().map(|lane| pair(lane).0));
+    i64::try_from(begun.saturating_sub(over)).unwrap_or(i64::MAX)
+}
+
+fn sum<'a>(counters: impl Iterator<Item = &'a AtomicU64>) -> u64 {
+    counters
+        .map(|counter| counter.load(Ordering::Relaxed))
+        .sum()
+}
+
+struct Page<'p, 'e> {
+    encoder: &'p mut DescriptorEncoder<'e>,
+}
+
+impl Page<'_, '_> {
+    fn gauge(&mut self, name: &str, help: &str, value: i64) -> fmt::Result {
+        self.encoder
+            .encode_descriptor(name, help, None, MetricType::Gauge)?
+            .encode_gauge(&value)
+    }
+
+    /// The format appends `_total` to the name.
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.encoder
+            .encode_descriptor(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn counters<L>(&mut self, name: &str, help: &str, rows: Vec<(L, u64)>) -> fmt::Result
+    where
+        L: prometheus_client::encoding::EncodeLabelSet,
+    {
+        let mut metric = self
+            .encoder
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in rows {
+            metric
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+}
