@@ -1,0 +1,283 @@
+//! The document, read leniently: a part that is malformed counts as the more dangerous thing.
+
+use http::Method;
+use serde_json::{Map, Value};
+
+use super::{Api, BasePath, Error, Note, Operation, Parameter, Security};
+
+/// How many references are followed in a row: a circle is left out, and noted.
+const MAX_REFERENCES: usize = 16;
+
+/// Reads a document.
+pub fn read(text: &str, base: &BasePath) -> Result<Api, Error> {
+    let root: Value = serde_json::from_str(text)?;
+    let version = root
+        .get("openapi")
+        .and_then(Value::as_str)
+        .ok_or(Error::NoVersion)?;
+    if !(version.starts_with("3.0.") || version.starts_with("3.1.")) {
+        return Err(Error::Version(version.to_owned()));
+    }
+    let paths = root
+        .get("paths")
+        .and_then(Value::as_object)
+        .ok_or(Error::NoPaths)?;
+    let mut reader = Reader {
+        root: &root,
+        base,
+        operations: Vec::new(),
+        notes: Vec::new(),
+    };
+    for (path, item) in paths.iter().filter(|(path, _)| !path.starts_with("x-")) {
+        reader.path_item(path, item);
+    }
+    let Reader {
+        mut operations,
+        notes,
+        ..
+    } = reader;
+    operations.sort_by(|a, b| (&a.path, rank(&a.method)).cmp(&(&b.path, rank(&b.method))));
+    Ok(Api {
+        title: text_of(root.get("info").unwrap_or(&Value::Null), "title").unwrap_or_default(),
+        operations,
+        notes,
+    })
+}
+
+const METHODS: [(&str, Method); 8] = [
+    ("get", Method::GET),
+    ("head", Method::HEAD),
+    ("post", Method::POST),
+    ("put", Method::PUT),
+    ("patch", Method::PATCH),
+    ("delete", Method::DELETE),
+    ("options", Method::OPTIONS),
+    ("trace", Method::TRACE),
+];
+
+/// Keys of a path item that are no methods.
+const OTHER_KEYS: [&str; 5] = ["$ref", "summary", "description", "servers", "parameters"];
+
+/// The place of a method in lists.
+pub(super) fn rank(method: &Method) -> usize {
+    METHODS
+        .iter()
+        .position(|(_, known)| known == method)
+        .unwrap_or(METHODS.len())
+}
+
+struct Reader<'d> {
+    root: &'d Value,
+    base: &'d BasePath,
+    operations: Vec<Operation>,
+    notes: Vec<Note>,
+}
+
+impl<'d> Reader<'d> {
+    fn path_item(&mut self, path: &str, item: &'d Value) {
+        // OpenAPI 3.1 lets keys stand beside `$ref`; those nearer to the path win.
+        let mut layers: Vec<&Map<String, Value>> = Vec::new();
+        let mut at = item;
+        loop {
+            let Some(object) = at.as_object() else {
+                self.leave_out(path, "the path item is not an object");
+                return;
+            };
+            layers.push(object);
+            let Some(reference) = object.get("$ref") else {
+                break;
+            };
+            let target = reference
+                .as_str()
+                .and_then(|reference| self.target(reference));
+            match target {
+                Some(target) if layers.len() < MAX_REFERENCES => at = target,
+                Some(_) | None => {
+                    self.leave_out(path, &format!("the reference {reference} leads nowhere"));
+                    break;
+                }
+            }
+        }
+        let key = |name: &str| layers.iter().find_map(|layer| layer.get(name));
+        for (name, method) in &METHODS {
+            if let Some(operation) = key(name) {
+                self.operation(path, method, operation, key("servers"), key("parameters"));
+            }
+        }
+        let mut strange: Vec<&str> = layers
+            .iter()
+            .flat_map(|layer| layer.keys())
+            .map(String::as_str)
+            .filter(|name| {
+                !name.starts_with("x-")
+                    && !OTHER_KEYS.contains(name)
+                    && !METHODS.iter().any(|(known, _)| known == name)
+            })
+            .collect();
+        strange.sort_unstable();
+        strange.dedup();
+        for name in strange {
+            self.leave_out(
+                &format!("{name} {path}"),
+                "not a method of OpenAPI 3.0 or 3.1",
+            );
+        }
+    }
+
+    fn operation(
+        &mut self,
+        path: &str,
+        method: &Method,
+        operation: &'d Value,
+        item_servers: Option<&Value>,
+        item_parameters: Option<&'d Value>,
+    ) {
+        if *method == Method::TRACE {
+            self.leave_out(&format!("TRACE {path}"), "the gate never forwards TRACE");
+            return;
+        }
+        let parameters = self.parameters(item_parameters, operation.get("parameters"));
+        let servers = operation
+            .get("servers")
+            .or(item_servers)
+            .or_else(|| self.root.get("servers"));
+        let security = operation
+            .get("security")
+            .or_else(|| self.root.get("security"))
+            .map_or(Security::Open, security_of);
+        for base in bases(self.base, servers) {
+            self.operations.push(Operation {
+                method: method.clone(),
+                path: format!("{base}{path}"),
+                id: text_of(operation, "operationId"),
+                summary: text_of(operation, "summary"),
+                tags: strings(operation.get("tags")),
+                security,
+                parameters: parameters.clone(),
+            });
+        }
+    }
+
+    fn parameters(&self, item: Option<&'d Value>, own: Option<&'d Value>) -> Vec<Parameter> {
+        let mut found: Vec<Parameter> = Vec::new();
+        for list in [own, item].into_iter().flatten() {
+            for written in list.as_array().into_iter().flatten() {
+                let Some(parameter) = self.parameter(written) else {
+                    continue;
+                };
+                let known = found
+                    .iter()
+                    .any(|known| known.name == parameter.name && known.place == parameter.place);
+                if !known {
+                    found.push(parameter);
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    fn parameter(&self, written: &'d Value) -> Option<Parameter> {
+        let mut at = written;
+        for _ in 0..MAX_REFERENCES {
+            let Some(reference) = at.get("$ref").and_then(Value::as_str) else {
+                break;
+            };
+            at = self.target(reference)?;
+        }
+        Some(Parameter {
+            place: text_of(at, "in")?,
+            name: text_of(at, "name")?,
+            required: at.get("required").and_then(Value::as_bool).unwrap_or(false),
+        })
+    }
+
+    /// What `#/a/b` points at (RFC 6901; the fragment may be percent-encoded).
+    fn target(&self, reference: &str) -> Option<&'d Value> {
+        let pointer = reference.strip_prefix('#')?;
+        let pointer = portcullis_core::path::decode_segment(pointer);
+        self.root.pointer(&pointer)
+    }
+
+    fn leave_out(&mut self, operation: &str, reason: &str) {
+        self.notes.push(Note::LeftOut {
+            operation: operation.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+}
+
+/// SECURITY: an empty alternative means that no credential is needed; and what is malformed does
+/// not count as a protection.
+fn security_of(written: &Value) -> Security {
+    let Some(alternatives) = written.as_array() else {
+        return Security::Open;
+    };
+    let needs = |alternative: &Value| {
+        alternative
+            .as_object()
+            .is_some_and(|schemes| !schemes.is_empty())
+    };
+    if !alternatives.is_empty() && alternatives.iter().all(needs) {
+        Security::Secured
+    } else {
+        Security::Open
+    }
+}
+
+/// The base paths below which an operation is served, each without a slash at the end.
+fn bases(base: &BasePath, servers: Option<&Value>) -> Vec<String> {
+    let given = match base {
+        BasePath::Given(path) => return vec![trimmed(path)],
+        BasePath::Servers => servers.and_then(Value::as_array),
+    };
+    let mut found: Vec<String> = Vec::new();
+    for server in given.into_iter().flatten() {
+        let path = server_path(server);
+        if !found.contains(&path) {
+            found.push(path);
+        }
+    }
+    if found.is_empty() {
+        found.push(String::new());
+    }
+    found
+}
+
+fn server_path(server: &Value) -> String {
+    let mut url = text_of(server, "url").unwrap_or_default();
+    let variables = server.get("variables").and_then(Value::as_object);
+    for (name, variable) in variables.into_iter().flatten() {
+        let default = text_of(variable, "default").unwrap_or_default();
+        url = url.replace(&format!("{{{name}}}"), &default);
+    }
+    let after_host = match url.split_once("://") {
+        Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
+        None => url.as_str(),
+    };
+    let path = after_host.split(['?', '#']).next().unwrap_or("");
+    trimmed(path)
+}
+
+fn trimmed(path: &str) -> String {
+    let path = path.trim().trim_matches('/');
+    if path.is_empty() || path == "." {
+        String::new()
+    } else {
+        format!("/{path}")
+    }
+}
+
+fn text_of(value: &Value, key: &str) -> Option<String> {
+    value.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn strings(value: Option<&Value>) -> Vec<String> {
+    value
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
+}
