@@ -1,0 +1,263 @@
+//! The journey of a request, from top to bottom.
+//!
+//! ```text
+//! accept -> route -> address limit -> authenticate -> csrf -> quota -> authorize     (decide)
+//!                                           -> screen body -> forward -> harden      (carry out)
+//! ```
+//!
+//! Each stage takes what an earlier one proved, and `?` is the only short circuit. [`decide`] looks
+//! at the request's head alone, so the same function answers for a proxy that asks beside the path.
+//! [`carry_out`] needs the [`Permit`] that only the decision makes. Why the order is this one:
+//!
+//! - Cheap before dear, and what an anonymous flood can cause before what needs a look-up.
+//! - Address limits stand before authentication, so that guessing credentials is paid for.
+//! - CSRF stands after authentication, because only a request with a live session can be forged in
+//!   somebody's name, and before the quota, so that another site cannot spend a user's quota.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use portcullis_access::policy::{Cors as RouteCors, Csrf as RouteCsrf, Route};
+use portcullis_core::decision::Denied;
+use portcullis_core::{Permit, Principal, Problem, Scheme, path, problem};
+use portcullis_edge::body::BodyError;
+use portcullis_edge::headers::{Forwarded, clean_request, remove_cookies};
+use portcullis_edge::{Body, ClientAddr, Inbound, Peer};
+use portcullis_events::metrics::Stage;
+use portcullis_guard::body::{LimitedBody, Overflow, check_length};
+use portcullis_guard::cors::{self, Cors, Foreign, Grant};
+use portcullis_guard::{Own, https, rate_limit};
+use portcullis_guard::csrf::{SessionBinding, is_safe};
+use portcullis_vault::tokens::TokenHash;
+
+use crate::lane::{Charged, Lane};
+use crate::own;
+use crate::snapshot::{RouteGuards, Snapshot};
+use crate::story::Story;
+
+/// What came of a request that was not refused.
+pub(crate) enum Decided {
+    Permitted(Box<Permitted>),
+    /// The gate itself answers: a redirect to https, a CORS preflight.
+    Answered(Response<Bytes>),
+}
+
+/// A request that may go on, and everything that was learned on the way.
+pub(crate) struct Permitted {
+    permit: Permit,
+    pub(crate) principal: Principal,
+    pub(crate) session: Option<TokenHash>,
+    pub(crate) route: Arc<Route>,
+    pub(crate) is_own: bool,
+    pub(crate) client: ClientAddr,
+    pub(crate) scheme: Scheme,
+    /// The canonical path, where it differs from the one that was sent.
+    rewritten: Option<String>,
+    pub(crate) grant: Grant,
+    pub(crate) charged: Charged,
+}
+
+/// The whole journey of one request.
+pub(crate) async fn journey(lane: &Lane, snapshot: &Snapshot, inbound: Inbound, story: &mut Story) -> Result<Response<Body>, Problem> {
+    let Inbound { head, body, peer, .. } = inbound;
+    match decide(lane, snapshot, &head, &peer, story).await? {
+        Decided::Answered(response) => Ok(response.map(Body::full)),
+        Decided::Permitted(permitted) => carry_out(lane, snapshot, *permitted, head, body, story).await,
+    }
+}
+
+/// Everything that is decided on the head: who calls, how often, from where, and whether they may.
+pub(crate) async fn decide(lane: &Lane, snapshot: &Snapshot, head: &Parts, peer: &Peer, story: &mut Story) -> Result<Decided, Problem> {
+    // accept: one host, one path, one client address, or 400 and 421
+    story.stage = Stage::Accept;
+    let client = snapshot.trusted.client(peer, &head.headers);
+    let scheme = snapshot.trusted.scheme(peer, &head.headers);
+    story.client = client.ip();
+    let place = snapshot.hosts.check(head, scheme)?;
+    let path = path::canonicalize(head.uri.path()).map_err(|error| Problem::new(&problem::AMBIGUOUS_PATH).detail(error.to_string()))?;
+    if let https::Outcome::Redirect(location) = https::check(head, place, snapshot.mode, snapshot.https_port)? {
+        return Ok(Decided::Answered(redirect(location)));
+    }
+
+    // route: what no route names is refused, but not before the flood of such requests is counted
+    story.stage = Stage::Route;
+    let preflight = cors::requested_method(head);
+    let found = find_route(snapshot, place, preflight.as_ref().unwrap_or(&head.method), &path);
+    let guards = found.as_ref().map_or(&snapshot.unrouted, |found| snapshot.guards(found.is_own, found.route.id));
+    story.set_route(found.as_ref().ok().map(|found| &found.route));
+
+    // address limit: 429
+    story.stage = Stage::AddressLimit;
+    let mut charged = lane.take_before(snapshot, &guards.limits, &path, client.ip()).await?;
+    story.stage = Stage::Route;
+    let FoundRoute { route, params, is_own } = found?;
+    let grant = match check_cors(&snapshot.cors, &route, is_own, head, place)? {
+        cors::Outcome::Preflight(headers) => return Ok(Decided::Answered(preflight_answer(headers))),
+        cors::Outcome::Pass(grant) => grant,
+    };
+
+    // authenticate: who is calling; a credential that is no longer good makes nobody of them
+    story.stage = Stage::Authenticate;
+    let caller = lane.authenticate(snapshot, head).await?;
+    story.set_caller(&caller.principal, caller.is_stale);
+
+    // csrf: 403 where another site speaks in the caller's name
+    story.stage = Stage::Csrf;
+    check_csrf(snapshot, &route, is_own, head, place, caller.session.as_ref())?;
+
+    // quota: 429, counted by who is calling
+    story.stage = Stage::Quota;
+    lane.take_after(snapshot, &guards.limits, &path, client.ip(), &caller.principal, &mut charged).await?;
+
+    // authorize: 401, 403, 404
+    story.stage = Stage::Authorize;
+    let set = if is_own { &snapshot.own } else { &snapshot.product };
+    let permit = set.policy.decide(&route, &caller.principal, &params).inspect_err(|denied| story.denied = Some(denied.clone()))?;
+    let rewritten = match &path {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(canonical) => Some(canonical.clone()),
+    };
+    let route = Arc::clone(route);
+    Ok(Decided::Permitted(Box::new(Permitted { permit, principal: caller.principal, session: caller.session, route, is_own, client, scheme, rewritten, grant, charged })))
+}
+
+/// The permitted request goes to whoever answers it, and the answer is made fit for the client.
+async fn carry_out(lane: &Lane, snapshot: &Snapshot, permitted: Permitted, mut head: Parts, body: Body, story: &mut Story) -> Result<Response<Body>, Problem> {
+    let guards = snapshot.guards(permitted.is_own, permitted.route.id);
+
+    // screen body: 413, at once where the length is told, else as it streams
+    story.stage = Stage::Body;
+    let body = screen(guards, &head, body)?;
+
+    // forward: 502, 503, 504
+    story.stage = Stage::Forward;
+    if let Some(canonical) = &permitted.rewritten {
+        head.uri = with_path(&head.uri, canonical)?;
+    }
+    story.grant = permitted.grant.clone();
+    story.charged = Some(permitted.charged.clone());
+    let response = if permitted.is_own {
+        lane.answer_ourselves(snapshot, permitted, head, body, story).await?
+    } else {
+        prepare(lane, snapshot, guards, &permitted, &mut head, story)?;
+        let upstream = snapshot.upstreams.get(permitted.route.upstream).ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
+        lane.forward(permitted.permit, upstream, permitted.route.timeout, head, body, story).await?
+    };
+
+    // harden happens in the shell, for refusals as well
+    story.stage = Stage::Harden;
+    Ok(response)
+}
+
+struct FoundRoute<'s, 'p> {
+    route: &'s Arc<Route>,
+    params: portcullis_core::route::Params<'s, 'p>,
+    is_own: bool,
+}
+
+fn find_route<'s, 'p>(snapshot: &'s Snapshot, place: Own<'_>, method: &Method, path: &'p str) -> Result<FoundRoute<'s, 'p>, Denied> {
+    let host = place.authority.host;
+    match snapshot.own.policy.find(host, method, path) {
+        Ok((route, params)) => Ok(FoundRoute { route, params, is_own: true }),
+        Err(Denied::NoRoute) if !own::is_ours(path) => {
+            let (route, params) = snapshot.product.policy.find(host, method, path)?;
+            Ok(FoundRoute { route, params, is_own: false })
+        }
+        Err(denied) => Err(denied),
+    }
+}
+
+fn check_cors(cors: &Cors, route: &Route, is_own: bool, head: &Parts, place: Own<'_>) -> Result<cors::Outcome, Problem> {
+    let foreign = match route.csrf {
+        RouteCsrf::Exempt if !is_own => Foreign::Pass,
+        RouteCsrf::Exempt | RouteCsrf::Required => Foreign::Refuse,
+    };
+    match route.cors {
+        RouteCors::AsConfigured => Ok(cors.check(head, place, foreign)?),
+        RouteCors::Never => Ok(cors::check_same_origin(head, place, foreign)?),
+    }
+}
+
+fn check_csrf(snapshot: &Snapshot, route: &Route, is_own: bool, head: &Parts, place: Own<'_>, session: Option<&TokenHash>) -> Result<(), Problem> {
+    if is_safe(&head.method) {
+        return Ok(());
+    }
+    match (route.csrf, session) {
+        (RouteCsrf::Required, Some(session)) => Ok(snapshot.csrf.check(head, place, &SessionBinding::new(session.0))?),
+        // Signing in and out, with a session or without: the page must be the product's own.
+        (RouteCsrf::Exempt, _) if is_own => Ok(snapshot.csrf.check_origin(head, place)?),
+        (RouteCsrf::Required, None) => Ok(snapshot.csrf.check_unauthenticated(head, place)?),
+        (RouteCsrf::Exempt, _) => Ok(()),
+    }
+}
+
+fn screen(guards: &RouteGuards, head: &Parts, body: Body) -> Result<Body, Problem> {
+    check_length(head, guards.max_body)?;
+    if body.is_empty() || head.headers.contains_key(header::CONTENT_LENGTH) {
+        return Ok(body);
+    }
+    let limited = LimitedBody::new(body, guards.max_body);
+    Ok(Body::stream(http_body_util::BodyExt::map_err(limited, |error| match Overflow::find(&*error) {
+        Some(overflow) => BodyError::Refused(overflow.into()),
+        None => match error.downcast::<BodyError>() {
+            Ok(error) => *error,
+            Err(error) => BodyError::Other(error),
+        },
+    })))
+}
+
+/// Takes from the head what the client may not say, and adds what the gate knows.
+fn prepare(lane: &Lane, snapshot: &Snapshot, guards: &RouteGuards, permitted: &Permitted, head: &mut Parts, story: &Story) -> Result<(), Problem> {
+    let headers = &mut head.headers;
+    let mut id = uuid::Uuid::encode_buffer();
+    let request_id = story.id.as_uuid().hyphenated().encode_lower(&mut id);
+    clean_request(headers, &Forwarded { client: permitted.client, scheme: permitted.scheme, request_id, host: false, strip: &[] });
+    remove_cookies(headers, |name| snapshot.is_our_cookie(name));
+    if snapshot.headers.wants_identity(&guards.headers) && accepts_html(headers) {
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    let assertion = lane.assertion(snapshot, permitted)?;
+    headers.insert(snapshot.assertion.header.clone(), assertion);
+    Ok(())
+}
+
+/// Only pages get nonces; scripts, pictures and API answers may stay compressed.
+fn accepts_html(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html")))
+}
+
+fn with_path(uri: &Uri, path: &str) -> Result<Uri, Problem> {
+    let target = match uri.query() {
+        Some(query) => Cow::Owned(format!("{path}?{query}")),
+        None => Cow::Borrowed(path),
+    };
+    target.parse().map_err(Problem::internal)
+}
+
+fn redirect(location: HeaderValue) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}
+
+fn preflight_answer(headers: HeaderMap) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = Cors::PREFLIGHT_STATUS;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The refusal of a limit, in one place for both stages.
+pub(crate) fn limit_refusal(snapshot: &Snapshot, charged: &Charged) -> Problem {
+    rate_limit::refusal(&snapshot.limits, &charged.charges, &charged.spent)
+}
+
+/// Address that limits count, for a caller beside the path.
+pub(crate) const fn unspecified() -> IpAddr {
+    IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
+}

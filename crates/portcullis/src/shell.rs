@@ -1,0 +1,178 @@
+//! Around the journey: the request id, the deadline for panics, and the one way out.
+//!
+//! Whatever happened inside, exactly one answer leaves here, hardened, logged, counted, and, where
+//! it was a refusal, on its way to the audit trail. A panic is a 500 for its own request alone.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderValue, Method, Response, header};
+use portcullis_core::{Problem, RequestId, Scheme, problem};
+use portcullis_edge::{Arrival, Body, Inbound};
+use portcullis_events::access_log::Line;
+use portcullis_events::metrics::{Exit, Stage};
+use portcullis_guard::headers::{NonceBody, Source};
+use portcullis_guard::rate_limit;
+
+use crate::answer::{self, Prefers};
+use crate::lane::Lane;
+use crate::snapshot::Snapshot;
+use crate::story::Story;
+use crate::{own, pipeline};
+
+/// Answers one arrival, whatever it is.
+pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
+    let snapshot = lane.gate.snapshot.load_full();
+    let id = RequestId::new();
+    let at = lane.gate.clock.now();
+    lane.metrics.started();
+    match arrival {
+        Arrival::Malformed { reason, peer } => {
+            let mut story = Story::new(id, at, peer.addr.ip());
+            let told = Told { method: Method::GET, path: "-".into(), prefers: Prefers::Json, scheme: scheme(peer.tls) };
+            finish(lane, &snapshot, Err(reason.into()), &mut story, &told)
+        }
+        Arrival::Request(inbound) => {
+            let mut story = Story::new(id, at, inbound.peer.addr.ip());
+            let told = Told::of(&inbound, snapshot.trusted.scheme(&inbound.peer, &inbound.head.headers));
+            // A panic unwinds through values that are dropped with this request; the lane's own state
+            // is in cells that are whole between awaits.
+            let outcome = AssertUnwindSafe(pipeline::journey(lane, &snapshot, inbound, &mut story)).catch_unwind().await;
+            let outcome = outcome.unwrap_or_else(|_| {
+                lane.gate.panicked();
+                Err(Problem::new(&problem::INTERNAL_ERROR))
+            });
+            finish(lane, &snapshot, outcome, &mut story, &told)
+        }
+    }
+}
+
+/// What the way out needs of a head that the journey has consumed.
+pub(crate) struct Told {
+    method: Method,
+    path: Box<str>,
+    prefers: Prefers,
+    scheme: Scheme,
+}
+
+impl Told {
+    fn of(inbound: &Inbound, scheme: Scheme) -> Self {
+        Told { method: inbound.head.method.clone(), path: inbound.head.uri.path().into(), prefers: Prefers::of(&inbound.head.headers), scheme }
+    }
+}
+
+const fn scheme(tls: bool) -> Scheme {
+    if tls { Scheme::Https } else { Scheme::Http }
+}
+
+fn finish(lane: &Lane, snapshot: &Snapshot, outcome: Result<Response<Body>, Problem>, story: &mut Story, told: &Told) -> Response<Body> {
+    let exit = exit(&outcome, story);
+    let slug = outcome.as_ref().err().map(|problem| problem.kind.slug);
+    let response = match outcome {
+        Ok(response) => response,
+        Err(problem) => refuse(lane, &problem, story, told),
+    };
+    let response = harden(snapshot, response, story, told);
+    let status = response.status().as_u16();
+    lane.metrics.finished(exit, status);
+    if let Some(log) = &lane.log {
+        log.line(&Line {
+            at: story.at,
+            request: story.id,
+            method: told.method.as_str(),
+            route: story.route.as_ref().map(|route| route.path.as_str()),
+            path: &told.path,
+            status,
+            problem: slug,
+            principal: story.user,
+            client: story.client,
+            duration: Duration::from(lane.gate.clock.now().since(story.at)),
+            bytes: http_body::Body::size_hint(response.body()).exact().unwrap_or(0),
+            upstream: story.upstream.as_ref().map(|upstream| upstream.name()),
+        });
+    }
+    response
+}
+
+fn exit(outcome: &Result<Response<Body>, Problem>, story: &Story) -> Exit {
+    match outcome {
+        Ok(_) if story.upstream.is_some() => Exit::Forwarded,
+        Ok(_) => Exit::Own,
+        Err(problem) if problem.kind.status.is_server_error() => Exit::Failed,
+        Err(_) => Exit::Refused,
+    }
+}
+
+/// The answer to a refusal, which is also an event and a count, and, for a 5xx, a log line with the cause.
+fn refuse(lane: &Lane, problem: &Problem, story: &Story, told: &Told) -> Response<Body> {
+    lane.metrics.refused(problem.kind, story.stage);
+    if problem.kind.status.is_server_error() {
+        let cause = problem.cause.as_ref().map(|cause| portcullis_events::redact::text(&chain(&**cause)));
+        tracing::error!(request_id = %story.id, problem = problem.kind.slug, stage = story.stage.as_str(), cause = cause.as_deref().unwrap_or("-"), "request failed");
+    }
+    if let Some(event) = story.refusal_event(problem.kind, told.method.as_str()) {
+        lane.gate.trail.note(event);
+    }
+    let sign_in = sign_in_link(told);
+    answer::problem(problem, story.id, told.prefers, &sign_in).map(Body::full)
+}
+
+/// An error and its sources, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    causes.join(": ")
+}
+
+fn sign_in_link(told: &Told) -> String {
+    let next: String = url::form_urlencoded::byte_serialize(told.path.as_bytes()).collect();
+    format!("{}?next={next}", own::SIGN_IN)
+}
+
+/// Headers that every answer bears, whoever wrote it.
+fn harden(snapshot: &Snapshot, response: Response<Body>, story: &Story, told: &Told) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        return Response::from_parts(head, body);
+    }
+    let is_own = story.upstream.is_none();
+    if !is_own {
+        snapshot.drop_our_cookies(&mut head.headers);
+    }
+    let guards = match (&story.route, is_own) {
+        (Some(route), false) => snapshot.guards(false, route.id),
+        (Some(_) | None, _) => &snapshot.unrouted,
+    };
+    snapshot.cors.finish(&story.grant, &mut head.headers);
+    if let Some(charged) = &story.charged {
+        rate_limit::write_headers(&snapshot.limits, &charged.charges, &charged.spent, &mut head.headers);
+    }
+    if story.stale_session && story.stage != Stage::Harden {
+        take_back_cookies(snapshot, &mut head.headers, told.scheme);
+    }
+    let source = match &story.own_nonce {
+        Some(nonce) => Source::Own(nonce),
+        None => Source::Upstream,
+    };
+    match snapshot.headers.harden(&guards.headers, told.scheme, source, &mut head, story.id) {
+        Ok(None) => Response::from_parts(head, body),
+        Ok(Some(rewrite)) => Response::from_parts(head, Body::stream(NonceBody::new(body, rewrite))),
+        Err(error) => {
+            tracing::error!(request_id = %story.id, %error, "an answer could not be hardened");
+            let problem = Problem::new(&problem::INTERNAL_ERROR);
+            answer::problem(&problem, story.id, told.prefers, own::SIGN_IN).map(|bytes: Bytes| Body::full(bytes))
+        }
+    }
+}
+
+fn take_back_cookies(snapshot: &Snapshot, headers: &mut HeaderMap, scheme: Scheme) {
+    let secure = match scheme {
+        Scheme::Https => "; Secure",
+        Scheme::Http => "",
+    };
+    let text = format!("{}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0{secure}", snapshot.session_cookie);
+    for value in [HeaderValue::try_from(text).ok(), snapshot.csrf.clear_cookie(scheme)].into_iter().flatten() {
+        headers.append(header::SET_COOKIE, value);
+    }
+}

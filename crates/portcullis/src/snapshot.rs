@@ -1,0 +1,249 @@
+//! Everything that a request is judged by, compiled: one immutable value, swapped whole.
+//!
+//! A reload compiles another one. If that finds a single error, the old one stays.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use portcullis_access::{AccessConfig, Policy, config::Framing as RouteFraming, policy::Known};
+use portcullis_core::Mode;
+use portcullis_core::finding::Finding;
+use portcullis_core::size::ByteSize;
+use portcullis_edge::{TrustedProxies, Upstream};
+use portcullis_guard::cors::Cors;
+use portcullis_guard::csrf::Csrf;
+use portcullis_guard::headers::{CspChoice, Framing, Headers, RouteHeaders};
+use portcullis_guard::hosts::Hosts;
+use portcullis_guard::rate_limit::{Limits, RouteLimits};
+use portcullis_vault::keys::{Keys, Purpose};
+
+use crate::config::{AssertionConfig, Config, Loaded};
+use crate::own;
+
+/// The name under which the gate's own handlers stand among the upstreams.
+const OWN_UPSTREAM: &str = "portcullis";
+
+/// What a request is judged by.
+pub(crate) struct Snapshot {
+    pub(crate) mode: Mode,
+    pub(crate) trusted: TrustedProxies,
+    pub(crate) hosts: Hosts,
+    pub(crate) csrf: Csrf,
+    pub(crate) cors: Cors,
+    pub(crate) headers: Headers,
+    pub(crate) limits: Limits,
+    /// The product's routes.
+    pub(crate) product: RouteSet,
+    /// The gate's own routes. They are looked at first.
+    pub(crate) own: RouteSet,
+    /// For answers to requests that no route names.
+    pub(crate) unrouted: RouteGuards,
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
+    pub(crate) assertion: Assertion,
+    pub(crate) session_cookie: Box<str>,
+    /// Port of the https listener as clients see it.
+    pub(crate) https_port: u16,
+}
+
+/// A policy and what guards each of its routes, by the route's position.
+pub(crate) struct RouteSet {
+    pub(crate) policy: Policy,
+    pub(crate) guards: Vec<RouteGuards>,
+}
+
+/// What guards one route.
+pub(crate) struct RouteGuards {
+    pub(crate) limits: RouteLimits,
+    pub(crate) headers: RouteHeaders,
+    pub(crate) max_body: ByteSize,
+}
+
+/// How the gate tells an upstream who is calling.
+pub(crate) struct Assertion {
+    pub(crate) header: HeaderName,
+    pub(crate) config: AssertionConfig,
+}
+
+impl RouteSet {
+    fn compile(config: &AccessConfig, known: &Known, compiler: &mut Compiler<'_>, own: bool) -> Option<Self> {
+        let policy = match Policy::compile(config, known) {
+            Ok(policy) => policy,
+            Err(mistakes) => {
+                compiler.findings.extend(mistakes.into_iter().map(Finding::from));
+                return None;
+            }
+        };
+        compiler.findings.extend(policy.warnings().iter().cloned().map(Finding::from));
+        let guards = config.routes.iter().enumerate().map(|(position, route)| compiler.guards(position, route, own)).collect::<Option<Vec<_>>>()?;
+        Some(RouteSet { policy, guards })
+    }
+}
+
+impl Snapshot {
+    /// Compiles what was loaded. Findings go to `loaded`; without a snapshot there is at least one error.
+    pub(crate) fn compile(loaded: &mut Loaded, keys: &Keys) -> Option<Self> {
+        let config = std::mem::take(&mut loaded.config);
+        let mut findings = Vec::new();
+        let snapshot = compile(&config, keys, loaded, &mut findings);
+        loaded.config = config;
+        for finding in findings {
+            loaded.report(finding);
+        }
+        snapshot.filter(|_| !loaded.has_errors())
+    }
+
+    /// The guards of a route of either set.
+    pub(crate) fn guards(&self, own: bool, route: usize) -> &RouteGuards {
+        let set = if own { &self.own } else { &self.product };
+        set.guards.get(route).unwrap_or(&self.unrouted)
+    }
+
+    /// Takes out what the upstream may not set: cookies of the gate's names.
+    pub(crate) fn drop_our_cookies(&self, headers: &mut HeaderMap) {
+        if !headers.contains_key(header::SET_COOKIE) {
+            return;
+        }
+        let kept: Vec<HeaderValue> =
+            headers.get_all(header::SET_COOKIE).iter().filter(|value| !self.is_our_cookie(cookie_name(value.as_bytes()))).cloned().collect();
+        headers.remove(header::SET_COOKIE);
+        for value in kept {
+            headers.append(header::SET_COOKIE, value);
+        }
+    }
+
+    /// Whether a cookie of this name is the gate's own. Prefixes are compared as browsers do, without case.
+    pub(crate) fn is_our_cookie(&self, name: &[u8]) -> bool {
+        name.eq_ignore_ascii_case(self.session_cookie.as_bytes())
+            || name.eq_ignore_ascii_case(self.csrf.cookie_name().as_bytes())
+            || name.eq_ignore_ascii_case(portcullis_identity::device::COOKIE.as_bytes())
+    }
+}
+
+fn cookie_name(set_cookie: &[u8]) -> &[u8] {
+    set_cookie.split(|byte| *byte == b'=' || *byte == b';').next().unwrap_or_default().trim_ascii()
+}
+
+struct Compiler<'c> {
+    config: &'c Config,
+    headers: &'c Headers,
+    limits: Limits,
+    findings: Vec<Finding>,
+}
+
+impl Compiler<'_> {
+    fn guards(&mut self, position: usize, route: &portcullis_access::config::RouteConfig, own: bool) -> Option<RouteGuards> {
+        let key = format!("route.{position}");
+        let names = (own || !route.limits.is_empty()).then_some(route.limits.as_slice());
+        let limits = self.limits.for_route(&route.path, &format!("{key}.limits"), names);
+        let framing = route.framing.map(|framing| match framing {
+            RouteFraming::Deny => Framing::Deny,
+            RouteFraming::SameOrigin => Framing::SameOrigin,
+        });
+        let headers = if own { self.headers.for_own_pages() } else { self.headers.for_route(&key, framing.as_ref(), &CspChoice::Gate) };
+        let max_body = match (own, route.max_body) {
+            (_, Some(size)) => size,
+            (true, None) => self.config.body.max_own_size,
+            (false, None) => self.config.body.max_size,
+        };
+        let limits = self.keep(limits);
+        let headers = self.keep(headers);
+        Some(RouteGuards { limits: limits?, headers: headers?, max_body })
+    }
+
+    fn keep<T, F: Into<Finding>>(&mut self, result: Result<T, Vec<F>>) -> Option<T> {
+        keep(result, &mut self.findings)
+    }
+}
+
+/// The value, or nothing and its findings noted.
+fn keep<T, F: Into<Finding>>(result: Result<T, Vec<F>>, findings: &mut Vec<Finding>) -> Option<T> {
+    result.map_err(|faults| findings.extend(faults.into_iter().map(Into::into))).ok()
+}
+
+fn compile(config: &Config, keys: &Keys, loaded: &Loaded, findings: &mut Vec<Finding>) -> Option<Snapshot> {
+    findings.extend(config.listen.findings().into_iter().map(Finding::from));
+    findings.extend(config.state.findings().into_iter().map(|(key, message)| Finding::error("state", format!("state.{key}"), message)));
+    findings.extend(config.audit.findings(config.mode == Mode::Production).into_iter().map(Finding::from));
+    findings.extend(config.sessions.findings(config.mode));
+    findings.extend(config.accounts.findings(config.mode));
+    findings.extend(config.passwords.findings());
+    let upstreams = compile_upstreams(config, loaded, findings);
+    let hosts = keep(config.hosts.compile(config.mode), findings);
+    let csrf_keys = keys.derive(Purpose::Csrf).unwrap_or_default();
+    let csrf_keys: Vec<&[u8]> = csrf_keys.iter().map(|key| key.expose().as_slice()).collect();
+    let csrf = keep(config.csrf.compile(&csrf_keys), findings);
+    let cors = keep(config.cors.compile(config.mode), findings);
+    let assertion = compile_assertion(&config.assertion, findings);
+    let limits = keep(config.limits.compile(), findings);
+    let headers = keep(config.headers.compile(), findings)?;
+    let mut compiler = Compiler { config, headers: &headers, limits: limits?, findings: Vec::new() };
+    let known = Known {
+        upstreams: config.upstreams.keys().cloned().collect(),
+        limits: compiler.limits.known().map(str::to_owned).collect(),
+        hosts: config.hosts.allow.clone(),
+        reserved: own::reserved(&config.accounts),
+    };
+    let product = RouteSet::compile(&config.access, &known, &mut compiler, false);
+    let own_config = AccessConfig { roles: config.access.roles.clone(), routes: own::routes(&config.accounts, &config.access) };
+    let own_known = Known { upstreams: vec![OWN_UPSTREAM.to_owned()], reserved: Vec::new(), ..known };
+    let own = RouteSet::compile(&own_config, &own_known, &mut compiler, true);
+    let unrouted_limits = compiler.limits.for_route("", "limits", None);
+    let unrouted = RouteGuards { limits: compiler.keep(unrouted_limits)?, headers: keep(headers.for_own_pages(), findings)?, max_body: config.body.max_size };
+    let limits = compiler.limits;
+    findings.append(&mut compiler.findings);
+    Some(Snapshot {
+        mode: config.mode,
+        trusted: TrustedProxies::new(config.listen.trusted_proxies.clone()),
+        hosts: hosts?,
+        csrf: csrf?,
+        cors: cors?,
+        limits,
+        product: product?,
+        own: own?,
+        unrouted,
+        upstreams: upstreams?,
+        assertion: assertion?,
+        session_cookie: config.sessions.cookie_name(config.mode).into(),
+        https_port: if config.listen.tls.is_some() { config.listen.address.port() } else { 443 },
+        headers,
+    })
+}
+
+fn compile_upstreams(config: &Config, loaded: &Loaded, findings: &mut Vec<Finding>) -> Option<Vec<Arc<Upstream>>> {
+    if config.upstreams.is_empty() {
+        findings.push(Finding::error("no-upstream", "upstream", "there is nothing to stand in front of").remedy("write [upstream.app] with url = \"http://127.0.0.1:8000\""));
+    }
+    let compiled: Vec<Option<Arc<Upstream>>> = config
+        .upstreams
+        .iter()
+        .map(|(name, upstream)| {
+            let mut upstream = upstream.clone();
+            upstream.ca = upstream.ca.map(|ca| loaded.path(&ca));
+            if name == OWN_UPSTREAM {
+                findings.push(Finding::error("upstream-name", format!("upstream.{name}"), "this name is the gate's own").remedy("give it another name"));
+            }
+            keep(Upstream::compile(name, &upstream), findings)
+        })
+        .collect();
+    compiled.into_iter().collect()
+}
+
+fn compile_assertion(config: &AssertionConfig, findings: &mut Vec<Finding>) -> Option<Assertion> {
+    let name = config.header.to_ascii_lowercase();
+    if !name.starts_with("x-portcullis-") {
+        // SECURITY: only names with this beginning are taken from every client's request.
+        findings.push(Finding::error("assertion-header", "assertion.header", format!("`{}` could be sent by a client", config.header)).remedy("begin it with `X-Portcullis-`"));
+        return None;
+    }
+    if config.lifetime.is_zero() || config.lifetime > portcullis_core::Span::from_minutes(5) {
+        findings.push(Finding::error("assertion-lifetime", "assertion.lifetime", format!("`{}` is not more than nothing and at most 5m", config.lifetime)).remedy("write \"60s\""));
+        return None;
+    }
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Ok(header) => Some(Assertion { header, config: config.clone() }),
+        Err(_) => {
+            findings.push(Finding::error("assertion-header", "assertion.header", format!("`{}` is not a header name", config.header)).remedy("use letters, digits and `-`"));
+            None
+        }
+    }
+}

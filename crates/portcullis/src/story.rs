@@ -1,0 +1,95 @@
+//! What is known of one request, for the log, the metrics and the audit trail.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use portcullis_access::policy::Route;
+use portcullis_core::decision::Denied;
+use portcullis_core::problem::{self, Kind};
+use portcullis_core::{Principal, RequestId, TenantId, Timestamp, UserId};
+use portcullis_events::audit::{Action, Event, Outcome, Target};
+use portcullis_events::metrics::Stage;
+use portcullis_guard::cors::Grant;
+
+use crate::lane::Charged;
+
+/// The story of one request so far. Stages write into it; the shell tells it.
+#[derive(Debug)]
+pub(crate) struct Story {
+    pub(crate) id: RequestId,
+    pub(crate) at: Timestamp,
+    pub(crate) stage: Stage,
+    pub(crate) client: IpAddr,
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) user: Option<UserId>,
+    pub(crate) tenant: Option<TenantId>,
+    /// A session cookie came that opens nothing: the answer takes it back.
+    pub(crate) stale_session: bool,
+    pub(crate) denied: Option<Denied>,
+    pub(crate) upstream: Option<Arc<portcullis_edge::Upstream>>,
+    pub(crate) grant: Grant,
+    pub(crate) charged: Option<Charged>,
+    pub(crate) own_nonce: Option<portcullis_guard::headers::Nonce>,
+}
+
+impl Story {
+    pub(crate) fn new(id: RequestId, at: Timestamp, peer: IpAddr) -> Self {
+        Story {
+            id,
+            at,
+            stage: Stage::Accept,
+            client: peer,
+            route: None,
+            user: None,
+            tenant: None,
+            stale_session: false,
+            denied: None,
+            upstream: None,
+            grant: Grant::default(),
+            charged: None,
+            own_nonce: None,
+        }
+    }
+
+    pub(crate) fn unknown(id: RequestId, at: Timestamp) -> Self {
+        Story::new(id, at, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+
+    pub(crate) fn set_route(&mut self, route: Option<&&Arc<Route>>) {
+        self.route = route.map(|route| Arc::clone(route));
+    }
+
+    pub(crate) fn set_caller(&mut self, principal: &Principal, is_stale: bool) {
+        self.stale_session = is_stale;
+        match principal {
+            Principal::Anonymous => {}
+            Principal::User(user) => {
+                self.user = Some(user.id);
+                self.tenant = user.tenant;
+            }
+        }
+    }
+
+    /// The security event that this refusal is, if it is one.
+    pub(crate) fn refusal_event(&self, kind: &'static Kind, method: &str) -> Option<Event> {
+        let action = match self.stage {
+            Stage::AddressLimit | Stage::Quota if kind == &problem::RATE_LIMITED => Action::LimitExceeded,
+            Stage::Csrf => Action::CsrfRefused,
+            Stage::Route | Stage::Authorize if kind == &problem::ORIGIN_NOT_ALLOWED => Action::OriginRefused,
+            Stage::Route | Stage::Authorize => Action::AccessDenied,
+            Stage::Accept => Action::RequestMalformed,
+            Stage::AddressLimit | Stage::Quota | Stage::Authenticate | Stage::Body | Stage::Forward | Stage::Harden => return None,
+        };
+        let mut event = Event::new(self.at, action, Outcome::Denied).during(self.id).from(self.client).tenant(self.tenant).with("problem", kind.slug).with("method", method);
+        if let Some(user) = self.user {
+            event = event.by(user);
+        }
+        if let Some(route) = &self.route {
+            event = event.to(Target::route(&route.path));
+        }
+        Some(match &self.denied {
+            Some(denied) => event.with("reason", denied.to_string()),
+            None => event,
+        })
+    }
+}
