@@ -17,9 +17,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, reque
 use portcullis_core::{Problem, Span, problem};
 use serde::Deserialize;
 
+use crate::Own;
 use crate::csrf::is_safe;
 use crate::origin::Origins;
-use crate::{Finding, Mode, Own};
+use portcullis_core::Mode;
+use portcullis_core::finding::Finding;
 
 /// `[cors]`
 #[derive(Debug, Clone, Deserialize)]
@@ -132,12 +134,14 @@ impl Config {
             for (index, name) in names.iter().enumerate() {
                 match fold(name) {
                     Some(name) => good.push(name),
-                    None => findings.push(Finding::error(
-                        "cors-name",
-                        format!("cors.{key}.{index}"),
-                        format!("`{name}` cannot stand here"),
-                        "name each method or header; there are no wildcards",
-                    )),
+                    None => findings.push(
+                        Finding::error(
+                            "cors-name",
+                            format!("cors.{key}.{index}"),
+                            format!("`{name}` cannot stand here"),
+                        )
+                        .remedy("name each method or header; there are no wildcards"),
+                    ),
                 }
             }
             HeaderValue::try_from(good.join(", ")).unwrap_or(HeaderValue::from_static(""))
@@ -150,12 +154,14 @@ impl Config {
         let headers = list("allow-headers", &self.allow_headers, header_name);
         let expose = list("expose-headers", &self.expose_headers, header_name);
         if self.max_age > LONGEST_MAX_AGE {
-            findings.push(Finding::error(
-                "cors-max-age",
-                "cors.max-age",
-                format!("`{}` is longer than a day", self.max_age),
-                "write \"24h\" or less",
-            ));
+            findings.push(
+                Finding::error(
+                    "cors-max-age",
+                    "cors.max-age",
+                    format!("`{}` is longer than a day", self.max_age),
+                )
+                .remedy("write \"24h\" or less"),
+            );
         }
         if !findings.is_empty() {
             return Err(findings);
@@ -173,20 +179,24 @@ impl Config {
     fn compile_origins(&self, mode: Mode, findings: &mut Vec<Finding>) -> Allow {
         if self.allow_origins.iter().any(|origin| origin == "*") {
             if self.allow_credentials {
-                findings.push(Finding::error(
-                    "cors-wildcard-credentials",
-                    "cors.allow-origins",
-                    "`*` together with credentials lets every site act and read as the user",
-                    "name each origin, or set allow-credentials = false",
-                ));
+                findings.push(
+                    Finding::error(
+                        "cors-wildcard-credentials",
+                        "cors.allow-origins",
+                        "`*` together with credentials lets every site act and read as the user",
+                    )
+                    .remedy("name each origin, or set allow-credentials = false"),
+                );
             }
             if mode == Mode::Production {
-                findings.push(Finding::error(
-                    "cors-wildcard",
-                    "cors.allow-origins",
-                    "`*` lets every site read what the product answers",
-                    "name each origin",
-                ));
+                findings.push(
+                    Finding::error(
+                        "cors-wildcard",
+                        "cors.allow-origins",
+                        "`*` lets every site read what the product answers",
+                    )
+                    .remedy("name each origin"),
+                );
             }
             return Allow::Anyone;
         }
@@ -199,8 +209,8 @@ impl Config {
                             "cors-plain-http",
                             "cors.allow-origins",
                             format!("pages of `{origin}` can be changed by anyone on the way"),
-                            "use the https origin",
                         )
+                        .remedy("use the https origin")
                     }));
                 }
                 Allow::Listed(origins)
@@ -211,8 +221,8 @@ impl Config {
                         "cors-origin",
                         format!("cors.allow-origins.{index}"),
                         fault.to_string(),
-                        "write scheme, host and, if it is not the usual one, port",
                     )
+                    .remedy("write scheme, host and, if it is not the usual one, port")
                 }));
                 Allow::Listed(Origins::default())
             }

@@ -21,13 +21,14 @@ mod token;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 use portcullis_core::{Problem, problem};
+use portcullis_vault::keys::Mac;
+use portcullis_vault::{TokenHash, ct_eq};
 use serde::Deserialize;
-use subtle::ConstantTimeEq;
 
+use crate::Own;
 use crate::origin::Origins;
-use crate::{Finding, Own, Scheme};
-
-pub use token::SessionBinding;
+use portcullis_core::Scheme;
+use portcullis_core::finding::Finding;
 
 /// `[csrf]`
 #[derive(Debug, Clone, Deserialize)]
@@ -69,14 +70,13 @@ impl Default for Config {
 }
 
 /// The compiled protection.
-#[derive(Debug)]
 pub struct Csrf {
     require_token: bool,
     trusted: Origins,
     cookie: Box<str>,
     header: HeaderName,
     same_site: SameSite,
-    tokens: token::Tokens,
+    mac: Mac,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -105,8 +105,9 @@ impl From<Error> for Problem {
 }
 
 impl Config {
-    /// `keys`: the first signs, all verify, so that a change of the master secret breaks no form.
-    pub fn compile(&self, keys: &[&[u8]]) -> Result<Csrf, Vec<Finding>> {
+    /// `mac` is that of [`portcullis_vault::keys::Purpose::Csrf`]. It verifies under previous keys too,
+    /// so that a change of the master secret breaks no open form.
+    pub fn compile(&self, mac: Mac) -> Result<Csrf, Vec<Finding>> {
         let mut findings = Vec::new();
         let trusted = Origins::parse(&self.trusted_origins).unwrap_or_else(|faults| {
             findings.extend(faults.into_iter().map(|(index, fault)| {
@@ -114,47 +115,42 @@ impl Config {
                     "csrf-origin",
                     format!("csrf.trusted-origins.{index}"),
                     fault.to_string(),
-                    "write scheme, host and, if it is not the usual one, port",
                 )
+                .remedy("write scheme, host and, if it is not the usual one, port")
             }));
             Origins::default()
         });
         if !is_cookie_name(&self.cookie) {
-            findings.push(Finding::error(
-                "csrf-cookie",
-                "csrf.cookie",
-                format!("`{}` is not a cookie name", self.cookie),
-                "use letters, digits, `-` and `_`",
-            ));
+            findings.push(
+                Finding::error(
+                    "csrf-cookie",
+                    "csrf.cookie",
+                    format!("`{}` is not a cookie name", self.cookie),
+                )
+                .remedy("use letters, digits, `-` and `_`"),
+            );
         }
         let header = HeaderName::from_bytes(self.header.as_bytes());
         if header.is_err() {
-            findings.push(Finding::error(
-                "csrf-header",
-                "csrf.header",
-                format!("`{}` is not a header name", self.header),
-                "use letters, digits and `-`",
-            ));
+            findings.push(
+                Finding::error(
+                    "csrf-header",
+                    "csrf.header",
+                    format!("`{}` is not a header name", self.header),
+                )
+                .remedy("use letters, digits and `-`"),
+            );
         }
-        let tokens = token::Tokens::new(keys);
-        if tokens.is_none() {
-            findings.push(Finding::error(
-                "csrf-key",
-                "secrets",
-                "there is no key to sign CSRF tokens with",
-                "set the master secret",
-            ));
-        }
-        match (header, tokens, findings.is_empty()) {
-            (Ok(header), Some(tokens), true) => Ok(Csrf {
+        match (header, findings.is_empty()) {
+            (Ok(header), true) => Ok(Csrf {
                 require_token: self.require_token,
                 trusted,
                 cookie: self.cookie.as_str().into(),
                 header,
                 same_site: self.same_site,
-                tokens,
+                mac,
             }),
-            (Ok(_) | Err(_), Some(_) | None, true | false) => Err(findings),
+            (Ok(_) | Err(_), true | false) => Err(findings),
         }
     }
 }
@@ -170,7 +166,7 @@ enum Page {
 
 impl Csrf {
     /// For a request that a session cookie authenticates. Safe methods pass.
-    pub fn check(&self, head: &Parts, own: Own<'_>, session: &SessionBinding) -> Result<(), Error> {
+    pub fn check(&self, head: &Parts, own: Own<'_>, session: &TokenHash) -> Result<(), Error> {
         if is_safe(&head.method) {
             return Ok(());
         }
@@ -199,8 +195,8 @@ impl Csrf {
     }
 
     /// A new token for a session. Earlier ones stay valid as long as the session does.
-    pub fn issue(&self, session: &SessionBinding) -> Result<String, Error> {
-        self.tokens.issue(session).ok_or(Error::NoRandomness)
+    pub fn issue(&self, session: &TokenHash) -> Result<String, Error> {
+        token::issue(&self.mac, session).ok_or(Error::NoRandomness)
     }
 
     /// `Set-Cookie` for a token. The page's script has to read it, so it is not `HttpOnly`.
@@ -222,8 +218,8 @@ impl Csrf {
     }
 
     /// Whether the request already bears a token of this session: no new one has to be issued.
-    pub fn has_token(&self, headers: &HeaderMap, session: &SessionBinding) -> bool {
-        cookies(headers, &self.cookie).any(|token| self.tokens.verify(token, session))
+    pub fn has_token(&self, headers: &HeaderMap, session: &TokenHash) -> bool {
+        cookies(headers, &self.cookie).any(|token| token::verify(&self.mac, token, session))
     }
 
     fn cookie_value(&self, token: &str, scheme: Scheme, end: &str) -> Option<HeaderValue> {
@@ -265,7 +261,7 @@ impl Csrf {
         }
     }
 
-    fn check_token(&self, headers: &HeaderMap, session: &SessionBinding) -> Result<(), Error> {
+    fn check_token(&self, headers: &HeaderMap, session: &TokenHash) -> Result<(), Error> {
         let Ok(Some(sent)) = single(headers, &self.header) else {
             return Err(Error::TokenMissing);
         };
@@ -276,8 +272,9 @@ impl Csrf {
         }
         // Any cookie of the name may match: another path or domain can add one of its own, which
         // must neither lock the user out nor count for anything.
-        let doubled = cookies.any(|cookie| bool::from(cookie.as_bytes().ct_eq(sent)));
-        let bound = std::str::from_utf8(sent).is_ok_and(|sent| self.tokens.verify(sent, session));
+        let doubled = cookies.any(|cookie| ct_eq(cookie.as_bytes(), sent));
+        let bound =
+            std::str::from_utf8(sent).is_ok_and(|sent| token::verify(&self.mac, sent, session));
         // SECURITY: both. Without `doubled` a token seen once serves for ever from anywhere;
         // without `bound` a sibling domain plants its own cookie (CWE-565).
         if doubled && bound {

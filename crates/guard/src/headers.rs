@@ -18,7 +18,7 @@ pub mod nonce;
 use http::{HeaderMap, HeaderName, HeaderValue, header, response};
 use portcullis_core::RequestId;
 
-use crate::Scheme;
+use portcullis_core::Scheme;
 
 pub use config::{Config, CspChoice, Framing, Hsts, Nonces};
 pub use nonce::{Nonce, NonceBody, Rewrite};
@@ -29,7 +29,7 @@ pub struct Headers {
     fixed: Box<[(HeaderName, HeaderValue)]>,
     hsts: Option<HeaderValue>,
     remove: Box<[HeaderName]>,
-    template: Option<Box<str>>,
+    template: Box<str>,
     framing: Framing,
     rewrite: nonce::Plan,
 }

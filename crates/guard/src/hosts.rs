@@ -13,7 +13,9 @@ use http::{Version, header, request::Parts};
 use portcullis_core::{Problem, problem};
 use serde::Deserialize;
 
-use crate::{Authority, Finding, Mode, Own, Scheme};
+use crate::{Authority, Own};
+use portcullis_core::finding::Finding;
+use portcullis_core::{Mode, Scheme};
 
 /// `[hosts]`
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -81,12 +83,14 @@ impl Config {
                 &loopback
             }
             (true, Mode::Production) => {
-                findings.push(Finding::error(
-                    "hosts-empty",
-                    "hosts.allow",
-                    "no host name is listed, so no request could be served",
-                    "list the names that clients use, such as [\"app.example.com\"]",
-                ));
+                findings.push(
+                    Finding::error(
+                        "hosts-empty",
+                        "hosts.allow",
+                        "no host name is listed, so no request could be served",
+                    )
+                    .remedy("list the names that clients use, such as [\"app.example.com\"]"),
+                );
                 &self.allow
             }
         };
@@ -96,9 +100,7 @@ impl Config {
                 None => findings.push(Finding::error(
                     "hosts-malformed",
                     format!("hosts.allow.{index}"),
-                    format!("`{text}` is not a host name"),
-                    "write a name without scheme and path; `*` only as the whole first label, with two labels behind it; international names in their `xn--` form",
-                )),
+                    format!("`{text}` is not a host name")).remedy("write a name without scheme and path; `*` only as the whole first label, with two labels behind it; international names in their `xn--` form")),
             }
         }
         if findings.is_empty() {
@@ -183,7 +185,7 @@ fn authority(head: &Parts, scheme: Scheme) -> Result<Authority<'_>, Error> {
         (Some(target), Some(host)) if target.is_same(host, scheme) => Ok(target),
         (Some(_), Some(_)) => Err(Error::Ambiguous),
         (Some(target), None) if head.version >= Version::HTTP_2 => Ok(target),
-        (Some(_), None) | (None, None) => Err(Error::Missing),
+        (Some(_) | None, None) => Err(Error::Missing),
         (None, Some(host)) => Ok(host),
     }
 }

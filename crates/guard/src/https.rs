@@ -10,7 +10,8 @@
 use http::{HeaderValue, Method, request::Parts};
 use portcullis_core::{Problem, problem};
 
-use crate::{Mode, Own, Scheme};
+use crate::Own;
+use portcullis_core::{Mode, Scheme};
 
 /// What to do with a request, by how it came.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,21 +6,10 @@
 pub mod body;
 pub mod cors;
 pub mod csrf;
-pub mod finding;
 pub mod headers;
 pub mod hosts;
 pub mod https;
 pub mod origin;
 pub mod rate_limit;
 
-pub use finding::{Finding, Severity};
-pub use origin::{Authority, Own, Scheme};
-
-/// How strict the gate is about its own configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    #[default]
-    Production,
-    /// Loopback only; some findings are warnings.
-    Development,
-}
+pub use origin::{Authority, Own};

@@ -11,28 +11,7 @@
 
 use std::fmt;
 
-/// How the client reached the gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    Http,
-    Https,
-}
-
-impl Scheme {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        }
-    }
-
-    pub const fn default_port(self) -> u16 {
-        match self {
-            Scheme::Http => 80,
-            Scheme::Https => 443,
-        }
-    }
-}
+use portcullis_core::Scheme;
 
 /// A host and its port, borrowed from a request.
 #[derive(Debug, Clone, Copy)]

@@ -24,7 +24,7 @@ use portcullis_core::Principal;
 use portcullis_core::limit::Rate;
 use serde::Deserialize;
 
-use crate::Finding;
+use portcullis_core::finding::Finding;
 
 pub use answer::{refusal, write_headers};
 
@@ -35,6 +35,10 @@ pub use answer::{refusal, write_headers};
 pub struct Config(pub BTreeMap<String, LimitConfig>);
 
 /// One `[limits.NAME]`.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches of a file, each with its own key"
+)]
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct LimitConfig {
@@ -143,24 +147,24 @@ impl Config {
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
             if !well_named {
-                findings.push(Finding::error(
-                    "limit-name",
-                    key.clone(),
-                    format!("`{name}` cannot be a limit's name"),
-                    "use letters, digits, `-` and `_`",
-                ));
+                findings.push(
+                    Finding::error(
+                        "limit-name",
+                        key.clone(),
+                        format!("`{name}` cannot be a limit's name"),
+                    )
+                    .remedy("use letters, digits, `-` and `_`"),
+                );
             }
             match (limit.rate.is_some(), limit.rates.is_empty(), limit.off) {
                 (true, true, _) | (false, false, _) | (_, _, true) => {}
                 (false, true, false) => {
-                    findings.push(Finding::error("limit-rate", key, "it has no rate", REMEDY));
+                    findings
+                        .push(Finding::error("limit-rate", key, "it has no rate").remedy(REMEDY));
                 }
-                (true, false, false) => findings.push(Finding::error(
-                    "limit-rate",
-                    key,
-                    "it has `rate` and `rates`",
-                    REMEDY,
-                )),
+                (true, false, false) => findings.push(
+                    Finding::error("limit-rate", key, "it has `rate` and `rates`").remedy(REMEDY),
+                ),
             }
         }
         if findings.is_empty() {
@@ -200,12 +204,10 @@ impl Limits {
         let mut findings = Vec::new();
         for name in names.unwrap_or(&default) {
             if !self.config.contains_key(name) {
-                findings.push(Finding::error(
-                    "limit-unknown",
-                    key,
-                    format!("there is no limit `{name}`"),
-                    "name one that stands under [limits], or `default` or `auth`",
-                ));
+                findings.push(
+                    Finding::error("limit-unknown", key, format!("there is no limit `{name}`"))
+                        .remedy("name one that stands under [limits], or `default` or `auth`"),
+                );
             } else if !chosen.contains(&name) {
                 chosen.push(name);
             }
@@ -231,12 +233,10 @@ impl Limits {
                             .map(|path| path.as_str().into())
                             .collect(),
                     }),
-                    None => findings.push(Finding::error(
-                        "limit-count",
-                        key,
-                        "there are more than 65535 budgets",
-                        "use scope = \"gate\" for some limits",
-                    )),
+                    None => findings.push(
+                        Finding::error("limit-count", key, "there are more than 65535 budgets")
+                            .remedy("use scope = \"gate\" for some limits"),
+                    ),
                 }
             }
         }

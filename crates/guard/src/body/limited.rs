@@ -65,14 +65,12 @@ where
         };
         if let Some(data) = frame.data_ref() {
             let length = u64::try_from(data.remaining()).unwrap_or(u64::MAX);
-            match self.left.checked_sub(length) {
-                Some(left) => self.left = left,
-                None => {
-                    self.over = true;
-                    let limit = self.limit;
-                    return Poll::Ready(Some(Err(Overflow { limit }.into())));
-                }
-            }
+            let Some(left) = self.left.checked_sub(length) else {
+                self.over = true;
+                let limit = self.limit;
+                return Poll::Ready(Some(Err(Overflow { limit }.into())));
+            };
+            self.left = left;
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -81,23 +79,8 @@ where
         self.over || self.inner.is_end_stream()
     }
 
+    /// The inner body's own: the upstream gets the `Content-Length` that the client announced.
     fn size_hint(&self) -> SizeHint {
-        let inner = self.inner.size_hint();
-        let mut hint = SizeHint::new();
-        let lower = inner.lower().min(self.left);
-        let upper = inner
-            .upper()
-            .map_or(self.left, |upper| upper.min(self.left));
-        // An exact length stays exact, so that the upstream gets a `Content-Length`.
-        hint.set_upper(upper.max(lower));
-        hint.set_lower(lower);
-        match inner.exact() {
-            Some(_) => hint,
-            None => {
-                let mut open = SizeHint::new();
-                open.set_lower(lower);
-                open
-            }
-        }
+        self.inner.size_hint()
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::nonce::Plan;
 use super::{Csp, Headers, Policy, RouteHeaders};
-use crate::Finding;
+use portcullis_core::finding::Finding;
 
 /// `[headers]`
 #[derive(Debug, Clone, Deserialize)]
@@ -188,12 +188,14 @@ impl Config {
         for (index, name) in self.remove.iter().enumerate() {
             match HeaderName::from_bytes(name.as_bytes()) {
                 Ok(name) => remove.push(name),
-                Err(_) => findings.push(Finding::error(
-                    "headers-name",
-                    format!("headers.remove.{index}"),
-                    format!("`{name}` is not a header name"),
-                    "use letters, digits and `-`",
-                )),
+                Err(_) => findings.push(
+                    Finding::error(
+                        "headers-name",
+                        format!("headers.remove.{index}"),
+                        format!("`{name}` is not a header name"),
+                    )
+                    .remedy("use letters, digits and `-`"),
+                ),
             }
         }
         let rewrite = self.compile_nonces(&mut findings);
@@ -201,7 +203,7 @@ impl Config {
             fixed: fixed.into_boxed_slice(),
             hsts,
             remove: remove.into_boxed_slice(),
-            template: Some(self.csp.as_str().into()),
+            template: self.csp.as_str().into(),
             framing: self.framing.clone(),
             rewrite,
         };
@@ -223,17 +225,17 @@ impl Config {
             findings.push(Finding::warning(
                 "headers-nonce-all",
                 "headers.nonces",
-                "every script in the product's HTML gets the nonce, injected ones too",
-                "set nonces = \"placeholder\" and write the placeholder into the product's templates",
-            ));
+                "every script in the product's HTML gets the nonce, injected ones too").remedy("set nonces = \"placeholder\" and write the placeholder into the product's templates"));
         }
         if self.hsts.max_age < Span::from_days(180) {
-            findings.push(Finding::warning(
-                "headers-hsts-short",
-                "headers.hsts.max-age",
-                "browsers forget about HTTPS within half a year",
-                "write \"365d\"",
-            ));
+            findings.push(
+                Finding::warning(
+                    "headers-hsts-short",
+                    "headers.hsts.max-age",
+                    "browsers forget about HTTPS within half a year",
+                )
+                .remedy("write \"365d\""),
+            );
         }
         findings
     }
@@ -243,8 +245,8 @@ impl Config {
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         )];
-        let coop = HeaderName::from_static("cross-origin-opener-policy");
-        let corp = HeaderName::from_static("cross-origin-resource-policy");
+        let opener = HeaderName::from_static("cross-origin-opener-policy");
+        let resource = HeaderName::from_static("cross-origin-resource-policy");
         let permissions = HeaderName::from_static("permissions-policy");
         let texts = [
             (
@@ -258,8 +260,8 @@ impl Config {
                 header::X_XSS_PROTECTION,
                 &self.xss_protection,
             ),
-            ("opener-policy", coop, &self.opener_policy),
-            ("resource-policy", corp, &self.resource_policy),
+            ("opener-policy", opener, &self.opener_policy),
+            ("resource-policy", resource, &self.resource_policy),
         ];
         for (key, name, text) in texts {
             match HeaderValue::try_from(text.as_str()) {
@@ -283,9 +285,7 @@ impl Config {
                     findings.push(Finding::error(
                         "headers-placeholder",
                         "headers.placeholder",
-                        "it is shorter than 16 characters, or has quotes, spaces or markup in it",
-                        "write 16 random letters and digits or more",
-                    ));
+                        "it is shorter than 16 characters, or has quotes, spaces or markup in it").remedy("write 16 random letters and digits or more"));
                 }
                 Plan::Placeholder(text.as_str().into())
             }
@@ -296,12 +296,14 @@ impl Config {
 impl Hsts {
     fn compile(&self, findings: &mut Vec<Finding>) -> Option<HeaderValue> {
         if self.preload && (!self.include_subdomains || self.max_age < Span::from_days(365)) {
-            findings.push(Finding::error(
-                "headers-hsts-preload",
-                "headers.hsts.preload",
-                "browsers build in only what holds a year and for subdomains",
-                "set max-age = \"365d\" and include-subdomains = true, or preload = false",
-            ));
+            findings.push(
+                Finding::error(
+                    "headers-hsts-preload",
+                    "headers.hsts.preload",
+                    "browsers build in only what holds a year and for subdomains",
+                )
+                .remedy("set max-age = \"365d\" and include-subdomains = true, or preload = false"),
+            );
         }
         let mut text = format!("max-age={}", self.max_age.as_seconds());
         if self.include_subdomains {
@@ -326,7 +328,7 @@ impl Headers {
         let framing = framing.unwrap_or(&self.framing);
         let template = match csp {
             CspChoice::Upstream => None,
-            CspChoice::Gate => Some(self.template.as_deref().unwrap_or_default()),
+            CspChoice::Gate => Some(&*self.template),
             CspChoice::Custom(text) => Some(text.as_str()),
         };
         let csp = match template {
@@ -352,21 +354,25 @@ impl Policy {
     fn parse(key: &str, template: &str, framing: &Framing) -> Result<Self, Vec<Finding>> {
         let mut findings = Vec::new();
         if directives(template).any(|(name, _)| name.eq_ignore_ascii_case("frame-ancestors")) {
-            findings.push(Finding::error(
-                "headers-csp-framing",
-                key,
-                "`frame-ancestors` is written from `framing`",
-                "take it out, and set `framing`",
-            ));
+            findings.push(
+                Finding::error(
+                    "headers-csp-framing",
+                    key,
+                    "`frame-ancestors` is written from `framing`",
+                )
+                .remedy("take it out, and set `framing`"),
+            );
         }
         let misplaced = template.replace("'nonce-{nonce}'", "");
         if misplaced.contains(['{', '}']) {
-            findings.push(Finding::error(
-                "headers-csp-nonce",
-                key,
-                "`{nonce}` stands outside of `'nonce-{nonce}'`",
-                "write 'nonce-{nonce}', in single quotes",
-            ));
+            findings.push(
+                Finding::error(
+                    "headers-csp-nonce",
+                    key,
+                    "`{nonce}` stands outside of `'nonce-{nonce}'`",
+                )
+                .remedy("write 'nonce-{nonce}', in single quotes"),
+            );
         }
         let ancestors = match framing {
             Framing::Deny => "'none'".to_owned(),
@@ -374,12 +380,14 @@ impl Policy {
             Framing::Sources(sources) => sources.join(" "),
         };
         if ancestors.contains([';', ',', '*', '{']) || ancestors.trim().is_empty() {
-            findings.push(Finding::error(
-                "headers-framing",
-                key,
-                "the list of framing sources is empty, or one of them is no plain source",
-                "write origins, such as [\"https://partner.example\"]",
-            ));
+            findings.push(
+                Finding::error(
+                    "headers-framing",
+                    key,
+                    "the list of framing sources is empty, or one of them is no plain source",
+                )
+                .remedy("write origins, such as [\"https://partner.example\"]"),
+            );
         }
         let with_framing = |text: String| match text.trim().trim_end_matches(';').trim_end() {
             "" => format!("frame-ancestors {ancestors}"),
@@ -439,12 +447,14 @@ fn policy_warnings(key: &str, policy: &str) -> Vec<Finding> {
         .iter()
         .find_map(|wanted| directives(policy).find(|(name, _)| name.eq_ignore_ascii_case(wanted)));
     let Some((name, sources)) = scripts else {
-        findings.push(Finding::warning(
-            "headers-csp-open",
-            key,
-            "the policy does not say where scripts may come from",
-            "add script-src",
-        ));
+        findings.push(
+            Finding::warning(
+                "headers-csp-open",
+                key,
+                "the policy does not say where scripts may come from",
+            )
+            .remedy("add script-src"),
+        );
         return findings;
     };
     for source in sources.split_ascii_whitespace() {
@@ -453,22 +463,20 @@ fn policy_warnings(key: &str, policy: &str) -> Vec<Finding> {
             "'unsafe-inline'" | "'unsafe-eval'" | "*" | "http:" | "https:" | "data:"
         );
         if lax {
-            findings.push(Finding::warning(
-                "headers-csp-lax",
-                key,
-                format!("`{source}` in {name} lets an injected script run"),
-                "use 'nonce-{nonce}' instead",
-            ));
+            findings.push(
+                Finding::warning(
+                    "headers-csp-lax",
+                    key,
+                    format!("`{source}` in {name} lets an injected script run"),
+                )
+                .remedy("use 'nonce-{nonce}' instead"),
+            );
         }
     }
     findings
 }
 
 fn not_a_value(key: &str) -> Finding {
-    Finding::error(
-        "headers-value",
-        key,
-        "it cannot be the value of a header",
-        "write it on one line, in ASCII",
-    )
+    Finding::error("headers-value", key, "it cannot be the value of a header")
+        .remedy("write it on one line, in ASCII")
 }

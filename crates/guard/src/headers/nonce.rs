@@ -17,7 +17,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes, BytesMut};
@@ -27,6 +26,7 @@ use lol_html::errors::RewritingError;
 use lol_html::html_content::Element;
 use lol_html::send::{HtmlRewriter, Settings};
 use lol_html::{MemorySettings, element};
+use portcullis_vault::tokens::random;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -37,8 +37,7 @@ pub struct Nonce(Arc<str>);
 impl Nonce {
     /// Nothing when the system has no random numbers.
     pub fn generate() -> Option<Self> {
-        let mut bytes = [0_u8; 16];
-        rand::fill(&mut bytes).ok()?;
+        let bytes: [u8; 16] = random().ok()?;
         Some(Nonce(STANDARD.encode(bytes).into()))
     }
 
@@ -85,10 +84,18 @@ impl Plan {
         headers.remove(header::ETAG);
         headers.remove(header::LAST_MODIFIED);
         headers.remove(header::ACCEPT_RANGES);
-        headers.insert(
-            header::CACHE_CONTROL,
-            HeaderValue::from_static("private, no-store"),
-        );
+        // A cached page and a nonce in a newer head would not fit; `no-store` of the upstream stays.
+        let kept_nowhere = headers.get_all(header::CACHE_CONTROL).iter().any(|value| {
+            value
+                .to_str()
+                .is_ok_and(|text| text.to_ascii_lowercase().contains("no-store"))
+        });
+        if !kept_nowhere {
+            headers.insert(
+                header::CACHE_CONTROL,
+                HeaderValue::from_static("private, no-cache"),
+            );
+        }
         Some(Rewrite {
             nonce: nonce.clone(),
             plan: self.clone(),
@@ -170,19 +177,15 @@ enum State {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the page's markup cannot be read without guessing")]
-pub struct AmbiguousMarkup(#[source] RewritingError);
+#[error("the page could not be rewritten")]
+pub struct RewriteFailed(#[source] RewritingError);
 
 impl<B> NonceBody<B> {
     pub fn new(inner: B, rewrite: &Rewrite) -> Self {
         let output = Output::default();
-        let state = match rewriter(rewrite, &output) {
-            Some(rewriter) => State::Rewriting(Box::new(rewriter)),
-            None => State::Passing,
-        };
         NonceBody {
             inner,
-            state,
+            state: State::Rewriting(Box::new(rewriter(rewrite, &output))),
             output,
         }
     }
@@ -192,7 +195,7 @@ impl<B> NonceBody<B> {
         (!output.is_empty()).then(|| output.split().freeze())
     }
 
-    fn rewrite(&mut self, data: &[u8]) -> Result<Option<Bytes>, AmbiguousMarkup> {
+    fn rewrite(&mut self, data: &[u8]) -> Result<Option<Bytes>, RewriteFailed> {
         match &mut self.state {
             State::Rewriting(rewriter) => {
                 if let Err(error) = rewriter.write(data) {
@@ -204,29 +207,28 @@ impl<B> NonceBody<B> {
         }
     }
 
-    fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<Option<Bytes>, AmbiguousMarkup> {
+    fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<Option<Bytes>, RewriteFailed> {
         match std::mem::replace(&mut self.state, State::Ended(trailers)) {
             State::Rewriting(rewriter) => match rewriter.end() {
-                Ok(()) => {}
-                Err(RewritingError::MemoryLimitExceeded(_)) => {}
-                Err(error) => return Err(AmbiguousMarkup(error)),
+                Ok(()) | Err(RewritingError::MemoryLimitExceeded(_)) => {}
+                Err(error) => return Err(RewriteFailed(error)),
             },
             State::Passing | State::Ended(_) => {}
         }
         Ok(self.take_output())
     }
 
-    fn give_up(&mut self, error: RewritingError) -> Result<(), AmbiguousMarkup> {
+    fn give_up(&mut self, error: RewritingError) -> Result<(), RewriteFailed> {
         self.state = State::Passing;
         match error {
             // What was held back has been put out as it was.
             RewritingError::MemoryLimitExceeded(_) => Ok(()),
-            error => Err(AmbiguousMarkup(error)),
+            error => Err(RewriteFailed(error)),
         }
     }
 }
 
-fn rewriter(rewrite: &Rewrite, output: &Output) -> Option<HtmlRewriter<'static, Sink>> {
+fn rewriter(rewrite: &Rewrite, output: &Output) -> HtmlRewriter<'static, Sink> {
     let Rewrite { nonce, plan } = rewrite.clone();
     let wants = move |element: &Element<'_, '_, _>| match &plan {
         Plan::Off => false,
@@ -242,6 +244,8 @@ fn rewriter(rewrite: &Rewrite, output: &Output) -> Option<HtmlRewriter<'static, 
             }
             Ok(())
         }))
+        // Where markup could be read in two ways, a guess is good enough: at worst a text gets a nonce.
+        .with_strict(false)
         .with_memory_settings(
             MemorySettings::new()
                 .with_preallocated_parsing_buffer_size(FIRST_BUFFER)
@@ -255,7 +259,7 @@ fn rewriter(rewrite: &Rewrite, output: &Output) -> Option<HtmlRewriter<'static, 
             .unwrap_or_else(PoisonError::into_inner)
             .extend_from_slice(chunk);
     });
-    Some(HtmlRewriter::new(settings, sink))
+    HtmlRewriter::new(settings, sink)
 }
 
 impl<B> Body for NonceBody<B>
