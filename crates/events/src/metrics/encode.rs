@@ -24,7 +24,7 @@ impl Metrics {
         registry.register_collector(Box::new(self.clone()));
         let mut out = String::with_capacity(8192);
         // Writing into a String cannot fail.
-        drop(text::encode(&mut out, &registry));
+        let _always_ok = text::encode(&mut out, &registry);
         out
     }
 }
@@ -212,7 +212,7 @@ fn latency(page: &mut Page<'_, '_>, lanes: &[Arc<Lane>]) -> fmt::Result {
     let count = |bucket: usize| sum(lanes.iter().filter_map(|lane| lane.latency.get(bucket)));
     let bounds = BOUNDS.iter().map(|micros| *micros as f64 / 1e6);
     let buckets: Vec<(f64, u64)> = bounds
-        .chain([f64::MAX])
+        .chain([f64::INFINITY])
         .zip((0..BUCKETS).map(count))
         .collect();
     let seconds = sum(lanes.iter().map(|lane| &lane.latency_micros)) as f64 / 1e6;

@@ -103,13 +103,12 @@ fn after_value<'a>(text: &'a str, name: &str) -> &'a str {
             }
             chars.as_str()
         }
-        Some('{' | '[') => "",
+        Some('{' | '[') | None => "",
         Some(_) if name.to_lowercase().contains("cookie") => "",
         Some(_) => {
             let end = trimmed.find(['&', ';', ',', '}', ')', '"', '\u{fffd}']);
             end.and_then(|end| trimmed.get(end..)).unwrap_or("")
         }
-        None => "",
     }
 }
 
