@@ -33,6 +33,9 @@ master = { file = "master" }
 [state]
 database = { file = "database" }
 
+[hosts]
+allow = ["app.example.test"]
+
 [upstream.app]
 url = "http://{upstream}"
 
@@ -42,6 +45,24 @@ url = "http://{upstream}"
 /// Session, CSRF, four limits, roles, headers, assertion, log line. The limits are those that nobody reaches: what is
 /// measured is the check.
 const EVERYTHING: &str = r#"
+[limits.default]
+rate = "1000000/second"
+
+[limits.user]
+rate = "1000000/second"
+per = "user"
+everywhere = true
+
+[limits.session]
+rate = "1000000/second"
+per = "session"
+everywhere = true
+
+[limits.route]
+rate = "1000000/second"
+scope = "route"
+everywhere = true
+
 [[route]]
 path = "/api/v1/conversations/{conversation}/messages"
 allow = { role = ["user"] }
