@@ -29,8 +29,8 @@ fi
 services() { ls /etc/systemd/system/multi-user.target.wants 2>/dev/null || true; }
 before=$(services)
 
-apt-get -q -o DPkg::Lock::Timeout=300 update
-apt-get -q -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends --no-upgrade "$@"
+apt-get -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 update
+apt-get -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends --no-upgrade "$@"
 
 if command -v systemctl >/dev/null; then
     for unit in $(services); do

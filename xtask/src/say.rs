@@ -20,7 +20,7 @@ pub(crate) fn title(text: impl Display) {
 
 /// One fact about something named: `   redis        127.0.0.1:40123`.
 pub(crate) fn fact(name: &str, text: impl Display) {
-    println!("   {name:<12} {text}");
+    println!("   {name:<13} {text}");
 }
 
 /// An error with its causes, outermost first.

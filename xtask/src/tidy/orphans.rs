@@ -45,15 +45,13 @@ fn follow(tree: &Tree, path: &str, reached: &mut BTreeSet<String>) {
         _ if is_root(path) => folder.to_owned(),
         stem => format!("{folder}/{stem}"),
     };
-    let mut lines = text.lines().map(str::trim).peekable();
-    while let Some(line) = lines.next() {
+    for line in text.lines().map(str::trim) {
         if let Some(name) = module(line) {
             follow(tree, &format!("{home}/{name}.rs"), reached);
             follow(tree, &format!("{home}/{name}/mod.rs"), reached);
         } else if let Some(other) = line
             .strip_prefix("#[path = \"")
             .and_then(|rest| rest.strip_suffix("\"]"))
-            && lines.peek().is_some_and(|next| module(next).is_some())
         {
             follow(tree, &format!("{folder}/{other}"), reached);
         }
@@ -98,7 +96,7 @@ mod tests {
             ("crates/a/tests/it/login.rs", ""),
             (
                 "crates/a/tests/it/attacks/mod.rs",
-                "#[path = \"odd-name.rs\"]\nmod odd;",
+                "#[path = \"odd-name.rs\"]\n#[cfg(test)]\nmod odd;",
             ),
             ("crates/a/tests/it/attacks/odd-name.rs", ""),
             ("crates/a/build.rs", ""),

@@ -14,7 +14,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 
 fn is_test(path: &str) -> bool {
     path.split('/')
-        .any(|part| part == "tests" || part == "tests.rs")
+        .any(|part| part == "tests" || part.ends_with("tests.rs"))
 }
 
 fn judge(path: &str, lines: usize) -> Option<Finding> {

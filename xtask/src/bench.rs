@@ -1,7 +1,0 @@
-use anyhow::Result;
-/// Bench
-#[derive(clap::Args)]
-pub(crate) struct Options {}
-pub(crate) fn run(_: &Options) -> Result<()> {
-    Ok(())
-}

@@ -1,0 +1,199 @@
+//! Those who are measured: how each is started, and what is measured of it at the start.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::request::{self, Session};
+use super::{gate, nginx, usage};
+use crate::process::{Process, tethered};
+use crate::services;
+use crate::tools::{Tool, Toolbox};
+use crate::workspace;
+
+/// What a contestant finds when it starts.
+pub(super) struct Stage<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) tools: &'a Toolbox,
+    pub(super) python: &'a Path,
+    /// The gate's binary.
+    pub(super) gate: &'a Path,
+    /// How many sessions take turns.
+    pub(super) sessions: usize,
+    /// An nginx that answers everything with 200: the product.
+    pub(super) upstream: SocketAddr,
+    /// An nginx that answers everything with 204: the authorization service that does nothing.
+    pub(super) authority: SocketAddr,
+}
+
+/// One way to stand in front of a product.
+pub(super) struct Contestant {
+    /// What the command line calls it.
+    pub(super) name: &'static str,
+    pub(super) description: &'static str,
+    pub(super) start: fn(&Stage) -> Result<Running>,
+}
+
+pub(super) const ALL: &[Contestant] = &[
+    Contestant {
+        name: "nginx",
+        description: "nginx, proxy only",
+        start: nginx::start_plain,
+    },
+    Contestant {
+        name: "nginx-guarded",
+        description: "nginx + limit_req + auth_request",
+        start: nginx::start_guarded,
+    },
+    Contestant {
+        name: "caddy",
+        description: "Caddy forward_auth",
+        start: start_caddy,
+    },
+    Contestant {
+        name: "fastapi",
+        description: "FastAPI middleware",
+        start: start_fastapi,
+    },
+    Contestant {
+        name: "gate-off",
+        description: "the gate, pipeline off",
+        start: gate::start_off,
+    },
+    Contestant {
+        name: "gate",
+        description: "the gate, everything on",
+        start: gate::start_on,
+    },
+];
+
+/// A contestant that answers.
+pub(super) struct Running {
+    process: Process,
+    pub(super) address: SocketAddr,
+    /// The file of request heads for the load.
+    pub(super) requests: PathBuf,
+    /// From the start of the process to its first answer.
+    pub(super) cold_start: Duration,
+    /// After the first answer, before any load, in KiB.
+    pub(super) idle_memory: u64,
+}
+
+impl Running {
+    pub(super) fn cpu_time(&self) -> Duration {
+        usage::cpu_time(self.process.id())
+    }
+}
+
+/// A process that has answered once, before its sessions are known.
+pub(super) struct Launched {
+    process: Process,
+    pub(super) address: SocketAddr,
+    cold_start: Duration,
+    idle_memory: u64,
+}
+
+/// Starts a process and waits for its first answer to `probe`, whatever the status.
+pub(super) fn launch(
+    name: &str,
+    stage: &Stage,
+    probe: &str,
+    command: impl FnMut(u16) -> Result<Command>,
+) -> Result<Launched> {
+    let start = Instant::now();
+    let (process, port) = services::start(name, stage.folder, command)?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    request::send(address, probe).with_context(|| format!("{name} does not answer"))?;
+    let cold_start = start.elapsed();
+    let idle_memory = usage::memory(process.id());
+    Ok(Launched {
+        process,
+        address,
+        cold_start,
+        idle_memory,
+    })
+}
+
+impl Launched {
+    /// Takes the sessions of the load, and checks that a request of the first one gets through.
+    pub(super) fn with_sessions(
+        self,
+        name: &str,
+        stage: &Stage,
+        sessions: &[Session],
+    ) -> Result<Running> {
+        let Self {
+            process,
+            address,
+            cold_start,
+            idle_memory,
+        } = self;
+        let first = sessions.first().context("no session")?;
+        let (status, answer) = request::send(address, &first.head())?;
+        if status != 200 {
+            bail!("{name} answers {status} to the request of the load:\n{answer}");
+        }
+        let requests = stage.folder.join(format!("{name}.requests"));
+        fs::write(
+            &requests,
+            sessions.iter().map(Session::head).collect::<String>(),
+        )?;
+        Ok(Running {
+            process,
+            address,
+            requests,
+            cold_start,
+            idle_memory,
+        })
+    }
+}
+
+/// Sessions for a contestant that keeps none itself.
+pub(super) fn invented(stage: &Stage) -> Vec<Session> {
+    (0..stage.sessions).map(Session::invented).collect()
+}
+
+fn start_caddy(stage: &Stage) -> Result<Running> {
+    let file = stage.folder.join("Caddyfile");
+    let sessions = invented(stage);
+    let launched = launch("caddy", stage, &Session::invented(0).head(), |port| {
+        let Stage {
+            upstream,
+            authority,
+            ..
+        } = stage;
+        let text = format!(
+            "{{\n\tadmin off\n\tauto_https off\n}}\n\
+             http://:{port} {{\n\tbind 127.0.0.1\n\tforward_auth {authority} {{\n\t\turi /auth\n\t}}\n\
+             \treverse_proxy {upstream}\n}}\n"
+        );
+        fs::write(&file, text)?;
+        let mut command = tethered(stage.tools.path(Tool::Caddy)?, None)?;
+        command
+            .args(["run", "--adapter", "caddyfile", "--config"])
+            .arg(&file);
+        command.envs(["HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"].map(|name| (name, stage.folder)));
+        Ok(command)
+    })?;
+    launched.with_sessions("caddy", stage, &sessions)
+}
+
+fn start_fastapi(stage: &Stage) -> Result<Running> {
+    let sessions = invented(stage);
+    let tokens = stage.folder.join("fastapi.sessions");
+    let list: Vec<&str> = sessions.iter().map(|session| &*session.token).collect();
+    fs::write(&tokens, list.join("\n"))?;
+    let launched = launch("fastapi", stage, &Session::invented(0).head(), |port| {
+        let mut command = tethered(stage.python, None)?;
+        command
+            .arg(workspace::service_files().join("fastapi_bench.py"))
+            .arg(port.to_string());
+        command.env("PORTCULLIS_BENCH_SESSIONS", &tokens);
+        Ok(command)
+    })?;
+    launched.with_sessions("fastapi", stage, &sessions)
+}

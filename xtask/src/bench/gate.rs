@@ -1,0 +1,233 @@
+//! The gate itself, twice: with everything on, and as a bare proxy. What its command line and its configuration look
+//! like is written in this file only.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+
+use super::contestants::{Running, Stage, invented, launch};
+use super::request::{self, HOST, Session};
+use crate::process::{command, tethered};
+
+const PASSWORD: &str = "correct horse battery staple 42";
+
+/// The limit on sign-ins from one address stays on: as many sessions as it lets through, signed in one by one.
+const MOST_SIGN_INS: usize = 4;
+
+/// What both ways of running share. `{port}`, `{upstream}` and `{rest}` are filled in.
+const CONFIG: &str = r#"mode = "development"
+
+[listen]
+address = "127.0.0.1:{port}"
+
+[admin]
+address = "127.0.0.1:0"
+
+[secrets]
+master = { file = "master" }
+
+[state]
+database = { file = "database" }
+
+[hosts]
+allow = ["app.example.test"]
+
+[upstream.app]
+url = "http://{upstream}"
+
+{rest}
+"#;
+
+/// Session, CSRF, four limits, roles, headers, assertion, log line. The limits are those that nobody reaches: what is
+/// measured is the check.
+const EVERYTHING: &str = r#"
+[limits.default]
+rate = "1000000/second"
+
+[limits.user]
+rate = "1000000/second"
+per = "user"
+everywhere = true
+
+[limits.session]
+rate = "1000000/second"
+per = "session"
+everywhere = true
+
+[limits.route]
+rate = "1000000/second"
+scope = "route"
+everywhere = true
+
+[[route]]
+path = "/api/v1/conversations/{conversation}/messages"
+allow = { role = ["user"] }
+
+[[route]]
+path = "/{*rest}"
+allow = "user"
+"#;
+
+/// Nothing but forwarding.
+const NOTHING: &str = r#"
+[bench]
+pipeline = "off"
+
+[[route]]
+path = "/{*rest}"
+allow = "public"
+"#;
+
+const SERVE: &[&str] = &["serve"];
+const CREATE_USER: &[&str] = &[
+    "users",
+    "create",
+    "--role",
+    "user",
+    "--password-stdin",
+    "--email",
+];
+const SIGN_IN: &str = "/.portcullis/auth/login";
+
+pub(super) fn start_on(stage: &Stage) -> Result<Running> {
+    let folder = prepare(stage, "gate", EVERYTHING)?;
+    let emails: Vec<String> = (0..stage.sessions.min(MOST_SIGN_INS))
+        .map(|n| format!("user{n}@{HOST}"))
+        .collect();
+    write_config(stage, &folder, EVERYTHING, 0)?;
+    for email in &emails {
+        create_user(stage, &folder, email)?;
+    }
+    let launched = launch("gate", stage, &Session::invented(0).head(), |port| {
+        serve(stage, &folder, EVERYTHING, port)
+    })?;
+    let sessions: Vec<Session> = emails
+        .iter()
+        .map(|email| sign_in(launched.address, email))
+        .collect::<Result<_>>()?;
+    launched.with_sessions("gate", stage, &sessions)
+}
+
+pub(super) fn start_off(stage: &Stage) -> Result<Running> {
+    let folder = prepare(stage, "gate-off", NOTHING)?;
+    let launched = launch("gate-off", stage, &Session::invented(0).head(), |port| {
+        serve(stage, &folder, NOTHING, port)
+    })?;
+    launched.with_sessions("gate-off", stage, &invented(stage))
+}
+
+fn prepare(stage: &Stage, name: &str, rest: &str) -> Result<std::path::PathBuf> {
+    let folder = stage.folder.join(name);
+    fs::create_dir_all(&folder)?;
+    fs::write(
+        folder.join("master"),
+        "0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0\n",
+    )?;
+    fs::write(
+        folder.join("database"),
+        format!("sqlite://{}", folder.join("portcullis.db").display()),
+    )?;
+    write_config(stage, &folder, rest, 0)?;
+    Ok(folder)
+}
+
+fn write_config(stage: &Stage, folder: &Path, rest: &str, port: u16) -> Result<()> {
+    let text = CONFIG
+        .replace("{port}", &port.to_string())
+        .replace("{upstream}", &stage.upstream.to_string());
+    fs::write(folder.join("portcullis.toml"), text.replace("{rest}", rest))
+        .context("cannot write the configuration")
+}
+
+fn serve(stage: &Stage, folder: &Path, rest: &str, port: u16) -> Result<std::process::Command> {
+    write_config(stage, folder, rest, port)?;
+    let mut command = tethered(stage.gate, None)?;
+    command.args(SERVE).current_dir(folder);
+    Ok(command)
+}
+
+fn create_user(stage: &Stage, folder: &Path, email: &str) -> Result<()> {
+    let mut create = command(stage.gate, CREATE_USER);
+    create
+        .arg(email)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = create.spawn().context("cannot start the gate")?;
+    // Dropped at once: the end of its input tells the gate that the password is complete.
+    child
+        .stdin
+        .take()
+        .context("no standard input")?
+        .write_all(PASSWORD.as_bytes())?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!(
+            "cannot create {email}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
+
+fn sign_in(address: SocketAddr, email: &str) -> Result<Session> {
+    let body = format!(r#"{{"email":"{email}","password":"{PASSWORD}"}}"#);
+    let head = format!(
+        "POST {SIGN_IN} HTTP/1.1\r\nHost: {HOST}\r\nOrigin: http://{HOST}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let (status, answer) = request::send(address, &head)?;
+    if status != 200 {
+        bail!("the gate answers {status} to a sign-in:\n{answer}");
+    }
+    session(&answer)
+        .with_context(|| format!("no session cookie in the answer to a sign-in:\n{answer}"))
+}
+
+/// The session and its CSRF token, from the cookies of an answer. They are told by what their names contain, because
+/// the names depend on the configuration.
+fn session(answer: &str) -> Option<Session> {
+    let lines = answer
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_once(": "));
+    let cookies: Vec<(&str, &str)> = lines
+        .filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"))
+        .filter_map(|(_, value)| value.split(';').next()?.split_once('='))
+        .collect();
+    let named = |part: &str| cookies.iter().find(|(name, _)| name.contains(part));
+    let (cookie, token) = named("session")?;
+    let csrf = named("csrf").map_or("", |(_, value)| value);
+    Some(Session {
+        cookie: (*cookie).to_owned(),
+        token: (*token).to_owned(),
+        csrf: csrf.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_read_from_the_cookies_of_an_answer() {
+        let answer = "HTTP/1.1 200 OK\r\nset-cookie: __Host-session=abc; Secure; HttpOnly\r\n\
+                      Set-Cookie: csrf_token=x.y; Path=/\r\n\r\nset-cookie: session=fake\r\n";
+        let session = session(answer).unwrap();
+        assert_eq!(
+            (&*session.cookie, &*session.token, &*session.csrf),
+            ("__Host-session", "abc", "x.y")
+        );
+    }
+
+    #[test]
+    fn an_answer_without_a_session_gives_none() {
+        assert!(session("HTTP/1.1 200 OK\r\n\r\nset-cookie: session=fake\r\n").is_none());
+    }
+}
