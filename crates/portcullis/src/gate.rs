@@ -1,0 +1,79 @@
+//! What lives as long as the process and is shared by everything: stores, keys, the snapshot.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use portcullis_core::Clock;
+use portcullis_events::{Metrics, Trail};
+use portcullis_identity::Sessions;
+use portcullis_store::Db;
+use portcullis_store::counters::Counters;
+use portcullis_vault::signing::Signer;
+use tokio::runtime::Handle;
+
+use crate::snapshot::Snapshot;
+
+/// The process's one gate.
+pub(crate) struct Gate {
+    pub(crate) clock: Arc<dyn Clock>,
+    /// What requests are judged by. Replaced whole, or not at all.
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) db: Db,
+    pub(crate) counters: Counters,
+    pub(crate) sessions: Sessions,
+    pub(crate) trail: Trail,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) signer: Signer,
+    /// The runtime for everything that may wait: lanes hand work over to it.
+    pub(crate) back: Handle,
+    /// The gate's own handlers.
+    pub(crate) own: Router,
+    pub(crate) draining: AtomicBool,
+    panics: AtomicU64,
+}
+
+/// What a [`Gate`] is made of.
+pub(crate) struct Parts {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) db: Db,
+    pub(crate) counters: Counters,
+    pub(crate) sessions: Sessions,
+    pub(crate) trail: Trail,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) signer: Signer,
+    pub(crate) back: Handle,
+    pub(crate) own: Router,
+}
+
+impl Gate {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { clock, snapshot, db, counters, sessions, trail, metrics, signer, back, own } = parts;
+        Arc::new(Gate {
+            clock,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            db,
+            counters,
+            sessions,
+            trail,
+            metrics,
+            signer,
+            back,
+            own,
+            draining: AtomicBool::new(false),
+            panics: AtomicU64::new(0),
+        })
+    }
+
+    /// A request panicked. It was answered with 500; the count is for the one on duty.
+    pub(crate) fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(panics = self.panics.load(Ordering::Relaxed), "a request panicked");
+    }
+
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,180 @@
+//! One lane: what the journey uses on one core. Nothing here is shared with another lane but
+//! snapshots and atomics, and nothing here waits for a disk.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use portcullis_core::limit::Spent;
+use portcullis_core::{Permit, Principal, Problem, RequestId, Scheme, Span, problem};
+use portcullis_edge::{Body, ClientAddr, Forwarder, Upstream};
+use portcullis_events::{access_log, metrics};
+use portcullis_guard::rate_limit::RouteLimits;
+use portcullis_identity::sessions::{Lookup, Presented};
+use portcullis_store::counters::{Charge, Taken};
+use portcullis_vault::tokens::TokenHash;
+use tower::ServiceExt as _;
+
+use crate::assertion::Assertions;
+use crate::gate::Gate;
+use crate::pipeline::{Permitted, limit_refusal};
+use crate::snapshot::Snapshot;
+use crate::story::Story;
+
+/// One lane's own things.
+pub(crate) struct Lane {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) metrics: Arc<metrics::Lane>,
+    pub(crate) log: Option<access_log::Lane>,
+    forwarder: Forwarder,
+    assertions: Assertions,
+}
+
+/// What a request has been charged so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Charged {
+    pub(crate) charges: Vec<Charge>,
+    pub(crate) spent: Vec<Spent>,
+}
+
+/// Who is calling.
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+    /// The hash of the session's token, where the session lives.
+    pub(crate) session: Option<TokenHash>,
+    /// A session cookie came that opens nothing.
+    pub(crate) is_stale: bool,
+}
+
+impl Caller {
+    const fn nobody(is_stale: bool) -> Self {
+        Caller { principal: Principal::Anonymous, session: None, is_stale }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the task on the back runtime ended early")]
+struct Lost;
+
+impl Lane {
+    pub(crate) fn new(gate: Arc<Gate>, log: Option<access_log::Lane>) -> Self {
+        let metrics = gate.metrics.lane();
+        Lane { gate, metrics, log, forwarder: Forwarder::new(), assertions: Assertions::default() }
+    }
+
+    /// Takes the limits that count before it is known who calls.
+    pub(crate) async fn take_before(&self, snapshot: &Snapshot, limits: &RouteLimits, path: &str, client: IpAddr) -> Result<Charged, Problem> {
+        let mut charged = Charged::default();
+        limits.charges_before(path, client, &mut charged.charges);
+        self.take(snapshot, &mut charged, 0).await?;
+        Ok(charged)
+    }
+
+    /// Takes the limits that count by who calls.
+    pub(crate) async fn take_after(
+        &self,
+        snapshot: &Snapshot,
+        limits: &RouteLimits,
+        path: &str,
+        client: IpAddr,
+        principal: &Principal,
+        charged: &mut Charged,
+    ) -> Result<(), Problem> {
+        let before = charged.charges.len();
+        limits.charges_after(path, client, principal, &mut charged.charges);
+        self.take(snapshot, charged, before).await
+    }
+
+    async fn take(&self, snapshot: &Snapshot, charged: &mut Charged, from: usize) -> Result<(), Problem> {
+        let charges = charged.charges.get(from..).unwrap_or_default();
+        if charges.is_empty() {
+            return Ok(());
+        }
+        let now = self.gate.clock.now();
+        let taken: Taken = match self.gate.counters.take_now(now, charges) {
+            Some(taken) => taken,
+            None => self.gate.counters.take(now, charges).await,
+        };
+        charged.spent.extend_from_slice(taken.spent());
+        if taken.is_allowed() { Ok(()) } else { Err(limit_refusal(snapshot, charged)) }
+    }
+
+    /// Finds out who is calling: from memory, or where memory does not know, from the database.
+    pub(crate) async fn authenticate(&self, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Problem> {
+        let hash = match snapshot.cookies.presented(&head.headers) {
+            Presented::Nothing => return Ok(Caller::nobody(false)),
+            Presented::Refused => return Ok(Caller::nobody(true)),
+            Presented::Token(hash) => hash,
+        };
+        let user = match self.gate.sessions.lookup(&hash) {
+            Lookup::Live(user) => Some(user),
+            Lookup::Dead => None,
+            Lookup::Unknown | Lookup::Stale => {
+                let sessions = self.gate.sessions.clone();
+                self.on_back(async move { sessions.load(&hash).await }).await??
+            }
+        };
+        Ok(match user {
+            Some(user) => Caller { principal: Principal::User(user), session: Some(hash), is_stale: false },
+            None => Caller::nobody(true),
+        })
+    }
+
+    /// Runs something that may wait on the back runtime.
+    async fn on_back<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
+        self.gate.back.spawn(work).await.map_err(|_| Problem::internal(Lost))
+    }
+
+    /// The header value that tells `permitted`'s upstream who is calling.
+    pub(crate) fn assertion(&self, snapshot: &Snapshot, permitted: &Permitted) -> Result<HeaderValue, Problem> {
+        let upstream = snapshot.upstreams.get(permitted.route.upstream).ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
+        self.assertions.get(&self.gate.signer, &snapshot.assertion.config, upstream, &permitted.principal, self.gate.clock.now()).map_err(Problem::internal)
+    }
+
+    /// Hands a permitted request to its upstream.
+    pub(crate) async fn forward(&self, permit: Permit, upstream: &Arc<Upstream>, timeout: Option<Span>, head: Parts, body: Body, story: &mut Story) -> Result<Response<Body>, Problem> {
+        let began = self.gate.clock.now();
+        let response = match timeout {
+            Some(timeout) => self.forwarder.forward_within(permit, upstream, head, body, timeout.as_duration()).await,
+            None => self.forwarder.forward(permit, upstream, head, body).await,
+        };
+        self.metrics.upstream_took(self.gate.clock.now().since(began).as_duration());
+        let response = response?;
+        story.upstream = Some(Arc::clone(upstream));
+        Ok(response)
+    }
+
+    /// Answers on one of the gate's own routes, on the back runtime. The permit is spent by it.
+    pub(crate) async fn answer_ourselves(&self, permitted: Permitted, head: Parts, body: Body, limit: usize, story: &mut Story) -> Result<Response<Body>, Problem> {
+        let body = body.collect(limit).await?;
+        let mut request = Request::from_parts(head, axum::body::Body::from(body));
+        let nonce = portcullis_guard::headers::Nonce::generate().ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
+        story.own_nonce = Some(nonce.clone());
+        let extensions = request.extensions_mut();
+        extensions.insert::<Principal>(permitted.principal);
+        extensions.insert::<RequestId>(story.id);
+        extensions.insert::<ClientAddr>(permitted.client);
+        extensions.insert::<Scheme>(permitted.scheme);
+        extensions.insert(portcullis_console::Nonce(nonce.as_str().to_owned()));
+        if let Some(session) = permitted.session {
+            extensions.insert::<TokenHash>(session);
+        }
+        let router = self.gate.own.clone();
+        let answer = async move {
+            let Ok(response) = router.oneshot(request).await;
+            let (head, body) = response.into_parts();
+            let body = axum::body::to_bytes(body, OWN_ANSWER_LIMIT).await?;
+            Ok::<_, axum::Error>((head, body))
+        };
+        let (mut head, body): (http::response::Parts, Bytes) = self.on_back(answer).await?.map_err(Problem::internal)?;
+        match head.extensions.remove::<Problem>() {
+            Some(problem) => Err(problem),
+            None => Ok(Response::from_parts(head, Body::full(body))),
+        }
+    }
+}
+
+/// Larger than any page or list of ours.
+const OWN_ANSWER_LIMIT: usize = 4 * 1024 * 1024;
