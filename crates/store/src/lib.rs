@@ -8,6 +8,7 @@
 //! ```
 
 pub mod config;
+pub mod counters;
 mod db;
 mod error;
 mod migrations;
@@ -24,5 +25,7 @@ pub use row::Row;
 pub use tx::Tx;
 pub use value::Value;
 
+#[cfg(test)]
+mod test_state;
 #[cfg(test)]
 mod tests;
