@@ -1,1 +1,32 @@
 //! The wire, both ways: listeners, TLS, HTTP hygiene, client address, forwarding to upstreams.
+//!
+//! Everything in the data path lives on one current-thread runtime per core (a *lane*): futures are
+//! not `Send`, state is `Rc` and `Cell`, and each lane has its own listener and its own upstream
+//! connections. Call [`serve`] and [`Forwarder`] from inside a `tokio::task::LocalSet`.
+
+pub mod body;
+pub mod client_addr;
+pub mod config;
+mod connection;
+mod deadline;
+pub mod drain;
+pub mod forward;
+pub mod framing;
+pub mod headers;
+pub mod listener;
+mod pool;
+pub mod redirect;
+pub mod tls;
+mod transport;
+pub mod tunnel;
+pub mod upstream;
+
+pub use body::{Body, BodyError};
+pub use client_addr::{ClientAddr, Peer, Scheme, TrustedProxies};
+pub use config::{Config, Finding};
+pub use connection::{Arrival, Inbound};
+pub use drain::Drain;
+pub use forward::{ForwardError, Forwarder};
+pub use framing::Malformed;
+pub use listener::{Listener, Settings, serve};
+pub use upstream::Upstream;

@@ -1,0 +1,266 @@
+//! Header hygiene: what crosses the gate, and what never does.
+//!
+//! - Hop-by-hop headers and whatever `Connection` names end here (RFC 9110 section 7.6.1); but
+//!   `Connection` cannot name away framing, `Host` or the gate's own headers.
+//! - Every header by which a client could claim to be somebody or somewhere is removed, compared
+//!   as CGI does (`X_Forwarded_User` is `X-Forwarded-User` behind WSGI, Rack and PHP). CWE-290.
+//! - Names with anything but letters, digits and `-` are dropped: products disagree on them.
+//! - No `Via`: it would tell clients and products about the gate and nobody here reads it; loops
+//!   are ended by the head limit, because `X-Forwarded-For` is replaced, not appended to.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::client_addr::{ClientAddr, Scheme};
+
+/// Headers of one connection, sorted. `te` and `trailer` too: trailers are not forwarded.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// Exact names that only the gate may set towards a product, in canonical spelling.
+/// `x-http-method-override` and its kin are here because the decision was made on the method in
+/// the request line: a product that follows the header would do another thing than was permitted.
+const RESERVED: &[&str] = &[
+    "client-ip",
+    "forwarded",
+    "proxy",
+    "proxy-connection",
+    "remote-addr",
+    "remote-groups",
+    "remote-email",
+    "remote-name",
+    "remote-user",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-email",
+    "x-groups",
+    "x-host",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-middleware-subrequest",
+    "x-middleware-next",
+    "x-middleware-prefetch",
+    "x-middleware-rewrite",
+    "x-nextjs-data-internal",
+    "x-original-host",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-proxy-user",
+    "x-real-ip",
+    "x-request-id",
+    "x-rewrite-url",
+    "x-roles",
+    "x-role",
+    "x-tenant",
+    "x-tenant-id",
+    "x-waws-unencoded-url",
+    "fastly-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "fly-client-ip",
+];
+
+/// Beginnings of such names.
+const RESERVED_PREFIXES: &[&str] = &[
+    "cf-access-",
+    "tailscale-user-",
+    "x-amzn-oidc-",
+    "x-appengine-",
+    "x-auth-request-",
+    "x-authenticated-",
+    "x-forwarded-",
+    "x-goog-authenticated-user-",
+    "x-goog-iap-",
+    "x-ms-client-principal",
+    "x-ms-token-",
+    "x-portcullis-",
+    "x-remote-",
+    "x-token-",
+    "x-user",
+    "x-vouch-",
+    "x-webauth-",
+];
+
+/// What the gate tells a product about a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Forwarded<'a> {
+    pub client: ClientAddr,
+    pub scheme: Scheme,
+    /// Value of `X-Request-Id`.
+    pub request_id: &'a str,
+    /// Also set `X-Forwarded-Host`. Off unless asked for: products build links from it.
+    pub host: bool,
+    /// More names to remove, in lower case with `-` (what the configuration adds).
+    pub strip: &'a [String],
+}
+
+/// Whether `name` (any case, any separator) is one that only the gate may set.
+pub fn is_reserved(name: &[u8]) -> bool {
+    // Most names cannot be reserved by their first letter.
+    match name.first().map(u8::to_ascii_lowercase) {
+        Some(b'x' | b'f' | b'r' | b'c' | b't' | b'p') => {}
+        _ => return false,
+    }
+    RESERVED.iter().any(|reserved| {
+        reserved.len() == name.len() && normalised_starts_with(name, reserved.as_bytes())
+    }) || RESERVED_PREFIXES
+        .iter()
+        .any(|prefix| normalised_starts_with(name, prefix.as_bytes()))
+}
+
+fn normalised_starts_with(name: &[u8], prefix: &[u8]) -> bool {
+    name.len() >= prefix.len()
+        && name.iter().zip(prefix).all(|(byte, wanted)| {
+            let byte = if byte.is_ascii_alphanumeric() {
+                byte.to_ascii_lowercase()
+            } else {
+                b'-'
+            };
+            byte == *wanted
+        })
+}
+
+/// Whether `name` has only letters, digits and `-`.
+pub fn is_plain(name: &[u8]) -> bool {
+    name.iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+}
+
+/// Makes a client's headers fit for a product: hop-by-hop, reserved and odd names go, the gate's
+/// own forwarding headers come. Call before adding assertions or identity headers.
+pub fn clean_request(headers: &mut HeaderMap, told: &Forwarded<'_>) {
+    remove_hop_by_hop(headers);
+    let unwanted: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let bytes = name.as_str().as_bytes();
+            is_reserved(bytes)
+                || !is_plain(bytes)
+                || told.strip.iter().any(|extra| extra == name.as_str())
+        })
+        .cloned()
+        .collect();
+    for name in unwanted {
+        headers.remove(name);
+    }
+    const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+    const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    if let Ok(value) = HeaderValue::from_str(&told.client.to_string()) {
+        headers.insert(X_FORWARDED_FOR, value);
+    }
+    headers.insert(
+        X_FORWARDED_PROTO,
+        HeaderValue::from_static(told.scheme.as_str()),
+    );
+    if told.host
+        && let Some(host) = headers.get(header::HOST).cloned()
+    {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+    if let Ok(value) = HeaderValue::from_str(told.request_id) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+}
+
+/// Removes the headers of one connection, and those that `Connection` names.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .filter(|name| !is_kept_from_connection(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+// SECURITY: a client that writes `Connection: host` or `Connection: x-portcullis-assertion` must
+// not be able to take away what a product decides by. CWE-444, "hop-by-hop header abuse".
+fn is_kept_from_connection(name: &HeaderName) -> bool {
+    *name == header::HOST
+        || *name == header::CONTENT_LENGTH
+        || *name == header::COOKIE
+        || *name == header::AUTHORIZATION
+        || *name == header::ORIGIN
+        || is_reserved(name.as_str().as_bytes())
+}
+
+/// Makes a product's response headers fit for the client: hop-by-hop and framing go (the server
+/// side writes its own framing for the body that is really sent), and so do `X-Portcullis-*`.
+pub fn clean_response(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    let ours: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-portcullis-"))
+        .cloned()
+        .collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
+/// Removes the cookies that `is_ours` names from `Cookie` and leaves the others as they are.
+pub fn remove_cookies(headers: &mut HeaderMap, is_ours: impl Fn(&[u8]) -> bool) {
+    let name_of = |pair: &[u8]| -> Vec<u8> {
+        pair.split(|byte| *byte == b'=')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii()
+            .to_vec()
+    };
+    let has_ours = headers.get_all(header::COOKIE).iter().any(|line| {
+        line.as_bytes()
+            .split(|byte| *byte == b';')
+            .any(|pair| is_ours(trimmed_name(pair)))
+    });
+    if !has_ours {
+        return;
+    }
+    let lines: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().cloned().collect();
+    headers.remove(header::COOKIE);
+    for line in lines {
+        let kept: Vec<&[u8]> = line
+            .as_bytes()
+            .split(|byte| *byte == b';')
+            .filter(|pair| !is_ours(&name_of(pair)))
+            .map(<[u8]>::trim_ascii)
+            .filter(|pair| !pair.is_empty())
+            .collect();
+        if kept.is_empty() {
+            continue;
+        }
+        if let Ok(mut value) = HeaderValue::from_bytes(&kept.join(&b"; "[..])) {
+            value.set_sensitive(true);
+            headers.append(header::COOKIE, value);
+        }
+    }
+}
+
+fn trimmed_name(pair: &[u8]) -> &[u8] {
+    pair.split(|byte| *byte == b'=')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii()
+}
+
+#[cfg(test)]
+mod tests;
