@@ -75,6 +75,10 @@ struct Reader<'d> {
 
 impl<'d> Reader<'d> {
     fn path_item(&mut self, path: &str, item: &'d Value) {
+        if path.contains(char::is_control) {
+            self.leave_out(path, "the path has control characters");
+            return;
+        }
         // OpenAPI 3.1 lets keys stand beside `$ref`; those nearer to the path win.
         let mut layers: Vec<&Map<String, Value>> = Vec::new();
         let mut at = item;
@@ -201,7 +205,7 @@ impl<'d> Reader<'d> {
 
     fn leave_out(&mut self, operation: &str, reason: &str) {
         self.notes.push(Note::LeftOut {
-            operation: operation.to_owned(),
+            operation: printable(operation),
             reason: reason.to_owned(),
         });
     }
@@ -269,7 +273,12 @@ fn trimmed(path: &str) -> String {
 }
 
 fn text_of(value: &Value, key: &str) -> Option<String> {
-    value.get(key).and_then(Value::as_str).map(str::to_owned)
+    value.get(key).and_then(Value::as_str).map(printable)
+}
+
+/// SECURITY: a document's text is shown on a terminal, which obeys control characters.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 fn strings(value: Option<&Value>) -> Vec<String> {

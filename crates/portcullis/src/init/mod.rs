@@ -1,0 +1,209 @@
+//! `portcullis init`: one commented configuration for a product.
+//!
+//! With an OpenAPI document every operation gets a decision: what the document secures needs a
+//! user, what it leaves open is closed and named, so that a person opens it knowingly. Without
+//! one, everything needs a user but `/health`. What is written has been compiled once before.
+
+mod presets;
+mod render;
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail, ensure};
+use portcullis_access::openapi::{BasePath, Note, plan, read};
+use portcullis_access::{AccessConfig, Known, Policy};
+use serde::Serialize;
+use url::Url;
+
+pub(crate) use self::presets::Preset;
+
+/// What `init` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The product behind the gate, such as `http://127.0.0.1:8000`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: String,
+    /// Its OpenAPI 3.0 or 3.1 document, JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) openapi: Option<PathBuf>,
+    /// Put the document's paths below this one instead of below those of its `servers`.
+    #[arg(long, value_name = "PATH", requires = "openapi")]
+    pub(crate) base_path: Option<String>,
+    /// Figures (limits, names, sizes) for a shape of product.
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub(crate) preset: Option<Preset>,
+    /// The file to write.
+    #[arg(long, default_value = "portcullis.toml", value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Replace the file if it is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// A configuration that compiles, and what a person has to know about it.
+#[derive(Debug)]
+pub(crate) struct Generated {
+    pub(crate) text: String,
+    pub(crate) report: Report,
+}
+
+/// What `init` did.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Report {
+    /// The file that was written.
+    pub(crate) file: PathBuf,
+    pub(crate) operations: usize,
+    pub(crate) routes: usize,
+    /// Operations that the document leaves open: closed, each by name.
+    pub(crate) open: Vec<String>,
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Generates, and writes the file.
+pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
+    let document = match &args.openapi {
+        Some(path) => Some(
+            fs::read_to_string(path)
+                .with_context(|| format!("cannot read `{}`", path.display()))?,
+        ),
+        None => None,
+    };
+    let base = args
+        .base_path
+        .clone()
+        .map_or(BasePath::Servers, BasePath::Given);
+    let Generated { text, mut report } =
+        generate(&args.upstream, document.as_deref(), &base, args.preset)?;
+    let mut open = OpenOptions::new();
+    open.write(true);
+    if args.force {
+        open.create(true).truncate(true);
+    } else {
+        open.create_new(true);
+    }
+    let mut file = open.open(&args.out).with_context(|| {
+        format!(
+            "cannot write `{}`; an existing file is replaced with --force only",
+            args.out.display()
+        )
+    })?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    report.file.clone_from(&args.out);
+    Ok(report)
+}
+
+/// The configuration for `upstream`, with the routes of `document` where there is one.
+pub(crate) fn generate(
+    upstream: &str,
+    document: Option<&str>,
+    base: &BasePath,
+    preset: Option<Preset>,
+) -> anyhow::Result<Generated> {
+    let upstream = origin(upstream)?;
+    let mut report = Report::default();
+    let routes = if let Some(document) = document {
+        let api = read(document, base)?;
+        let plan = plan(&api);
+        report.operations = api.operations.len();
+        report.routes = plan.routes.len();
+        let text = render::planned(&api.title, &plan);
+        report.open = plan.open;
+        report.notes = plan.notes;
+        text
+    } else {
+        report.routes = 3;
+        render::catch_all()
+    };
+    let text = render::file(&presets::settings(preset, &upstream), &routes);
+    compile(&text)?;
+    Ok(Generated { text, report })
+}
+
+/// Compiles what was generated, so that no file is written that `serve` would refuse for its routes.
+fn compile(text: &str) -> anyhow::Result<Policy> {
+    let mut table: toml::Table = text.parse().context("the generated file is not TOML")?;
+    let names = |key: &str| -> Vec<String> {
+        let names = table.get(key).and_then(toml::Value::as_table);
+        names
+            .into_iter()
+            .flat_map(toml::Table::keys)
+            .cloned()
+            .collect()
+    };
+    let mut limits = names("limits");
+    limits.extend(["default".to_owned(), "auth".to_owned()]);
+    let known = Known {
+        upstreams: names("upstream"),
+        limits,
+        ..Known::default()
+    };
+    table.retain(|key, _| key == "route" || key == "roles");
+    let mut config: AccessConfig = table.try_into()?;
+    config.locate(text);
+    match Policy::compile(&config, &known) {
+        Ok(policy) => Ok(policy),
+        Err(mistakes) => {
+            let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            bail!("the generated routes do not compile:\n{}", told.join("\n"))
+        }
+    }
+}
+
+/// Scheme, host and port of an upstream, and nothing besides.
+fn origin(text: &str) -> anyhow::Result<String> {
+    let url = Url::parse(text).with_context(|| format!("`{text}` is not a URL"))?;
+    ensure!(
+        matches!(url.scheme(), "http" | "https") && url.has_host(),
+        "`{text}` is not an http or https URL"
+    );
+    ensure!(
+        url.username().is_empty() && url.password().is_none(),
+        "the URL of an upstream holds no credentials"
+    );
+    ensure!(
+        url.path() == "/" && url.query().is_none() && url.fragment().is_none(),
+        "`{text}` has more than scheme, host and port"
+    );
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.operations == 0 {
+            writeln!(f, "Wrote {}: {} routes.", self.file.display(), self.routes)?;
+        } else {
+            writeln!(
+                f,
+                "Wrote {}: {} operations in {} routes.",
+                self.file.display(),
+                self.operations,
+                self.routes
+            )?;
+        }
+        if !self.open.is_empty() {
+            writeln!(
+                f,
+                "\nThe document leaves {} operations open. They are closed until you open them:",
+                self.open.len()
+            )?;
+        }
+        for operation in &self.open {
+            writeln!(f, "  {operation}")?;
+        }
+        if !self.notes.is_empty() {
+            writeln!(f, "\nTo look at:")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "  {note}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

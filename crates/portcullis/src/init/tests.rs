@@ -1,0 +1,221 @@
+use std::path::Path;
+
+use http::Method;
+use portcullis_core::decision::Access;
+
+use super::*;
+
+const SHOP: &str = include_str!("../../tests/fixtures/openapi/shop.json");
+const UPSTREAM: &str = "http://127.0.0.1:8000";
+
+fn shop() -> (Policy, Generated) {
+    let generated = generate(UPSTREAM, Some(SHOP), &BasePath::Servers, None).unwrap();
+    (compile(&generated.text).unwrap(), generated)
+}
+
+fn access(policy: &Policy, method: &Method, path: &str) -> Option<Access> {
+    policy
+        .find("localhost", method, path)
+        .ok()
+        .map(|(route, _)| route.access.clone())
+}
+
+#[test]
+fn secured_operations_need_a_user_and_open_ones_are_closed() {
+    let (policy, generated) = shop();
+    for (method, path, expected) in [
+        (Method::GET, "/api/v1/items", Some(Access::Closed)),
+        (Method::POST, "/api/v1/items", Some(Access::SignedIn)),
+        (Method::GET, "/api/v1/items/7", Some(Access::Closed)),
+        (Method::PUT, "/api/v1/items/7", Some(Access::SignedIn)),
+        (Method::PUT, "/api/v1/ITEMS/7/", Some(Access::SignedIn)),
+        (Method::GET, "/api/v1/basket", Some(Access::SignedIn)),
+        (
+            Method::GET,
+            "/api/v1/pictures/cat.png",
+            Some(Access::Closed),
+        ),
+        (
+            Method::GET,
+            "/api/v1/downloads/a/b/c",
+            Some(Access::SignedIn),
+        ),
+        (Method::POST, "/api/v1/login", Some(Access::Closed)),
+        (Method::GET, "/status", Some(Access::SignedIn)),
+        (Method::DELETE, "/api/v1/items", None),
+        (Method::GET, "/api/v1/orders", None),
+        (Method::GET, "/items", None),
+        (Method::GET, "/elsewhere", None),
+    ] {
+        assert_eq!(
+            access(&policy, &method, path),
+            expected,
+            "{method} {path}\n{}",
+            generated.text
+        );
+    }
+}
+
+#[test]
+fn a_document_s_text_never_becomes_a_key() {
+    let (policy, generated) = shop();
+    assert!(
+        generated
+            .text
+            .contains("# GET: List the items allow = \"public\"\n")
+    );
+    assert!(policy.routes().iter().all(|route| !route.is_public()));
+}
+
+#[test]
+fn what_is_open_or_odd_is_said_by_name() {
+    let (_, generated) = shop();
+    assert_eq!(
+        generated.report.open,
+        [
+            "PUT /api/v1/Items/{id}/",
+            "GET /api/v1/items",
+            "GET /api/v1/items/{item_id}",
+            "POST /api/v1/login",
+            "GET /status",
+        ]
+    );
+    let told = generated.report.to_string();
+    for part in [
+        "GET /api/v1/items\n",
+        "GET /api/v1/pictures/{name}.{ext}: written as `/api/v1/pictures/{name_ext}`",
+        "/orders: left out",
+        "TRACE /items/{item_id}: left out",
+        "GET /api/v1/reports//daily: left out",
+        "query /login: left out",
+        "PUT /api/v1/Items/{id}/ and PUT /api/v1/items/{item_id}: one path",
+        "GET /status and HEAD /status: one path",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    assert_eq!(generated.report.notes.len(), 7, "{told}");
+}
+
+#[test]
+fn a_given_base_path_replaces_that_of_the_servers() {
+    let with = |base: &str| {
+        let base = BasePath::Given(base.to_owned());
+        let generated = generate(UPSTREAM, Some(SHOP), &base, None).unwrap();
+        compile(&generated.text).unwrap()
+    };
+    assert!(access(&with(""), &Method::POST, "/items").is_some());
+    assert!(access(&with("/shop/"), &Method::POST, "/shop/items").is_some());
+}
+
+#[test]
+fn without_a_document_everything_but_the_health_check_needs_a_user() {
+    for preset in Preset::ALL.map(Some).into_iter().chain([None]) {
+        let generated = generate(UPSTREAM, None, &BasePath::Servers, preset).unwrap();
+        let policy = compile(&generated.text).unwrap();
+        for (path, expected) in [
+            ("/", Access::SignedIn),
+            ("/any/thing", Access::SignedIn),
+            ("/health", Access::Public),
+            ("/health/deep", Access::SignedIn),
+        ] {
+            assert_eq!(
+                access(&policy, &Method::GET, path),
+                Some(expected),
+                "{path}"
+            );
+        }
+        assert!(policy.warnings().is_empty());
+    }
+}
+
+#[test]
+fn a_preset_replaces_the_tables_that_it_names_and_no_other() {
+    let base: toml::Table = settings_of(None);
+    for preset in Preset::ALL {
+        let table = settings_of(Some(preset));
+        assert_eq!(table["upstream"], base["upstream"], "{preset:?}");
+        assert_eq!(table["mode"], base["mode"], "{preset:?}");
+        assert!(
+            table["limits"]
+                .as_table()
+                .is_some_and(|limits| !limits.is_empty())
+        );
+    }
+    let chat = settings_of(Some(Preset::JwtChat));
+    assert_eq!(chat["limits"]["uploads"]["rate"].as_str(), Some("10/hour"));
+}
+
+fn settings_of(preset: Option<Preset>) -> toml::Table {
+    presets::settings(preset, UPSTREAM).parse().unwrap()
+}
+
+#[test]
+fn an_upstream_is_an_origin() {
+    assert_eq!(
+        origin("http://127.0.0.1:8000/").unwrap(),
+        "http://127.0.0.1:8000"
+    );
+    for text in [
+        "127.0.0.1:8000",
+        "ftp://a.example.com",
+        "http://a.example.com/api",
+        "http://user:pass@a.example.com",
+        "http://a.example.com/?x",
+        "http://a.example.com\"\nallow = 1",
+    ] {
+        assert!(origin(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn an_existing_file_is_replaced_only_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut args = Args {
+        upstream: UPSTREAM.to_owned(),
+        openapi: None,
+        base_path: None,
+        preset: None,
+        out: folder.path().join("portcullis.toml"),
+        force: false,
+    };
+    fs::write(&args.out, "mine").unwrap();
+    assert!(run(&args).is_err());
+    assert_eq!(fs::read_to_string(&args.out).unwrap(), "mine");
+    args.force = true;
+    assert_eq!(run(&args).unwrap().file, args.out);
+    assert!(compile(&fs::read_to_string(&args.out).unwrap()).is_ok());
+}
+
+/// A real document of 277 operations, 59 of them without any security, where it lies beside the
+/// repository.
+#[test]
+fn a_real_document_becomes_a_policy_that_loads_and_names_what_it_leaves_open() {
+    let found = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .filter_map(|folder| fs::read_dir(folder.join("shared/data")).ok())
+        .flatten()
+        .flatten()
+        .find(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .ends_with("-openapi.json")
+        });
+    let Some(found) = found else {
+        return;
+    };
+    let text = fs::read_to_string(found.path()).unwrap();
+    let generated = generate(UPSTREAM, Some(&text), &BasePath::Servers, None).unwrap();
+    let policy = compile(&generated.text).unwrap();
+    assert_eq!(generated.report.operations, 277);
+    assert_eq!(generated.report.open.len(), 59);
+    let told = generated.report.to_string();
+    for operation in &generated.report.open {
+        assert!(told.contains(&format!("  {operation}\n")), "{operation}");
+        let (method, path) = operation.split_once(' ').unwrap();
+        let path = path.replace(['{', '}'], "");
+        let access = access(&policy, &method.parse().unwrap(), &path);
+        assert_eq!(access, Some(Access::Closed), "{operation}");
+    }
+    assert!(policy.routes().iter().all(|route| !route.is_public()));
+}
