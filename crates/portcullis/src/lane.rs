@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use portcullis_core::limit::Spent;
 use portcullis_core::{Permit, Principal, Problem, RequestId, Scheme, Span, problem};
-use portcullis_edge::{Body, ClientAddr, Forwarder, Upstream};
+use portcullis_edge::{Body, Forwarder, Upstream};
 use portcullis_events::{access_log, metrics};
 use portcullis_guard::rate_limit::RouteLimits;
 use portcullis_identity::sessions::{Lookup, Presented};
@@ -155,9 +155,9 @@ impl Lane {
         let extensions = request.extensions_mut();
         extensions.insert::<Principal>(permitted.principal);
         extensions.insert::<RequestId>(story.id);
-        extensions.insert::<ClientAddr>(permitted.client);
+        extensions.insert(portcullis_identity::api::ClientIp(permitted.client.ip()));
         extensions.insert::<Scheme>(permitted.scheme);
-        extensions.insert(portcullis_console::Nonce(nonce.as_str().to_owned()));
+        extensions.insert(portcullis_console::Nonce(nonce.as_str().into()));
         if let Some(session) = permitted.session {
             extensions.insert::<TokenHash>(session);
         }

@@ -5,55 +5,83 @@
 
 use portcullis_access::AccessConfig;
 use portcullis_access::config::{Allow, RouteConfig};
-use portcullis_identity::accounts;
 
 /// Everything of ours lies below this.
 pub(crate) const BASE: &str = "/.portcullis";
-pub(crate) const SIGN_IN: &str = "/.portcullis/sign-in";
-pub(crate) const FORWARD_AUTH: &str = "/.portcullis/forward-auth";
+/// Where the auth API and the sign-in page always are.
+pub(crate) const AUTH: &str = "/.portcullis/auth";
+pub(crate) const SIGN_IN: &str = "/.portcullis/auth/sign-in";
 
 /// Paths that no route of the product can have.
-pub(crate) fn reserved(accounts: &accounts::Config) -> Vec<String> {
+pub(crate) fn reserved(mounts: &[String]) -> Vec<String> {
     let mut reserved = vec![BASE.to_owned(), "/healthz".to_owned(), "/readyz".to_owned()];
-    reserved.extend(accounts.mounts.iter().cloned());
+    reserved.extend(mounts.iter().cloned());
     reserved
 }
 
+/// Whether a canonical path lies below [`BASE`], whatever its case. Nothing there goes further.
+pub(crate) fn is_ours(path: &str) -> bool {
+    path.get(..BASE.len()).is_some_and(|start| start.eq_ignore_ascii_case(BASE))
+        && path.as_bytes().get(BASE.len()).is_none_or(|next| *next == b'/')
+}
+
 /// Our routes. `/health` is ours only where the product does not name it.
-pub(crate) fn routes(accounts: &accounts::Config, product: &AccessConfig) -> Vec<RouteConfig> {
-    let mut routes = Vec::new();
-    let mut add = |methods: &[&str], path: String, allow: Allow, limit: Option<&str>| {
-        let mut route = RouteConfig::new(&path, allow);
-        route.methods = Some(methods.iter().map(ToString::to_string).collect());
-        route.limits = limit.map(str::to_owned).into_iter().collect();
-        routes.push(route);
-    };
+pub(crate) fn routes(mounts: &[String], product: &AccessConfig) -> Vec<RouteConfig> {
+    let mut routes = Routes(Vec::new());
     for path in ["/healthz", "/readyz"] {
-        add(&["GET"], path.to_owned(), Allow::Public, None);
+        routes.add(&["GET"], path, Allow::Public, None);
     }
     if !product.routes.iter().any(|route| route.path.eq_ignore_ascii_case("/health")) {
-        add(&["GET"], "/health".to_owned(), Allow::Public, None);
+        routes.add(&["GET"], "/health", Allow::Public, None);
     }
-    add(&["GET"], format!("{BASE}/jwks.json"), Allow::Public, Some("default"));
-    add(&["GET"], format!("{BASE}/problems/{{slug}}"), Allow::Public, Some("default"));
-    add(&["GET"], SIGN_IN.to_owned(), Allow::Public, Some("default"));
-    add(&["POST"], SIGN_IN.to_owned(), Allow::Public, Some("auth"));
-    add(&["POST"], format!("{BASE}/sign-out"), Allow::Public, Some("default"));
-    add(&["GET"], format!("{BASE}/account"), Allow::User, Some("default"));
-    let builtin = format!("{BASE}/auth");
-    for mount in std::iter::once(&builtin).chain(&accounts.mounts) {
-        add(&["POST"], format!("{mount}/login"), Allow::Public, Some("auth"));
-        add(&["POST"], format!("{mount}/register"), Allow::Public, Some("auth"));
-        add(&["GET"], format!("{mount}/me"), Allow::User, Some("default"));
-        add(&["GET"], format!("{mount}/csrf-token"), Allow::User, Some("default"));
-        add(&["POST"], format!("{mount}/logout"), Allow::Public, Some("default"));
-        add(&["POST"], format!("{mount}/change-password"), Allow::User, Some("auth"));
-        add(&["GET", "DELETE"], format!("{mount}/sessions"), Allow::User, Some("default"));
-        add(&["DELETE"], format!("{mount}/sessions/{{id}}"), Allow::User, Some("default"));
+    routes.add(&["GET"], &format!("{BASE}/jwks.json"), Allow::Public, Some("default"));
+    routes.add(&["GET"], &format!("{BASE}/problems/{{slug}}"), Allow::Public, Some("default"));
+    for mount in std::iter::once(AUTH).chain(mounts.iter().map(String::as_str)) {
+        routes.auth_api(mount);
     }
-    for route in &mut routes {
-        // Nobody has a token yet, or a page without JavaScript cannot send one: the Origin decides.
-        route.csrf = !(route.path.ends_with("/login") || route.path.ends_with("/register") || route.path == SIGN_IN || route.path.ends_with("/sign-out"));
+    routes.0
+}
+
+struct Routes(Vec<RouteConfig>);
+
+impl Routes {
+    fn add(&mut self, methods: &[&str], path: &str, allow: Allow, limit: Option<&str>) -> &mut RouteConfig {
+        let mut route = RouteConfig::new(path, allow);
+        route.methods = Some(methods.iter().map(ToString::to_string).collect());
+        route.limits = limit.map(str::to_owned).into_iter().collect();
+        self.0.push_mut(route)
     }
-    routes
+
+    /// Forms and calls that come without a CSRF token, because nobody has one yet or because a page
+    /// without script cannot send one: their `Origin` decides.
+    fn form(&mut self, path: &str, limit: &str) {
+        self.add(&["POST"], path, Allow::Public, Some(limit)).csrf = false;
+    }
+
+    fn auth_api(&mut self, mount: &str) {
+        let at = |name: &str| format!("{mount}/{name}");
+        self.form(&at("login"), "auth");
+        self.form(&at("register"), "auth");
+        self.form(&at("logout"), "default");
+        self.form(&at("sign-out"), "default");
+        self.add(&["GET"], &at("sign-in"), Allow::Public, Some("default"));
+        self.form(&at("sign-in"), "auth");
+        self.add(&["GET"], &at("account"), Allow::User, Some("default"));
+        self.add(&["GET"], &at("me"), Allow::User, Some("default"));
+        self.add(&["POST"], &at("change-password"), Allow::User, Some("auth"));
+        self.add(&["GET", "DELETE"], &at("sessions"), Allow::User, Some("default"));
+        self.add(&["DELETE"], &at("sessions/{id}"), Allow::User, Some("default"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ours_is_ours_in_any_case_and_nothing_more_is() {
+        for (path, expected) in [("/.portcullis", true), ("/.PORTCULLIS/auth", true), ("/.portcullis/x", true), ("/.portcullisx", false), ("/a", false), ("/", false)] {
+            assert_eq!(is_ours(path), expected, "{path}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method, Response, header};
+use http::{HeaderMap, Method, Response, header};
 use portcullis_core::{Problem, RequestId, Scheme, problem};
 use portcullis_edge::{Arrival, Body, Inbound};
 use portcullis_events::access_log::Line;
@@ -167,12 +167,7 @@ fn harden(snapshot: &Snapshot, response: Response<Body>, story: &Story, told: &T
 }
 
 fn take_back_cookies(snapshot: &Snapshot, headers: &mut HeaderMap, scheme: Scheme) {
-    let secure = match scheme {
-        Scheme::Https => "; Secure",
-        Scheme::Http => "",
-    };
-    let text = format!("{}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0{secure}", snapshot.session_cookie);
-    for value in [HeaderValue::try_from(text).ok(), snapshot.csrf.clear_cookie(scheme)].into_iter().flatten() {
+    for value in [snapshot.cookies.clear_value(), snapshot.csrf.clear_cookie(scheme)].into_iter().flatten() {
         headers.append(header::SET_COOKIE, value);
     }
 }

@@ -15,6 +15,7 @@ use portcullis_guard::csrf::Csrf;
 use portcullis_guard::headers::{CspChoice, Framing, Headers, RouteHeaders};
 use portcullis_guard::hosts::Hosts;
 use portcullis_guard::rate_limit::{Limits, RouteLimits};
+use portcullis_identity::sessions::Cookies;
 use portcullis_vault::keys::{Keys, Purpose};
 
 use crate::config::{AssertionConfig, Config, Loaded};
@@ -40,7 +41,8 @@ pub(crate) struct Snapshot {
     pub(crate) unrouted: RouteGuards,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) assertion: Assertion,
-    pub(crate) session_cookie: Box<str>,
+    /// Names and attributes of the session's cookies.
+    pub(crate) cookies: Cookies,
     /// Port of the https listener as clients see it.
     pub(crate) https_port: u16,
 }
@@ -113,9 +115,8 @@ impl Snapshot {
 
     /// Whether a cookie of this name is the gate's own. Prefixes are compared as browsers do, without case.
     pub(crate) fn is_our_cookie(&self, name: &[u8]) -> bool {
-        name.eq_ignore_ascii_case(self.session_cookie.as_bytes())
-            || name.eq_ignore_ascii_case(self.csrf.cookie_name().as_bytes())
-            || name.eq_ignore_ascii_case(portcullis_identity::device::COOKIE.as_bytes())
+        let [session, device] = self.cookies.own_names();
+        [session, device, self.csrf.cookie_name()].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
     }
 }
 
@@ -155,6 +156,18 @@ impl Compiler<'_> {
     }
 }
 
+/// Whether cookies are `Secure`: always, but in development without TLS.
+pub(crate) fn is_secure(config: &Config) -> bool {
+    match config.mode {
+        Mode::Production => true,
+        Mode::Development => config.listen.tls.is_some(),
+    }
+}
+
+fn identity_findings(findings: Vec<portcullis_identity::Finding>) -> Vec<Finding> {
+    findings.into_iter().map(|finding| Finding::error("identity", finding.key, finding.message)).collect()
+}
+
 /// The value, or nothing and its findings noted.
 fn keep<T, F: Into<Finding>>(result: Result<T, Vec<F>>, findings: &mut Vec<Finding>) -> Option<T> {
     result.map_err(|faults| findings.extend(faults.into_iter().map(Into::into))).ok()
@@ -164,9 +177,9 @@ fn compile(config: &Config, keys: &Keys, loaded: &Loaded, findings: &mut Vec<Fin
     findings.extend(config.listen.findings().into_iter().map(Finding::from));
     findings.extend(config.state.findings().into_iter().map(|(key, message)| Finding::error("state", format!("state.{key}"), message)));
     findings.extend(config.audit.findings(config.mode == Mode::Production).into_iter().map(Finding::from));
-    findings.extend(config.sessions.findings(config.mode));
-    findings.extend(config.accounts.findings(config.mode));
-    findings.extend(config.passwords.findings());
+    let cookies = config.sessions.compile(is_secure(config)).map(|settings| settings.cookies);
+    let cookies = keep(cookies.map_err(identity_findings), findings);
+    findings.extend(config.passwords.compile().err().into_iter().flat_map(identity_findings));
     let upstreams = compile_upstreams(config, loaded, findings);
     let hosts = keep(config.hosts.compile(config.mode), findings);
     let csrf_keys = keys.derive(Purpose::Csrf).unwrap_or_default();
@@ -181,10 +194,10 @@ fn compile(config: &Config, keys: &Keys, loaded: &Loaded, findings: &mut Vec<Fin
         upstreams: config.upstreams.keys().cloned().collect(),
         limits: compiler.limits.known().map(str::to_owned).collect(),
         hosts: config.hosts.allow.clone(),
-        reserved: own::reserved(&config.accounts),
+        reserved: own::reserved(&config.auth_api.mounts),
     };
     let product = RouteSet::compile(&config.access, &known, &mut compiler, false);
-    let own_config = AccessConfig { roles: config.access.roles.clone(), routes: own::routes(&config.accounts, &config.access) };
+    let own_config = AccessConfig { roles: config.access.roles.clone(), routes: own::routes(&config.auth_api.mounts, &config.access) };
     let own_known = Known { upstreams: vec![OWN_UPSTREAM.to_owned()], reserved: Vec::new(), ..known };
     let own = RouteSet::compile(&own_config, &own_known, &mut compiler, true);
     let unrouted_limits = compiler.limits.for_route("", "limits", None);
@@ -203,7 +216,7 @@ fn compile(config: &Config, keys: &Keys, loaded: &Loaded, findings: &mut Vec<Fin
         unrouted,
         upstreams: upstreams?,
         assertion: assertion?,
-        session_cookie: config.sessions.cookie_name(config.mode).into(),
+        cookies: cookies?,
         https_port: if config.listen.tls.is_some() { config.listen.address.port() } else { 443 },
         headers,
     })

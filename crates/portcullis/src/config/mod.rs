@@ -41,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) sessions: portcullis_identity::sessions::Config,
     pub(crate) accounts: portcullis_identity::accounts::Config,
     pub(crate) passwords: portcullis_identity::password_policy::Config,
+    pub(crate) auth_api: AuthApiConfig,
     pub(crate) access: AccessConfig,
     pub(crate) log: portcullis_events::log::Config,
     pub(crate) audit: portcullis_events::audit::Config,
@@ -94,6 +95,15 @@ impl Default for AssertionConfig {
     }
 }
 
+/// `[auth-api]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct AuthApiConfig {
+    /// Paths at which the auth API answers as well, such as `"/api/v1/auth"`, so that a front end
+    /// that knows them need not change. Default: only `/.portcullis/auth`.
+    pub(crate) mounts: Vec<String>,
+}
+
 /// `[environment]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -137,6 +147,16 @@ impl Loaded {
         self.findings.iter().any(|finding| finding.severity == Severity::Error)
     }
 
+    /// `[listen]`, with its files found from where the configuration lies.
+    pub(crate) fn listen(&self) -> portcullis_edge::Config {
+        let mut listen = self.config.listen.clone();
+        if let Some(tls) = &mut listen.tls {
+            tls.cert = self.path(&tls.cert);
+            tls.key = self.path(&tls.key);
+        }
+        listen
+    }
+
     pub(crate) fn path(&self, relative: &Path) -> PathBuf {
         self.folder.join(relative)
     }
@@ -171,6 +191,7 @@ pub(crate) fn parse(text: String, folder: &Path, environment: Environment) -> Lo
         sessions: sections.take("sessions"),
         accounts: sections.take("accounts"),
         passwords: sections.take("passwords"),
+        auth_api: sections.take("auth-api"),
         access: AccessConfig { roles: sections.take::<Option<BTreeMap<String, RoleConfig>>>("roles"), routes: sections.take_each("route") },
         log: sections.take("log"),
         audit: sections.take("audit"),

@@ -57,7 +57,7 @@ async fn board(State(board): State<Board>, headers: HeaderMap) -> Html<String> {
         p { "Signed in as " code { (caller(&headers)) } ", says the gate's assertion." }
         ul id="notes" { @for note in &notes { li { (note.text) " " small { "by " (note.by) } } } }
         form id="add" { label { "A note " input name="text" required maxlength="200"; } button { "Add" } }
-        form method="post" action="/.portcullis/sign-out" { button { "Sign out" } }
+        form method="post" action="/.portcullis/auth/sign-out" { button { "Sign out" } }
         script nonce="portcullis" { (maud::PreEscaped(ADD_NOTE)) }
     })
 }

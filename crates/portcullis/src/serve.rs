@@ -1,0 +1,259 @@
+//! Start and stop: from a configuration to a gate that stands, and back to nothing.
+//!
+//! Order of starting: stores, then what is kept in memory, then the listeners. Nothing listens
+//! before everything it needs has answered once. Order of stopping: the reverse; requests in flight
+//! finish, activity and events are written, then the stores are closed.
+
+use std::num::NonZero;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, bail};
+use portcullis_core::finding::Finding;
+use portcullis_core::time::SystemClock;
+use portcullis_core::{Clock, Mode};
+use portcullis_edge::drain::{Stopper, drain};
+use portcullis_edge::{Drain, Listener, Settings};
+use portcullis_events::audit::{Action, Actor, Event, Outcome};
+use portcullis_events::{AccessLog, Metrics, Trail};
+use portcullis_store::Db;
+use portcullis_store::counters::Counters;
+use portcullis_vault::keys::Keys;
+use portcullis_vault::signing::Signer;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
+
+use crate::cli::output;
+use crate::config::document::Environment;
+use crate::config::{self, Loaded};
+use crate::gate::{self, Gate};
+use crate::lane::Lane;
+use crate::snapshot::Snapshot;
+use crate::{admin, check, reload, shell, upkeep};
+
+/// A gate that stands.
+pub(crate) struct Standing {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) address: std::net::SocketAddr,
+    back: Runtime,
+    stopper: Stopper,
+    lanes: Vec<JoinHandle<()>>,
+    log: Option<AccessLog>,
+}
+
+/// `portcullis serve`.
+pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
+    let mut loaded = load(file)?;
+    let Some(keys) = check::keys(&loaded) else { return Ok(refuse(&loaded.findings)) };
+    let snapshot = Snapshot::compile(&mut loaded, &keys);
+    check::guardrails(&mut loaded);
+    let Some(snapshot) = snapshot.filter(|_| !loaded.has_errors()) else { return Ok(refuse(&loaded.findings)) };
+    portcullis_events::log::init(loaded.config.log.level, loaded.config.log.format)?;
+    for finding in &loaded.findings {
+        tracing::warn!(rule = finding.rule, key = %finding.key, line = finding.line, "{}", finding.message);
+    }
+    let standing = start(&loaded, snapshot, keys)?;
+    let reloading = reload::watch(&standing, file.to_owned());
+    standing.wait_for_signal(reloading);
+    standing.stop();
+    Ok(true)
+}
+
+fn load(file: &Path) -> anyhow::Result<Loaded> {
+    config::load(file, Environment::of_process()).with_context(|| {
+        format!("`{}` cannot be read. `portcullis init --upstream http://127.0.0.1:8000` writes one; `--config FILE` names another", file.display())
+    })
+}
+
+/// Says everything that is wrong, all at once.
+fn refuse(findings: &[Finding]) -> bool {
+    for finding in findings {
+        output::aside(finding);
+    }
+    output::aside("the gate does not start with this configuration: mend the errors above, `portcullis check` tells what is left");
+    false
+}
+
+/// Starts everything.
+pub(crate) fn start(loaded: &Loaded, snapshot: Snapshot, keys: Keys) -> anyhow::Result<Standing> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let back = Builder::new_multi_thread().worker_threads(cores.clamp(2, 8)).thread_name("back").enable_all().build()?;
+    let log = access_log(loaded)?;
+    let metrics = log.as_ref().map_or_else(Metrics::new, |(_, metrics)| Arc::clone(metrics));
+    let gate = back.block_on(assemble(loaded, snapshot, keys, metrics, back.handle().clone()))?;
+    let log = log.map(|(log, _)| log);
+    let settings = Settings::compile(&loaded.listen(), cores).map_err(|findings| anyhow::anyhow!("{}", joined(&findings)))?;
+    let (stopper, ear) = drain();
+    let (address, lanes) = start_lanes(&gate, &settings, loaded, &ear, log.as_ref(), cores)?;
+    start_admin(&back, &gate, loaded)?;
+    tracing::info!(%address, lanes = cores, mode = ?loaded.config.mode, "listening");
+    if loaded.config.mode == Mode::Development {
+        tracing::warn!("development mode: cookies are not Secure, plain http is served, loopback only");
+    }
+    Ok(Standing { gate, address, back, stopper, lanes, log })
+}
+
+fn joined(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn access_log(loaded: &Loaded) -> anyhow::Result<Option<(AccessLog, Arc<Metrics>)>> {
+    if !loaded.config.log.access {
+        return Ok(None);
+    }
+    let metrics = Metrics::new();
+    let log = AccessLog::start(Box::new(std::io::stdout()), loaded.config.log.format, Arc::clone(&metrics))?;
+    Ok(Some((log, metrics)))
+}
+
+async fn assemble(loaded: &Loaded, snapshot: Snapshot, keys: Keys, metrics: Arc<Metrics>, back: tokio::runtime::Handle) -> anyhow::Result<Arc<Gate>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let config = &loaded.config;
+    let url = loaded.secrets.database.as_ref().context("`state.database` names no database")?;
+    let db = Db::open(&config.state, url, clock.now()).await.context("the database (`state.database`) cannot be used")?;
+    let counters = counters(loaded)?;
+    let trail = Trail::start(db.clone(), Arc::clone(&clock), Arc::clone(&metrics), &config.audit);
+    let signer = Signer::new(&keys)?;
+    let identity = upkeep::identity(loaded, &snapshot, &db, &keys, &trail, &clock)?;
+    let own = crate::own_api::router(&identity, signer.jwks().clone(), &snapshot);
+    let gate = Gate::new(gate::Parts {
+        clock: Arc::clone(&clock),
+        snapshot,
+        db,
+        counters,
+        sessions: identity.sessions.clone(),
+        trail: trail.clone(),
+        metrics,
+        signer,
+        back,
+        own,
+    });
+    upkeep::start(&gate, &identity).await?;
+    trail.record(Event::new(clock.now(), Action::GateStarted, Outcome::Allowed).by(Actor::System)).await.context("the first event cannot be recorded")?;
+    Ok(gate)
+}
+
+/// The counters that the configuration asks for. Redis is connected to in the background: until it
+/// answers, limits are counted here, at this node's share.
+fn counters(loaded: &Loaded) -> anyhow::Result<Counters> {
+    match &loaded.secrets.redis {
+        None => Ok(Counters::Memory(Arc::default())),
+        Some(url) => {
+            let (counters, keeper) = Counters::redis(&loaded.config.state, url)?;
+            tokio::spawn(keeper.run());
+            Ok(counters)
+        }
+    }
+}
+
+fn start_lanes(
+    gate: &Arc<Gate>,
+    settings: &Settings,
+    loaded: &Loaded,
+    ear: &Drain,
+    log: Option<&AccessLog>,
+    cores: usize,
+) -> anyhow::Result<(std::net::SocketAddr, Vec<JoinHandle<()>>)> {
+    let listen = &loaded.config.listen;
+    let bind = |address, key: &str| Listener::bind(address).with_context(|| format!("cannot listen on {address} (`{key}`)"));
+    let first = bind(listen.address, "listen.address")?;
+    let address = first.local_addr()?;
+    let mut listeners = vec![(first, settings.clone())];
+    for _ in 1..cores {
+        listeners.push((bind(address, "listen.address")?, settings.clone()));
+    }
+    if let Some(plain) = listen.redirect_http {
+        listeners.push((bind(plain, "listen.redirect-http")?, settings.without_tls()));
+    }
+    let lanes = listeners
+        .into_iter()
+        .enumerate()
+        .map(|(number, (listener, settings))| {
+            let (gate, ear, log) = (Arc::clone(gate), ear.clone(), log.map(AccessLog::lane));
+            std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || run_lane(gate, listener, settings, ear, log))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((address, lanes))
+}
+
+fn run_lane(gate: Arc<Gate>, listener: Listener, settings: Settings, ear: Drain, log: Option<portcullis_events::access_log::Lane>) {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "a lane has no runtime");
+            return;
+        }
+    };
+    let lane = Rc::new(Lane::new(gate, log));
+    let handler = Rc::new(async move |arrival| shell::answer(&lane, arrival).await);
+    let serving = portcullis_edge::serve(listener, Rc::new(settings), ear, handler);
+    if let Err(error) = LocalSet::new().block_on(&runtime, serving) {
+        tracing::error!(%error, "a lane ended");
+    }
+}
+
+fn start_admin(back: &Runtime, gate: &Arc<Gate>, loaded: &Loaded) -> anyhow::Result<()> {
+    let wanted = loaded.config.admin.address;
+    let listener = back.block_on(tokio::net::TcpListener::bind(wanted)).with_context(|| format!("cannot listen on {wanted} (`admin.address`)"))?;
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() && loaded.config.mode == Mode::Development {
+        bail!("`admin.address` is {address}: development mode binds loopback only");
+    }
+    let router = admin::router(Arc::clone(gate));
+    back.spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the admin listener ended");
+        }
+    });
+    tracing::info!(%address, "admin listening");
+    Ok(())
+}
+
+impl Standing {
+    /// Waits until somebody asks the gate to end, reloading on the way.
+    fn wait_for_signal(&self, reloading: tokio::task::JoinHandle<()>) {
+        self.back.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+                tracing::error!("signals cannot be received");
+                return;
+            };
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        reloading.abort();
+    }
+
+    /// Lets requests finish, writes what is only in memory, and closes the stores.
+    pub(crate) fn stop(self) {
+        tracing::info!("stopping: requests in flight may finish");
+        self.gate.draining.store(true, Ordering::Relaxed);
+        self.stopper.start();
+        for lane in self.lanes {
+            if lane.join().is_err() {
+                tracing::error!("a lane broke");
+            }
+        }
+        self.back.block_on(async {
+            if let Err(error) = self.gate.sessions.flush().await {
+                tracing::warn!(%error, "the activity of sessions could not be written");
+            }
+            let event = Event::new(self.gate.clock.now(), Action::GateStopped, Outcome::Allowed).by(Actor::System);
+            if let Err(error) = self.gate.trail.record(event).await {
+                tracing::warn!(%error, "the last event could not be recorded");
+            }
+            self.gate.trail.shutdown().await;
+            self.gate.db.close().await;
+        });
+        if let Some(log) = &self.log {
+            log.shutdown();
+        }
+        tracing::info!("stopped");
+        self.back.shutdown_background();
+    }
+}

@@ -1,0 +1,101 @@
+//! What runs beside the requests: the revocation feed, the writing of activity, the cleaning up.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use portcullis_core::Clock;
+use portcullis_events::Trail;
+use portcullis_events::metrics::Dependency;
+use portcullis_identity::accounts::{self, Accounts};
+use portcullis_identity::backoff::Backoff;
+use portcullis_identity::{Record, Sessions};
+use portcullis_store::Db;
+use portcullis_vault::keys::Keys;
+use portcullis_vault::passwords::Passwords;
+
+use crate::config::Loaded;
+use crate::gate::Gate;
+use crate::snapshot::is_secure;
+
+/// Activity is written and what has ended is dropped this often.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// Passwords that may wait for a hashing thread before the answer is 503.
+const WAITING_PASSWORDS: usize = 64;
+
+/// The slice that knows accounts and sessions, put together.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) accounts: Accounts,
+    pub(crate) sessions: Sessions,
+}
+
+/// Puts the identity slice together.
+pub(crate) fn identity(loaded: &Loaded, db: &Db, keys: &Keys, trail: &Trail, clock: &Arc<dyn Clock>) -> anyhow::Result<Identity> {
+    let config = &loaded.config;
+    let said = |findings: Vec<portcullis_identity::Finding>| anyhow!("{findings:?}");
+    let settings = config.sessions.compile(is_secure(config)).map_err(said)?;
+    let policy = config.passwords.compile().map_err(said)?;
+    let sessions = Sessions::new(db.clone(), settings, Arc::clone(clock));
+    let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let accounts = Accounts::new(accounts::Parts {
+        db: db.clone(),
+        clock: Arc::clone(clock),
+        passwords: Passwords::start(cores, WAITING_PASSWORDS)?,
+        policy,
+        sessions: sessions.clone(),
+        backoff: Backoff::new(keys)?,
+        record: Record::new(trail.clone()),
+        config: config.accounts.clone(),
+    });
+    Ok(Identity { accounts, sessions })
+}
+
+/// Starts the tasks that keep memory true. Returns once revocations have been heard for the first time.
+pub(crate) async fn start(gate: &Arc<Gate>, identity: &Identity) -> anyhow::Result<()> {
+    follow_revocations(gate).await?;
+    let (gate, identity) = (Arc::clone(gate), identity.clone());
+    gate.back.clone().spawn(async move {
+        let mut ticks = tokio::time::interval(HOUSEKEEPING);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = gate.sessions.flush().await {
+                tracing::warn!(%error, "the activity of sessions could not be written");
+            }
+            if let Err(error) = identity.accounts.keep_house().await {
+                tracing::warn!(%error, "ended sessions and old attempts could not be cleaned up");
+            }
+            crate::admin::readiness(&gate).await;
+        }
+    });
+    Ok(())
+}
+
+async fn follow_revocations(gate: &Arc<Gate>) -> anyhow::Result<()> {
+    let cache = Arc::clone(gate.sessions.cache());
+    let mut feed = portcullis_store::revocations::Feed::start(gate.db.clone()).await?;
+    cache.heard(gate.clock.now());
+    let gate = Arc::clone(gate);
+    gate.back.clone().spawn(async move {
+        let mut ticks = tokio::time::interval(portcullis_store::revocations::EVERY.as_duration());
+        loop {
+            ticks.tick().await;
+            let began = gate.clock.now();
+            match feed.read().await {
+                Ok(revocations) => {
+                    for revocation in revocations {
+                        cache.revoked(&revocation.kind, revocation.subject);
+                    }
+                    cache.heard(began);
+                    gate.metrics.feed_age(portcullis_core::Span::ZERO);
+                }
+                Err(error) => {
+                    gate.metrics.dependency(Dependency::Database, false);
+                    tracing::warn!(%error, "no news of revocations: sessions are looked up one by one");
+                }
+            }
+        }
+    });
+    Ok(())
+}
