@@ -13,6 +13,7 @@ mod db;
 mod error;
 mod migrations;
 mod postgres;
+pub mod revocations;
 mod row;
 mod sqlite;
 mod tx;
@@ -25,6 +26,8 @@ pub use row::Row;
 pub use tx::Tx;
 pub use value::Value;
 
+#[cfg(test)]
+mod postgres_tests;
 #[cfg(test)]
 mod test_state;
 #[cfg(test)]

@@ -8,22 +8,22 @@ use tempfile::TempDir;
 
 use crate::{Config, Db, Engine, Error, Value};
 
-const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
-const CREATE: &str = "INSERT INTO users (id, email_canonical, email, password_hash, display_name, tenant_id, created_at, updated_at) \
+pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
+pub(crate) const CREATE: &str = "INSERT INTO users (id, email_canonical, email, password_hash, display_name, tenant_id, created_at, updated_at) \
     VALUES ($1, $2, $2, $3, $4, $5, $6, $6)";
-const COUNT: &str = "SELECT count(*) AS number FROM users";
+pub(crate) const COUNT: &str = "SELECT count(*) AS number FROM users";
 
 fn url(folder: &TempDir) -> Secret<String> {
     Secret::new(format!("sqlite://{}/p.db", folder.path().display()))
 }
 
-async fn open(folder: &TempDir) -> Db {
+pub(crate) async fn open(folder: &TempDir) -> Db {
     Db::open(&Config::default(), &url(folder), NOW)
         .await
         .unwrap()
 }
 
-async fn create_user(db: &Db, email: &str) -> Result<UserId, Error> {
+pub(crate) async fn create_user(db: &Db, email: &str) -> Result<UserId, Error> {
     let id = UserId::new();
     let mut tx = db.begin().await?;
     let args = [
