@@ -197,17 +197,17 @@ impl Inbox {
     }
 
     /// Notes that could not be written wait again, ahead of the newer ones, as far as the bound
-    /// allows. Returns how many did not fit.
-    pub(super) fn put_back(&self, notes: Vec<Event>) -> u64 {
+    /// allows. Returns those that did not fit, with how many events each stands for.
+    pub(super) fn put_back(&self, notes: Vec<Event>) -> Vec<(Action, u64)> {
         let mut state = self.lock();
-        let mut lost = 0_u64;
+        let mut lost = Vec::new();
         for note in notes.into_iter().rev() {
             if note.action == Action::AuditOverflow {
                 restore(&mut state.lost, &note);
             } else if state.notes.len() < self.queue {
                 state.notes.push_front(note);
             } else {
-                lost = lost.saturating_add(lose(&mut state, &note));
+                lost.push((note.action, lose(&mut state, &note)));
             }
         }
         lost

@@ -144,7 +144,7 @@ impl Trail {
 
     /// Records `event` and returns when it is durable. On an error the caller refuses the act.
     ///
-    /// Dropping the future does not take the event back.
+    /// Dropping the future does not take the event back. Waits 4 seconds at most.
     pub async fn record(&self, event: Event) -> Result<(), Error> {
         self.0.metrics.observe(event.action);
         if !self.0.enabled {
@@ -152,7 +152,13 @@ impl Trail {
         }
         let (answer, answered) = oneshot::channel();
         self.0.inbox.record(event, answer)?;
-        answered.await.unwrap_or(Err(Error::Closed))
+        // Behind a hung batch others may wait, each for its own deadline: the caller waits for one
+        // batch ahead of its own, not for all of them.
+        let waiting = tokio::time::timeout(WRITE_DEADLINE.saturating_mul(2), answered);
+        match waiting.await {
+            Ok(answer) => answer.unwrap_or(Err(Error::Closed)),
+            Err(_) => Err(Error::TimedOut),
+        }
     }
 
     /// Hands `event` over and returns at once: for refusals on the hot path.
@@ -268,7 +274,9 @@ impl Writer {
             return Ok(());
         };
         if !is_permanent(&error) {
-            self.count_lost(self.inbox.put_back(notes));
+            for (action, lost) in self.inbox.put_back(notes) {
+                self.metrics.audit_lost(action, lost);
+            }
             return Err(error);
         }
         for note in notes {
@@ -279,12 +287,6 @@ impl Writer {
             }
         }
         Ok(())
-    }
-
-    fn count_lost(&self, lost: u64) {
-        if lost > 0 {
-            self.metrics.audit_lost(super::Action::AuditOverflow, lost);
-        }
     }
 
     fn report_leftovers(&self) {
