@@ -30,3 +30,6 @@ pub use forward::{ForwardError, Forwarder};
 pub use framing::Malformed;
 pub use listener::{Listener, Settings, serve};
 pub use upstream::Upstream;
+
+#[cfg(test)]
+mod tests;

@@ -432,6 +432,15 @@ impl<T: AsyncRead + Unpin> AsyncRead for StrictIo<T> {
             }
             let new = buf.filled().get(start..).unwrap_or_default();
             if new.is_empty() {
+                // The end of the stream. A head that can no longer become whole may have been
+                // wrong from the start; how it was cut into reads must not matter.
+                if matches!(this.state, State::Head) && !this.held.is_empty() {
+                    this.searched = 0;
+                    this.scan_held();
+                    if this.substitute {
+                        continue;
+                    }
+                }
                 return Poll::Ready(Ok(()));
             }
             if matches!(this.state, State::Length(_) | State::Chunked(_)) {
