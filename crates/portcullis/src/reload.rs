@@ -64,7 +64,7 @@ async fn reload(gate: &Gate, file: &Path) {
 
 fn compile(gate: &Gate, file: &Path) -> Result<Snapshot, String> {
     let mut loaded = config::load(file, Environment::of_process()).map_err(|error| error.to_string())?;
-    let snapshot = check::keys(&loaded).and_then(|keys| Snapshot::compile(&mut loaded, &keys));
+    let snapshot = check::keys(&mut loaded).and_then(|keys| Snapshot::compile(&mut loaded, &keys));
     check::guardrails(&mut loaded);
     let _ = gate;
     match snapshot.filter(|_| !loaded.has_errors()) {

@@ -46,8 +46,8 @@ pub(crate) struct Standing {
 
 /// `portcullis serve`.
 pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
-    let mut loaded = load(file)?;
-    let Some(keys) = check::keys(&loaded) else { return Ok(refuse(&loaded.findings)) };
+    let mut loaded = load(file, Environment::of_process())?;
+    let Some(keys) = check::keys(&mut loaded) else { return Ok(refuse(&loaded.findings)) };
     let snapshot = Snapshot::compile(&mut loaded, &keys);
     check::guardrails(&mut loaded);
     let Some(snapshot) = snapshot.filter(|_| !loaded.has_errors()) else { return Ok(refuse(&loaded.findings)) };
@@ -62,8 +62,8 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn load(file: &Path) -> anyhow::Result<Loaded> {
-    config::load(file, Environment::of_process()).with_context(|| {
+pub(crate) fn load(file: &Path, environment: Environment) -> anyhow::Result<Loaded> {
+    config::load(file, environment).with_context(|| {
         format!("`{}` cannot be read. `portcullis init --upstream http://127.0.0.1:8000` writes one; `--config FILE` names another", file.display())
     })
 }
