@@ -1,1 +1,49 @@
-fn main() {}
+//! Portcullis: a security gate in front of a multi-tenant web product.
+//!
+//! Where to begin: `pipeline.rs` is the journey of a request, `serve.rs` starts and stops the gate,
+//! `cli/mod.rs` lists the verbs.
+
+mod admin;
+mod answer;
+mod assertion;
+mod check;
+mod cli;
+mod config;
+mod demo;
+mod doctor;
+mod explain;
+mod gate;
+mod init;
+mod lane;
+mod own;
+mod own_api;
+mod pipeline;
+mod problem_pages;
+mod reload;
+mod routes_diff;
+mod serve;
+mod shell;
+mod snapshot;
+mod story;
+mod upkeep;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // One provider of cryptography for everything; a second call would find it taken, and that is fine.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let cli = cli::Cli::parse();
+    match verbs::run(&cli) {
+        Ok(ok) => cli::exit(ok),
+        Err(error) => {
+            cli::output::aside(format_args!("portcullis: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
