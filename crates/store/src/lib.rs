@@ -1,1 +1,28 @@
 //! The only crate that knows a database or Redis driver: queries, migrations, shared counters, the revocation feed.
+//!
+//! A query is one portable text beside its row mapping, in the slice that owns the table:
+//!
+//! ```ignore
+//! const FIND: &str = "SELECT id, email FROM users WHERE email_canonical = $1";
+//! let Some(row) = db.fetch_optional(FIND, &[email.into()]).await? else { return Ok(None) };
+//! ```
+
+pub mod config;
+mod db;
+mod error;
+mod migrations;
+mod postgres;
+mod row;
+mod sqlite;
+mod tx;
+mod value;
+
+pub use config::Config;
+pub use db::{Db, Engine};
+pub use error::Error;
+pub use row::Row;
+pub use tx::Tx;
+pub use value::Value;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The schema, step by step. Every step exists for both engines under one number and one name.
+//!
+//! - All missing steps run in one transaction under one lock: two nodes that start at once apply
+//!   them once, and a step that fails leaves nothing behind.
+//! - A step that was applied is never edited; its checksum (SHA-256) is compared at every start.
+//! - A database that knows a step that we do not is a newer one: it is refused, not guessed at.
+//!
+//! Numbers: store 1-9, identity 10-19, events 20-29.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use portcullis_core::Timestamp;
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row as _};
+
+use crate::{Engine, Error};
+
+pub(crate) struct Migration {
+    version: i64,
+    name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+macro_rules! migrations {
+    ($($version:literal $name:literal,)*) => {
+        &[$(Migration {
+            version: $version,
+            name: $name,
+            sqlite: include_str!(concat!("../migrations/sqlite/", $name, ".sql")),
+            postgres: include_str!(concat!("../migrations/postgres/", $name, ".sql")),
+        }),*]
+    };
+}
+
+/// In ascending order.
+static MIGRATIONS: &[Migration] = migrations! {
+    1 "0001_accounts",
+    2 "0002_revocation",
+};
+
+/// How long opening PostgreSQL may take, waiting for another node's migrations included.
+pub(crate) const POSTGRES_LIMIT: Duration = Duration::from_mins(1);
+
+/// Any number that no other program on the same server is likely to lock.
+const LOCK: i64 = 0x706f_7274_6375_6c6c;
+
+const CREATE_SQLITE: &str = "CREATE TABLE IF NOT EXISTS schema_migration (\
+    version INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum BLOB NOT NULL, applied_at INTEGER NOT NULL) STRICT";
+const CREATE_POSTGRES: &str = "CREATE TABLE IF NOT EXISTS schema_migration (\
+    version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum BYTEA NOT NULL, applied_at BIGINT NOT NULL)";
+const APPLIED: &str = "SELECT version, checksum FROM schema_migration ORDER BY version";
+const RECORD: &str =
+    "INSERT INTO schema_migration (version, name, checksum, applied_at) VALUES ($1, $2, $3, $4)";
+
+impl Migration {
+    const fn sql(&self, engine: Engine) -> &'static str {
+        engine.pick(self.sqlite, self.postgres)
+    }
+
+    fn checksum(&self, engine: Engine) -> Vec<u8> {
+        digest(&SHA256, self.sql(engine).as_bytes())
+            .as_ref()
+            .to_vec()
+    }
+}
+
+pub(crate) async fn run_sqlite(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query(CREATE_SQLITE).execute(&mut *tx).await?;
+    let mut applied = Vec::new();
+    for row in sqlx::query(APPLIED).fetch_all(&mut *tx).await? {
+        applied.push((row.try_get("version")?, row.try_get("checksum")?));
+    }
+    for migration in missing(MIGRATIONS, Engine::Sqlite, &applied)? {
+        sqlx::raw_sql(migration.sqlite).execute(&mut *tx).await?;
+        sqlx::query(RECORD)
+            .bind(migration.version)
+            .bind(migration.name)
+            .bind(migration.checksum(Engine::Sqlite))
+            .bind(now.as_micros())
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+pub(crate) async fn run_postgres(
+    connection: &mut PgConnection,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut tx = connection.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(LOCK)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(CREATE_POSTGRES).execute(&mut *tx).await?;
+    let mut applied = Vec::new();
+    for row in sqlx::query(APPLIED).fetch_all(&mut *tx).await? {
+        applied.push((row.try_get("version")?, row.try_get("checksum")?));
+    }
+    for migration in missing(MIGRATIONS, Engine::Postgres, &applied)? {
+        sqlx::raw_sql(migration.postgres).execute(&mut *tx).await?;
+        sqlx::query(RECORD)
+            .bind(migration.version)
+            .bind(migration.name)
+            .bind(migration.checksum(Engine::Postgres))
+            .bind(now.as_micros())
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// What is still to be applied, in order.
+fn missing(
+    known: &'static [Migration],
+    engine: Engine,
+    applied: &[(i64, Vec<u8>)],
+) -> Result<Vec<&'static Migration>, Error> {
+    for (version, checksum) in applied {
+        match known.iter().find(|migration| migration.version == *version) {
+            None => return Err(Error::NewerSchema { found: *version }),
+            Some(migration) if migration.checksum(engine) != *checksum => {
+                return Err(Error::ChangedMigration { version: *version });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(known
+        .iter()
+        .filter(|migration| {
+            !applied
+                .iter()
+                .any(|(version, _)| *version == migration.version)
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(engine: Engine) -> Vec<(i64, Vec<u8>)> {
+        MIGRATIONS
+            .iter()
+            .map(|migration| (migration.version, migration.checksum(engine)))
+            .collect()
+    }
+
+    #[test]
+    fn versions_ascend_and_names_begin_with_them() {
+        assert!(MIGRATIONS.is_sorted_by(|a, b| a.version < b.version));
+        for migration in MIGRATIONS {
+            assert!(
+                migration
+                    .name
+                    .starts_with(&format!("{:04}_", migration.version))
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_applied_is_not_applied_again() {
+        let applied = applied(Engine::Postgres);
+        assert!(
+            missing(MIGRATIONS, Engine::Postgres, &applied)
+                .unwrap()
+                .is_empty()
+        );
+        let left = missing(MIGRATIONS, Engine::Postgres, &applied[1..]).unwrap();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].version, 1);
+    }
+
+    #[test]
+    fn an_edited_step_and_an_unknown_one_are_refused() {
+        let mut edited = applied(Engine::Sqlite);
+        edited[0].1[0] ^= 1;
+        assert!(matches!(
+            missing(MIGRATIONS, Engine::Sqlite, &edited),
+            Err(Error::ChangedMigration { version: 1 })
+        ));
+        let mut newer = applied(Engine::Sqlite);
+        newer.push((9999, vec![0]));
+        assert!(matches!(
+            missing(MIGRATIONS, Engine::Sqlite, &newer),
+            Err(Error::NewerSchema { found: 9999 })
+        ));
+    }
+}

@@ -1,0 +1,100 @@
+//! Opening SQLite: one connection that writes, several that read.
+//!
+//! Write-ahead log, so that readers do not wait for the writer; `synchronous=FULL`, because with
+//! less an acknowledged write can be lost in a power cut.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use portcullis_core::Timestamp;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+
+use crate::config::Config;
+use crate::{Error, migrations};
+
+/// How long opening waits for another process that is migrating the same file.
+const MIGRATION_WAIT: Duration = Duration::from_secs(30);
+
+/// The writer's pool and the readers'.
+pub(crate) async fn open(
+    url: &str,
+    config: &Config,
+    now: Timestamp,
+) -> Result<(SqlitePool, SqlitePool), Error> {
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        return Err(Error::Address(
+            "a database in memory would forget every session and the audit trail; give a file",
+        ));
+    }
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(|_| Error::Address("it is not a well-formed sqlite: address"))?
+        .create_if_missing(false)
+        .foreign_keys(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("trusted_schema", "OFF")
+        .disable_statement_logging();
+    create_private(options.get_filename()).map_err(Error::unavailable)?;
+
+    let mut migrating = options
+        .clone()
+        .busy_timeout(MIGRATION_WAIT)
+        .connect()
+        .await?;
+    migrations::run_sqlite(&mut migrating, now).await?;
+    sqlx::Connection::close(migrating).await?;
+
+    // SQLite itself waits for another process's write lock; it gives up before our own limit does,
+    // so that the connection stays usable.
+    let busy = config
+        .acquire_timeout
+        .min(config.statement_timeout)
+        .as_duration();
+    let options = options.busy_timeout(busy);
+    let pool = |size: u32| {
+        SqlitePoolOptions::new()
+            .max_connections(size)
+            .acquire_timeout(config.acquire_timeout.as_duration())
+            .idle_timeout(None)
+            .max_lifetime(None)
+            // There is no network that could have taken the connection away.
+            .test_before_acquire(false)
+    };
+    let write = pool(1)
+        .min_connections(1)
+        .connect_with(options.clone())
+        .await?;
+    let read = pool(config.readers)
+        .connect_with(options.read_only(true))
+        .await?;
+    Ok((write, read))
+}
+
+/// Creates the file if it is missing, readable by its owner alone; SQLite gives its companions
+/// (`-wal`, `-shm`) the same mode. The directory is synchronised, so that the new name survives a
+/// power cut as well.
+fn create_private(path: &Path) -> io::Result<()> {
+    let created = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match created {
+        Ok(file) => {
+            file.sync_all()?;
+            let parent = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}

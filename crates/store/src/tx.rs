@@ -1,0 +1,159 @@
+//! A transaction. Dropped without [`Tx::commit`], it never was.
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::Postgres;
+use sqlx::sqlite::Sqlite;
+use sqlx::{Database, SqlSafeStr, SqlStr};
+use sqlx_core::transaction::TransactionManager;
+use tokio::time::timeout;
+
+use crate::db::{Engine, Limits, fetch_all, fetch_optional, settle};
+use crate::value::{for_postgres, for_sqlite};
+use crate::{Error, Row, Value};
+
+/// A transaction that is under way.
+#[must_use = "a transaction that is not committed is rolled back"]
+pub struct Tx {
+    connection: Connection,
+    limits: Limits,
+}
+
+enum Connection {
+    Sqlite(Open<Sqlite>),
+    Postgres(Open<Postgres>),
+}
+
+impl Tx {
+    pub(crate) async fn begin_sqlite(
+        connection: PoolConnection<Sqlite>,
+        limits: Limits,
+    ) -> Result<Tx, Error> {
+        let statement = "BEGIN IMMEDIATE".into_sql_str();
+        Ok(Tx {
+            connection: Connection::Sqlite(Open::begin(connection, limits, Some(statement)).await?),
+            limits,
+        })
+    }
+
+    pub(crate) async fn begin_postgres(
+        connection: PoolConnection<Postgres>,
+        limits: Limits,
+    ) -> Result<Tx, Error> {
+        Ok(Tx {
+            connection: Connection::Postgres(Open::begin(connection, limits, None).await?),
+            limits,
+        })
+    }
+
+    pub const fn engine(&self) -> Engine {
+        match self.connection {
+            Connection::Sqlite(_) => Engine::Sqlite,
+            Connection::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// The first row, if there is one.
+    pub async fn fetch_optional(
+        &mut self,
+        sql: &'static str,
+        args: &[Value<'_>],
+    ) -> Result<Option<Row>, Error> {
+        let limits = self.limits;
+        match &mut self.connection {
+            Connection::Sqlite(open) => {
+                fetch_optional(&mut open.connection, limits, for_sqlite(sql, args)).await
+            }
+            Connection::Postgres(open) => {
+                fetch_optional(&mut open.connection, limits, for_postgres(sql, args)).await
+            }
+        }
+    }
+
+    /// All rows. Bound the query: they are all held in memory.
+    pub async fn fetch_all(
+        &mut self,
+        sql: &'static str,
+        args: &[Value<'_>],
+    ) -> Result<Vec<Row>, Error> {
+        let limits = self.limits;
+        match &mut self.connection {
+            Connection::Sqlite(open) => {
+                fetch_all(&mut open.connection, limits, for_sqlite(sql, args)).await
+            }
+            Connection::Postgres(open) => {
+                fetch_all(&mut open.connection, limits, for_postgres(sql, args)).await
+            }
+        }
+    }
+
+    /// Runs a statement; how many rows it touched.
+    ///
+    /// On PostgreSQL a statement that failed, also with [`Error::Conflict`], spoils the whole
+    /// transaction: begin again, or write `ON CONFLICT DO NOTHING`.
+    pub async fn execute(&mut self, sql: &'static str, args: &[Value<'_>]) -> Result<u64, Error> {
+        let limits = self.limits;
+        match &mut self.connection {
+            Connection::Sqlite(open) => {
+                let query = for_sqlite(sql, args);
+                let answer = timeout(limits.statement, query.execute(&mut *open.connection)).await;
+                Ok(settle(&mut open.connection, limits, answer)?.rows_affected())
+            }
+            Connection::Postgres(open) => {
+                let query = for_postgres(sql, args);
+                let answer = timeout(limits.statement, query.execute(&mut *open.connection)).await;
+                Ok(settle(&mut open.connection, limits, answer)?.rows_affected())
+            }
+        }
+    }
+
+    /// Makes it all true, and durable. After [`Error::Unavailable`] or [`Error::TimedOut`] it is
+    /// not known whether it took place: repeat only what may be done twice.
+    pub async fn commit(self) -> Result<(), Error> {
+        match self.connection {
+            Connection::Sqlite(open) => open.commit(self.limits).await,
+            Connection::Postgres(open) => open.commit(self.limits).await,
+        }
+    }
+}
+
+/// The driver's own transaction type holds the connection fast, so that it could not be closed
+/// when it does not answer; hence this one.
+struct Open<DB: Database> {
+    connection: PoolConnection<DB>,
+    open: bool,
+}
+
+impl<DB: Database> Open<DB> {
+    async fn begin(
+        connection: PoolConnection<DB>,
+        limits: Limits,
+        statement: Option<SqlStr>,
+    ) -> Result<Self, Error> {
+        // INVARIANT: `open` is set before the first byte is sent. If this future is dropped half
+        // way, the transaction may have begun, and the drop below rolls it back.
+        let mut this = Open {
+            connection,
+            open: true,
+        };
+        let begin = DB::TransactionManager::begin(&mut this.connection, statement);
+        let answer = timeout(limits.statement, begin).await;
+        settle(&mut this.connection, limits, answer)?;
+        Ok(this)
+    }
+
+    async fn commit(mut self, limits: Limits) -> Result<(), Error> {
+        let commit = DB::TransactionManager::commit(&mut self.connection);
+        let answer = timeout(limits.statement, commit).await;
+        settle(&mut self.connection, limits, answer)?;
+        self.open = false;
+        Ok(())
+    }
+}
+
+impl<DB: Database> Drop for Open<DB> {
+    fn drop(&mut self) {
+        if self.open {
+            DB::TransactionManager::start_rollback(&mut self.connection);
+        }
+    }
+}
