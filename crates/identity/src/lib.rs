@@ -1,1 +1,33 @@
 //! Who is calling: users, passwords, sessions and the auth API.
+//!
+//! The hot path asks [`sessions::Sessions::lookup`], which never waits. Everything else is
+//! asynchronous and belongs on the runtime for slow things: [`sessions::Sessions::load`] on a
+//! miss, and the router of [`api`] for the calls that people make.
+
+pub mod accounts;
+pub mod api;
+pub mod backoff;
+pub mod email;
+pub mod next;
+pub mod pages;
+pub mod password_policy;
+mod record;
+mod revoke;
+pub mod sessions;
+pub mod users;
+
+#[cfg(test)]
+mod testing;
+
+pub use accounts::{Accounts, Client};
+pub use email::Email;
+pub use record::Record;
+pub use sessions::{Lookup, SessionCache, Sessions};
+
+/// A mistake in a configuration table of this crate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The key, with its table.
+    pub key: &'static str,
+    pub message: &'static str,
+}

@@ -39,6 +39,7 @@ macro_rules! migrations {
 static MIGRATIONS: &[Migration] = migrations! {
     1 "0001_accounts",
     2 "0002_revocation",
+    10 "0010_login_backoff",
     20 "0020_audit_event",
 };
 

@@ -1,0 +1,519 @@
+//! What people do with their accounts: sign in and out, register, change the password, look after
+//! their sessions.
+//!
+//! - Each act, what it revokes and its audit event are one transaction: a dropped call or a crash
+//!   leaves nothing half done.
+//! - A wrong password, an unknown address and a closed account are one answer after the same work.
+//! - A sign-in and a password change make a new session token.
+//! - Nothing waits for a password hash while it holds a transaction.
+
+mod password;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use portcullis_core::principal::User;
+use portcullis_core::{
+    Clock, Problem, RequestId, Secret, SessionId, Span, TenantId, Timestamp, UserId, problem,
+};
+use portcullis_store::Db;
+use portcullis_vault::passwords::{self, Passwords, Verdict};
+use portcullis_vault::tokens;
+use serde::{Deserialize, Serialize};
+
+use crate::Email;
+use crate::backoff::{self, Attempt, Backoff};
+use crate::email::NotAnEmail;
+use crate::password_policy::{PasswordPolicy, Weak};
+use crate::record::{Act, Entry, Record};
+use crate::sessions::{self, NewSession, Sessions};
+use crate::users::{self, Account, NewUser, PasswordHash};
+
+/// The `[accounts]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Config {
+    /// Who may open an account: `"closed"` (default), only the operator does; `"open"`, anybody.
+    /// Open registration shows which addresses have an account already.
+    pub registration: Registration,
+    /// Roles of those who register themselves. Default none.
+    pub registration_roles: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Registration {
+    #[default]
+    Closed,
+    Open,
+}
+
+/// Where a call comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    pub address: Option<IpAddr>,
+    /// At most 256 characters of it are kept.
+    pub user_agent: Option<String>,
+    pub request: Option<RequestId>,
+    /// Value of the device cookie.
+    pub device: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// One answer for a wrong password, an unknown address and a closed account.
+    #[error("the credentials were refused")]
+    Refused,
+    #[error("too many attempts")]
+    Throttled { retry_after: Span },
+    #[error("registration is closed")]
+    RegistrationClosed,
+    #[error(transparent)]
+    NotAnEmail(#[from] NotAnEmail),
+    #[error("the address has an account")]
+    EmailTaken,
+    #[error("the display name is not acceptable")]
+    DisplayName,
+    #[error("{1}")]
+    Weak(&'static str, #[source] Weak),
+    #[error("the old password is not right")]
+    OldPassword,
+    #[error("the new password is the old one")]
+    SamePassword,
+    #[error("there is no such session or account")]
+    NotFound,
+    #[error(transparent)]
+    Passwords(#[from] passwords::Error),
+    #[error(transparent)]
+    Sessions(#[from] sessions::Error),
+    #[error(transparent)]
+    Randomness(#[from] tokens::Error),
+    #[error(transparent)]
+    Store(#[from] portcullis_store::Error),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let invalid = |field, message| Problem::new(&problem::INVALID_INPUT).field(field, message);
+        match error {
+            Error::Refused => Problem::new(&problem::CREDENTIALS_REFUSED),
+            Error::Throttled { retry_after } => Problem::new(&problem::RATE_LIMITED)
+                .detail("Too many attempts for this account. Wait before the next one.")
+                .retry_after(retry_after),
+            Error::RegistrationClosed => Problem::new(&problem::REGISTRATION_CLOSED),
+            Error::NotAnEmail(_) => invalid("email", "must be an e-mail address"),
+            Error::EmailTaken => Problem::new(&problem::CONFLICT)
+                .detail("There is an account with this e-mail address."),
+            Error::DisplayName => invalid(
+                "display_name",
+                "must be 1 to 100 characters without control characters",
+            ),
+            Error::Weak(field, weak) => weak.into_problem(field),
+            Error::OldPassword => invalid("old_password", "is not right"),
+            Error::SamePassword => invalid("new_password", "must differ from the old one"),
+            Error::NotFound => Problem::new(&problem::NOT_FOUND),
+            Error::Passwords(error) => error.into(),
+            Error::Sessions(error) => error.into(),
+            Error::Randomness(error) => error.into(),
+            Error::Store(error) => error.into(),
+        }
+    }
+}
+
+/// An account as its owner sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccountView {
+    pub id: UserId,
+    pub email: String,
+    pub display_name: Option<String>,
+    pub tenant_id: Option<TenantId>,
+    pub roles: Vec<String>,
+}
+
+impl From<Account> for AccountView {
+    fn from(account: Account) -> Self {
+        AccountView {
+            id: account.id,
+            email: account.email,
+            display_name: account.display_name,
+            tenant_id: account.tenant,
+            roles: account.roles,
+        }
+    }
+}
+
+/// A sign-in that worked.
+#[derive(Debug)]
+pub struct SignedIn {
+    pub account: AccountView,
+    pub session: NewSession,
+    /// Value of the device cookie.
+    pub device: String,
+}
+
+/// What somebody registers with.
+#[derive(Debug)]
+pub struct Registering<'a> {
+    pub email: &'a str,
+    pub password: &'a Secret<String>,
+    pub display_name: Option<&'a str>,
+}
+
+/// What [`Accounts`] is made of.
+pub struct Parts {
+    pub db: Db,
+    pub clock: Arc<dyn Clock>,
+    pub passwords: Passwords,
+    pub policy: PasswordPolicy,
+    pub sessions: Sessions,
+    pub backoff: Backoff,
+    pub record: Record,
+    pub config: Config,
+}
+
+/// The acts. Cheap to clone.
+#[derive(Clone)]
+pub struct Accounts(Arc<Parts>);
+
+impl Accounts {
+    pub fn new(parts: Parts) -> Self {
+        Accounts(Arc::new(parts))
+    }
+
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    pub fn registration(&self) -> Registration {
+        self.0.config.registration
+    }
+
+    /// Signs in.
+    pub async fn login(
+        &self,
+        address: &str,
+        password: &Secret<String>,
+        client: &Client,
+    ) -> Result<SignedIn, Error> {
+        let parts = &*self.0;
+        let email = Email::parse(address).ok();
+        let canonical = email.as_ref().map_or(address, Email::canonical);
+        let subject = parts
+            .backoff
+            .subject(canonical, client.device.as_deref(), parts.clock.now());
+        self.take_attempt(&subject, client).await?;
+
+        let found = match &email {
+            Some(email) => users::find_credentials(&parts.db, email).await?,
+            None => None,
+        };
+        let stored = found.as_ref().map(|(_, hash)| hash.0.as_str());
+        let verdict = match parts.passwords.verify(password, stored).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                // The password was not compared: the attempt does not count.
+                let mut tx = parts.db.begin().await?;
+                backoff::refund(&mut tx, &subject).await?;
+                tx.commit().await?;
+                return Err(error.into());
+            }
+        };
+        match (verdict, found) {
+            (Verdict::Match { needs_rehash }, Some((user, hash))) => {
+                let stronger = if needs_rehash {
+                    // A full queue must not fail a sign-in that is otherwise done.
+                    parts.passwords.hash(password).await.ok()
+                } else {
+                    None
+                };
+                let device = parts
+                    .backoff
+                    .issue(canonical, &subject, parts.clock.now())?;
+                self.admit(user, &hash, stronger, &subject, client, device)
+                    .await
+            }
+            (Verdict::Mismatch | Verdict::Match { .. }, found) => {
+                let user = found.map(|(user, _)| user);
+                self.refuse(user, client).await
+            }
+        }
+    }
+
+    async fn take_attempt(&self, subject: &backoff::Subject, client: &Client) -> Result<(), Error> {
+        let parts = &*self.0;
+        let now = parts.clock.now();
+        let mut tx = parts.db.begin().await?;
+        let attempt = backoff::take(&mut tx, subject, now).await?;
+        match attempt {
+            Attempt::Granted => {
+                tx.commit().await?;
+                Ok(())
+            }
+            Attempt::Throttled { retry_after } => {
+                let entry = self.entry(Act::LoginThrottled, client);
+                parts.record.record_in(&mut tx, entry).await?;
+                tx.commit().await?;
+                Err(Error::Throttled { retry_after })
+            }
+        }
+    }
+
+    async fn admit(
+        &self,
+        user: UserId,
+        hash: &PasswordHash,
+        stronger: Option<String>,
+        subject: &backoff::Subject,
+        client: &Client,
+        device: String,
+    ) -> Result<SignedIn, Error> {
+        let parts = &*self.0;
+        let mut tx = parts.db.begin().await?;
+        if !users::hold(&mut tx, user, hash).await? {
+            drop(tx);
+            return self.refuse(Some(user), client).await;
+        }
+        if let Some(stronger) = stronger {
+            users::replace_hash(&mut tx, user, &hash.0, &stronger).await?;
+        }
+        let (session, ended) = parts.sessions.create(&mut tx, user, client).await?;
+        backoff::forgive(&mut tx, subject).await?;
+        let entry = Entry {
+            actor: Some(user),
+            user: Some(user),
+            session: Some(session.id),
+            ..self.entry(Act::LoginSucceeded, client)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.forget(&ended);
+        let account = self.get(user).await?;
+        Ok(SignedIn {
+            account,
+            session,
+            device,
+        })
+    }
+
+    async fn refuse(&self, user: Option<UserId>, client: &Client) -> Result<SignedIn, Error> {
+        let parts = &*self.0;
+        let mut tx = parts.db.begin().await?;
+        let entry = Entry {
+            user,
+            ..self.entry(Act::LoginFailed, client)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        Err(Error::Refused)
+    }
+
+    /// Opens an account for whoever asks, where that is allowed. It does not sign in.
+    pub async fn register(
+        &self,
+        new: &Registering<'_>,
+        client: &Client,
+    ) -> Result<AccountView, Error> {
+        match self.0.config.registration {
+            Registration::Closed => Err(Error::RegistrationClosed),
+            Registration::Open => {
+                let roles = &self.0.config.registration_roles;
+                self.open(new, roles, None, Act::UserRegistered, client)
+                    .await
+            }
+        }
+    }
+
+    /// Opens an account on the operator's behalf.
+    pub async fn create(
+        &self,
+        new: &Registering<'_>,
+        roles: &[String],
+        tenant: Option<TenantId>,
+    ) -> Result<AccountView, Error> {
+        let client = Client::default();
+        self.open(new, roles, tenant, Act::UserCreated, &client)
+            .await
+    }
+
+    async fn open(
+        &self,
+        new: &Registering<'_>,
+        roles: &[String],
+        tenant: Option<TenantId>,
+        act: Act,
+        client: &Client,
+    ) -> Result<AccountView, Error> {
+        let parts = &*self.0;
+        let email = Email::parse(new.email)?;
+        let display_name = new.display_name.map(str::trim);
+        if display_name.is_some_and(|name| !is_display_name(name)) {
+            return Err(Error::DisplayName);
+        }
+        parts
+            .policy
+            .check(new.password, &email)
+            .map_err(|weak| Error::Weak("password", weak))?;
+        // Hashed before it is known whether the address is free, so that both take as long.
+        let hash = parts.passwords.hash(new.password).await?;
+        let user = NewUser {
+            email: &email,
+            password_hash: &hash,
+            display_name,
+            tenant,
+            roles,
+        };
+        let mut tx = parts.db.begin().await?;
+        let Some(id) = users::create(&mut tx, &user, parts.clock.now()).await? else {
+            return Err(Error::EmailTaken);
+        };
+        let entry = Entry {
+            user: Some(id),
+            ..self.entry(act, client)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.get(id).await
+    }
+
+    /// The account of a signed-in user.
+    pub async fn get(&self, user: UserId) -> Result<AccountView, Error> {
+        users::find(&self.0.db, user)
+            .await?
+            .map(AccountView::from)
+            .ok_or(Error::NotFound)
+    }
+
+    /// Replaces an account's roles on the operator's behalf; its sessions bear them at once.
+    pub async fn set_roles(&self, user: UserId, roles: &[String]) -> Result<(), Error> {
+        let parts = &*self.0;
+        let mut tx = parts.db.begin().await?;
+        if !users::set_roles(&mut tx, user, roles, parts.clock.now()).await? {
+            return Err(Error::NotFound);
+        }
+        let entry = Entry {
+            user: Some(user),
+            ..self.entry(Act::UserUpdated, &Client::default())
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        parts.sessions.cache().forget_user(user);
+        Ok(())
+    }
+
+    /// Closes an account and ends its sessions, on the operator's behalf.
+    pub async fn deactivate(&self, user: UserId) -> Result<(), Error> {
+        let parts = &*self.0;
+        let mut tx = parts.db.begin().await?;
+        if !users::deactivate(&mut tx, user, parts.clock.now()).await? {
+            return Err(Error::NotFound);
+        }
+        let entry = Entry {
+            user: Some(user),
+            ..self.entry(Act::UserDeactivated, &Client::default())
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        parts.sessions.cache().forget_user(user);
+        Ok(())
+    }
+
+    /// Signs out: ends the session that the call came with.
+    pub async fn logout(&self, user: &User, client: &Client) -> Result<(), Error> {
+        match self.end(user, user.session, Act::Logout, client).await {
+            // Ended meanwhile by somebody else: all the better.
+            Ok(()) | Err(Error::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends one of the user's own sessions.
+    pub async fn revoke_session(
+        &self,
+        user: &User,
+        id: SessionId,
+        client: &Client,
+    ) -> Result<(), Error> {
+        self.end(user, id, Act::SessionRevoked, client).await
+    }
+
+    async fn end(
+        &self,
+        user: &User,
+        id: SessionId,
+        act: Act,
+        client: &Client,
+    ) -> Result<(), Error> {
+        let parts = &*self.0;
+        let mut tx = parts.db.begin().await?;
+        let now = parts.clock.now();
+        let hash = sessions::end_one(&mut tx, user.id, id, now).await?;
+        let Some(hash) = hash else {
+            return Err(Error::NotFound);
+        };
+        let entry = Entry {
+            actor: Some(user.id),
+            user: Some(user.id),
+            session: Some(id),
+            ..self.entry(act, client)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.forget(&[hash]);
+        Ok(())
+    }
+
+    /// Ends the user's sessions but the one that the call came with. How many.
+    pub async fn revoke_others(&self, user: &User, client: &Client) -> Result<usize, Error> {
+        let parts = &*self.0;
+        let mut tx = parts.db.begin().await?;
+        let now = parts.clock.now();
+        let ended = sessions::end_others(&mut tx, user.id, user.session, now).await?;
+        let entry = Entry {
+            actor: Some(user.id),
+            user: Some(user.id),
+            ..self.entry(Act::SessionRevoked, client)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.forget(&ended);
+        Ok(ended.len())
+    }
+
+    /// Work to be done each minute and at shutdown: writes activity, and deletes what is over.
+    pub async fn keep_house(&self) -> Result<(), Error> {
+        self.0.sessions.flush().await?;
+        self.0.sessions.prune().await?;
+        backoff::prune(&self.0.db, self.0.clock.now()).await?;
+        Ok(())
+    }
+
+    fn entry(&self, act: Act, client: &Client) -> Entry {
+        Entry {
+            at: self.now(),
+            act,
+            actor: None,
+            user: None,
+            session: None,
+            request: client.request,
+            client: client.address,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// This node forgets at once; the others hear of it from the feed.
+    fn forget(&self, ended: &[portcullis_vault::TokenHash]) {
+        for hash in ended {
+            self.0.sessions.cache().forget(hash);
+        }
+    }
+}
+
+fn is_display_name(name: &str) -> bool {
+    (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! The auth API: register, login, logout, me, change-password, sessions; and the pages beside it.
+//!
+//! - By the time a handler runs, the pipeline has checked host, path, limits, session and CSRF, and
+//!   put [`Principal`], [`RequestId`] and the client's address into the request's extensions.
+//! - Bodies are JSON of a declared type with known fields only, each once.
+//! - A refusal leaves as an empty response that bears its [`Problem`] as an extension: the one
+//!   function that renders problems does the rest.
+//! - Every answer is `Cache-Control: no-store`.
+//!
+//! `Clear-Site-Data` is not sent on sign-out: it would wipe the product's own storage and the
+//! cookie by which the device is known.
+
+mod body;
+mod handlers;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use http::request::Parts;
+use http::{HeaderValue, header};
+use portcullis_core::principal::User;
+use portcullis_core::{Principal, Problem, RequestId, problem};
+use portcullis_vault::TokenHash;
+
+use crate::{Accounts, Client, accounts, pages};
+pub(crate) use handlers::{clear_cookies, end_current, set_cookies};
+
+/// Largest body, in bytes.
+const MAX_BODY: usize = 16 * 1024;
+
+/// A CSRF token for a session, as the guard makes it.
+#[derive(Debug, Clone)]
+pub struct CsrfToken {
+    /// What the page sends back.
+    pub token: String,
+    /// The whole value of the `Set-Cookie` that carries it.
+    pub set_cookie: String,
+}
+
+/// Makes CSRF tokens. Given by the binary, which knows the guard.
+#[derive(Clone)]
+pub struct CsrfCookie(pub Arc<dyn Fn(&TokenHash) -> CsrfToken + Send + Sync>);
+
+impl fmt::Debug for CsrfCookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CsrfCookie(..)")
+    }
+}
+
+/// The client's address, as the pipeline has established it.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientIp(pub IpAddr);
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Api {
+    pub accounts: Accounts,
+    pub csrf: CsrfCookie,
+    /// Where the router is mounted, without a slash at the end: forms and redirects need it.
+    pub mount: Arc<str>,
+}
+
+/// The routes, relative to where they are mounted.
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .route("/register", post(handlers::register))
+        .route("/login", post(handlers::login))
+        .route("/logout", post(handlers::logout))
+        .route("/me", get(handlers::me))
+        .route("/change-password", post(handlers::change_password))
+        .route(
+            "/sessions",
+            get(handlers::list_sessions).delete(handlers::revoke_others),
+        )
+        .route("/sessions/{id}", delete(handlers::revoke_session))
+        .route("/sign-in", get(pages::sign_in).post(pages::submit_sign_in))
+        .route("/sign-out", post(pages::sign_out))
+        .route("/account", get(pages::account))
+        .fallback(async || Failure(Problem::new(&problem::NOT_FOUND)))
+        .method_not_allowed_fallback(async || Failure(Problem::new(&problem::METHOD_NOT_ALLOWED)))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::map_response(no_store))
+        .with_state(api)
+}
+
+async fn no_store(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A refusal on its way out.
+#[derive(Debug)]
+pub struct Failure(pub Problem);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = self.0.kind.status.into_response();
+        response.extensions_mut().insert(self.0);
+        response
+    }
+}
+
+impl From<accounts::Error> for Failure {
+    fn from(error: accounts::Error) -> Self {
+        Failure(error.into())
+    }
+}
+
+impl From<crate::sessions::Error> for Failure {
+    fn from(error: crate::sessions::Error) -> Self {
+        Failure(error.into())
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Failure(problem)
+    }
+}
+
+impl Api {
+    /// Where the call comes from.
+    pub(crate) fn client(&self, parts: &Parts) -> Client {
+        let text = |name| parts.headers.get(name)?.to_str().ok();
+        Client {
+            address: parts.extensions.get::<ClientIp>().map(|client| client.0),
+            user_agent: text(header::USER_AGENT).map(|text| text.chars().take(256).collect()),
+            request: parts.extensions.get::<RequestId>().copied(),
+            device: self
+                .cookies()
+                .device_value(&parts.headers)
+                .map(str::to_owned),
+        }
+    }
+
+    pub(crate) fn cookies(&self) -> &crate::sessions::Cookies {
+        &self.accounts.sessions().settings().cookies
+    }
+
+    pub(crate) fn path(&self, page: &str) -> String {
+        format!("{}{page}", self.mount)
+    }
+}
+
+/// The signed-in caller, or 401.
+pub(crate) fn signed_in(parts: &Parts) -> Result<&User, Failure> {
+    parts
+        .extensions
+        .get::<Principal>()
+        .and_then(Principal::user)
+        .ok_or_else(|| Failure(Problem::new(&problem::AUTHENTICATION_REQUIRED)))
+}
+
+#[cfg(test)]
+mod tests;

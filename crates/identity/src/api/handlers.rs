@@ -1,0 +1,204 @@
+//! The handlers: thin, each a few sentences.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderValue, Request, StatusCode, header};
+use portcullis_core::{Principal, Problem, Secret, problem};
+use serde::{Deserialize, Serialize};
+
+use super::body::json;
+use super::{Api, Failure, signed_in};
+use crate::accounts::{AccountView, Registering, SignedIn};
+use crate::backoff::DEVICE_LIFETIME;
+use crate::sessions::{Presented, SessionView};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Register {
+    email: String,
+    password: Secret<String>,
+    #[serde(default, alias = "full_name")]
+    display_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    email: String,
+    password: Secret<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangePassword {
+    old_password: Secret<String>,
+    new_password: Secret<String>,
+}
+
+/// An account, and the token that unsafe requests must bear from now on.
+#[derive(Serialize)]
+struct Hydrated {
+    #[serde(flatten)]
+    account: AccountView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    csrf_token: Option<String>,
+}
+
+pub(super) async fn register(
+    State(api): State<Api>,
+    request: Request<Body>,
+) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    let input: Register = json(&parts.headers, body).await?;
+    let new = Registering {
+        email: &input.email,
+        password: &input.password,
+        display_name: input.display_name.as_deref(),
+    };
+    let account = api.accounts.register(&new, &api.client(&parts)).await?;
+    Ok((StatusCode::CREATED, Json(account)).into_response())
+}
+
+pub(super) async fn login(
+    State(api): State<Api>,
+    request: Request<Body>,
+) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    let input: Login = json(&parts.headers, body).await?;
+    let signed_in = api
+        .accounts
+        .login(&input.email, &input.password, &api.client(&parts))
+        .await?;
+    answer(&api, &signed_in)
+}
+
+pub(super) async fn change_password(
+    State(api): State<Api>,
+    request: Request<Body>,
+) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    let user = signed_in(&parts)?;
+    let input: ChangePassword = json(&parts.headers, body).await?;
+    let (old, new) = (&input.old_password, &input.new_password);
+    let signed_in = api
+        .accounts
+        .change_password(user, old, new, &api.client(&parts))
+        .await?;
+    answer(&api, &signed_in)
+}
+
+/// The account with its new cookies.
+fn answer(api: &Api, signed_in: &SignedIn) -> Result<Response, Failure> {
+    let hydrated = Hydrated {
+        account: signed_in.account.clone(),
+        csrf_token: Some((api.csrf.0)(&signed_in.session.token.hash()).token),
+    };
+    let mut response = Json(hydrated).into_response();
+    set_cookies(api, signed_in, &mut response)?;
+    Ok(response)
+}
+
+pub(crate) fn set_cookies(
+    api: &Api,
+    signed_in: &SignedIn,
+    response: &mut Response,
+) -> Result<(), Failure> {
+    let token = &signed_in.session.token;
+    let session = api.accounts.sessions().cookie(token);
+    let device = api.cookies().device(&signed_in.device, DEVICE_LIFETIME);
+    let csrf = (api.csrf.0)(&token.hash()).set_cookie;
+    for value in [session.expose(), &device, &csrf] {
+        let mut value =
+            HeaderValue::from_str(value).map_err(|error| Failure(Problem::internal(error)))?;
+        value.set_sensitive(true);
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+    Ok(())
+}
+
+pub(crate) fn clear_cookies(api: &Api, response: &mut Response) {
+    if let Some(value) = api.cookies().clear_value() {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+}
+
+pub(super) async fn me(State(api): State<Api>, parts: Parts) -> Result<Response, Failure> {
+    let user = signed_in(&parts)?;
+    let account = api.accounts.get(user.id).await?;
+    let csrf = match api.cookies().presented(&parts.headers) {
+        Presented::Token(hash) => Some((api.csrf.0)(&hash)),
+        Presented::Nothing | Presented::Refused => None,
+    };
+    let mut response = Json(Hydrated {
+        account,
+        csrf_token: csrf.as_ref().map(|csrf| csrf.token.clone()),
+    })
+    .into_response();
+    if let Some(value) = csrf.and_then(|csrf| HeaderValue::try_from(csrf.set_cookie).ok()) {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+    Ok(response)
+}
+
+/// Also for a caller without a session: the cookie goes, and nothing is said.
+pub(super) async fn logout(State(api): State<Api>, parts: Parts) -> Result<Response, Failure> {
+    end_current(&api, &parts).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    clear_cookies(&api, &mut response);
+    Ok(response)
+}
+
+pub(crate) async fn end_current(api: &Api, parts: &Parts) -> Result<(), Failure> {
+    match parts.extensions.get::<Principal>() {
+        Some(Principal::User(user)) => {
+            api.accounts.logout(user, &api.client(parts)).await?;
+            Ok(())
+        }
+        Some(Principal::Anonymous) | None => Ok(()),
+    }
+}
+
+pub(super) async fn list_sessions(
+    State(api): State<Api>,
+    parts: Parts,
+) -> Result<Json<Vec<SessionView>>, Failure> {
+    let user = signed_in(&parts)?;
+    let list = api.accounts.sessions().list(user.id).await?;
+    Ok(Json(
+        list.into_iter()
+            .map(|info| info.view(user.session))
+            .collect(),
+    ))
+}
+
+pub(super) async fn revoke_session(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    parts: Parts,
+) -> Result<Response, Failure> {
+    let user = signed_in(&parts)?;
+    let id = id
+        .parse()
+        .map_err(|_| Failure(Problem::new(&problem::NOT_FOUND)))?;
+    let client = api.client(&parts);
+    api.accounts.revoke_session(user, id, &client).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if id == user.session {
+        clear_cookies(&api, &mut response);
+    }
+    Ok(response)
+}
+
+pub(super) async fn revoke_others(
+    State(api): State<Api>,
+    parts: Parts,
+) -> Result<StatusCode, Failure> {
+    let user = signed_in(&parts)?;
+    api.accounts
+        .revoke_others(user, &api.client(&parts))
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}

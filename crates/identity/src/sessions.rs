@@ -1,0 +1,183 @@
+//! Sessions: who a cookie stands for.
+//!
+//! - The cookie holds a random token; the database holds its hash. A token is made here at each
+//!   sign-in and password change, and one that a client brings along is never adopted.
+//! - [`Sessions::lookup`] answers from memory and never waits. What is not in memory, has idled
+//!   too long by this node's knowledge, or cannot be trusted because news of revocations is late,
+//!   goes to the database through [`Sessions::load`]; when that is away too, the caller answers
+//!   503: never 200, and never 401, which would sign people out.
+//! - A session ends by its lifetime, by idling, by revocation, by its user's deactivation, and as
+//!   the oldest of too many.
+//! - Activity is kept in memory and written each minute and at shutdown ([`Sessions::flush`]). A
+//!   crash loses at most a minute of it, so a session may idle out that much earlier, never later.
+
+pub mod cache;
+pub mod config;
+pub mod cookie;
+mod store;
+
+use std::sync::Arc;
+
+use portcullis_core::principal::User;
+use portcullis_core::{Clock, Problem, Secret, SessionId, Span, Timestamp, UserId};
+use portcullis_store::{Db, Tx};
+use portcullis_vault::{Token, TokenHash, tokens};
+
+pub use cache::{Lookup, SessionCache};
+pub use config::{Config, Settings};
+pub use cookie::{Cookies, Presented};
+pub use store::SessionInfo;
+pub(crate) use store::{SessionView, end_one, end_others};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] portcullis_store::Error),
+    #[error(transparent)]
+    Token(#[from] tokens::Error),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(error) => error.into(),
+            Error::Token(error) => error.into(),
+        }
+    }
+}
+
+/// A session that was just made. The token goes to the client, once.
+#[derive(Debug)]
+pub struct NewSession {
+    pub id: SessionId,
+    pub token: Token,
+    pub expires_at: Timestamp,
+}
+
+/// Sessions in memory and in the database. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions {
+    db: Db,
+    cache: Arc<SessionCache>,
+    settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Sessions {
+    pub fn new(db: Db, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        Sessions {
+            cache: Arc::new(SessionCache::new(settings.idle_timeout)),
+            db,
+            settings: Arc::new(settings),
+            clock,
+        }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What the revocation feed feeds.
+    pub const fn cache(&self) -> &Arc<SessionCache> {
+        &self.cache
+    }
+
+    /// Whom the token stands for, from memory, and notes the activity. Never waits.
+    pub fn lookup(&self, hash: &TokenHash) -> Lookup {
+        self.cache.lookup(hash, self.clock.now())
+    }
+
+    /// Whom the token stands for, from the database, and remembers it. `None` when the session is
+    /// unknown, revoked, expired, idle, or its user deactivated.
+    ///
+    /// A revocation that arrives while this runs is not undone by it: nothing that was read before
+    /// a revocation is remembered after it.
+    pub async fn load(&self, hash: &TokenHash) -> Result<Option<User>, Error> {
+        let ticket = self.cache.ticket();
+        let found = store::find(&self.db, hash).await?;
+        let now = self.clock.now();
+        let Some(mut found) = found else {
+            self.cache.forget(hash);
+            return Ok(None);
+        };
+        // What was seen here counts too, though it is not written yet.
+        found.last_seen_at = found
+            .last_seen_at
+            .max(self.cache.last_seen(hash).unwrap_or(found.last_seen_at));
+        if now >= found.expires_at || now.since(found.last_seen_at) >= self.settings.idle_timeout {
+            self.cache.forget(hash);
+            return Ok(None);
+        }
+        Ok(Some(self.cache.remember(hash, &found, now, ticket)))
+    }
+
+    /// Makes a session for a user that the caller holds in `tx` ([`crate::users`]), and ends the
+    /// oldest beyond the limit. Their hashes are returned, to be forgotten after the commit.
+    pub(crate) async fn create(
+        &self,
+        tx: &mut Tx,
+        user: UserId,
+        client: &crate::Client,
+    ) -> Result<(NewSession, Vec<TokenHash>), Error> {
+        let now = self.clock.now();
+        let session = NewSession {
+            id: SessionId::new(),
+            token: Token::generate()?,
+            expires_at: now + self.settings.lifetime,
+        };
+        store::insert(tx, &session, user, client, now).await?;
+        let ended = store::end_oldest(tx, user, self.settings.max_per_user, now).await?;
+        Ok((session, ended))
+    }
+
+    /// The live sessions of a user, newest first.
+    pub async fn list(&self, user: UserId) -> Result<Vec<SessionInfo>, Error> {
+        let now = self.clock.now();
+        let idle_since = now - self.settings.idle_timeout;
+        let mut list = store::list(&self.db, user, now).await?;
+        for (info, hash) in &mut list {
+            if let Some(seen) = self.cache.last_seen(hash) {
+                info.last_seen_at = info.last_seen_at.max(seen);
+            }
+        }
+        Ok(list
+            .into_iter()
+            .map(|(info, _)| info)
+            .filter(|info| info.last_seen_at > idle_since)
+            .collect())
+    }
+
+    /// Writes the activity seen since the last time, and drops what has ended from memory. Call it
+    /// each minute and at shutdown. How many sessions were written.
+    pub async fn flush(&self) -> Result<usize, Error> {
+        let now = self.clock.now();
+        let seen = self.cache.unwritten();
+        for batch in seen.chunks(500) {
+            let mut tx = self.db.begin().await?;
+            for (id, at) in batch {
+                store::touch(&mut tx, *id, *at).await?;
+            }
+            tx.commit().await?;
+        }
+        self.cache.written(&seen);
+        self.cache.sweep(now);
+        Ok(seen.len())
+    }
+
+    /// Deletes rows of sessions that ended more than a week ago. Call it now and then.
+    pub async fn prune(&self) -> Result<u64, Error> {
+        let before = self.clock.now() - Span::from_days(7);
+        let mut tx = self.db.begin().await?;
+        let count = store::delete_ended(&mut tx, before).await?;
+        tx.commit().await?;
+        Ok(count)
+    }
+
+    /// The value for `Set-Cookie` that hands the token to the browser.
+    pub fn cookie(&self, token: &Token) -> Secret<String> {
+        self.settings.cookies.session(token, self.settings.lifetime)
+    }
+}
+
+#[cfg(test)]
+mod tests;

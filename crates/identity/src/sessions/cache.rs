@@ -1,0 +1,362 @@
+//! Live sessions in memory: the hot path's whole knowledge of who is calling.
+//!
+//! - Sharded by the token's hash, which is uniform, so its own bits serve as the table's hash.
+//! - About 120 bytes a session: 88 for the entry, the rest for the table at its emptiest. Tenant
+//!   and roles are shared between all sessions that have the same.
+//! - Times are whole seconds, rounded so that a session never lives longer for it.
+//! - Trusted only while news of revocations is fresh: else every answer is [`Lookup::Stale`].
+//! - Only what the database confirmed is kept; that a token is unknown is not, for anybody can
+//!   make up any number of those.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
+
+use hashbrown::HashTable;
+use portcullis_core::principal::User;
+use portcullis_core::{SessionId, Span, TenantId, Timestamp, UserId};
+use portcullis_vault::TokenHash;
+use uuid::Uuid;
+
+use super::store::Stored;
+use crate::revoke;
+
+/// How old the last news of revocations may be while memory is trusted.
+pub const FRESH: Span = Span::from_seconds(5);
+
+const SHARDS: usize = 256;
+
+/// What memory knows about a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Lookup {
+    /// A live session. The activity is noted.
+    Live(User),
+    /// The session has reached the end of its lifetime.
+    Dead,
+    /// Not in memory, or idle by what this node knows: ask the database.
+    Unknown,
+    /// News of revocations is late, so memory is not to be trusted: ask the database.
+    Stale,
+}
+
+/// Proof of when a load began: see [`SessionCache::remember`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+struct Entry {
+    hash: TokenHash,
+    id: SessionId,
+    user: UserId,
+    profile: Arc<Profile>,
+    /// Seconds since the epoch, like all times here.
+    authenticated_at: u32,
+    expires_at: u32,
+    last_seen: AtomicU32,
+    /// What of `last_seen` is in the database.
+    written: AtomicU32,
+}
+
+/// What many sessions have in common.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Profile {
+    tenant: Option<TenantId>,
+    roles: Arc<[Arc<str>]>,
+}
+
+type Shard = RwLock<HashTable<Box<Entry>>>;
+
+/// Live sessions in memory.
+pub struct SessionCache {
+    shards: Vec<Shard>,
+    /// Counts revocations as they are applied.
+    revocations: AtomicU64,
+    /// When the last news of revocations came, in microseconds.
+    news_at: AtomicI64,
+    idle_timeout: Span,
+    profiles: Mutex<HashMap<(Option<TenantId>, Vec<Arc<str>>), Weak<Profile>>>,
+}
+
+impl SessionCache {
+    pub fn new(idle_timeout: Span) -> Self {
+        SessionCache {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            revocations: AtomicU64::new(0),
+            news_at: AtomicI64::new(i64::MIN),
+            idle_timeout,
+            profiles: Mutex::default(),
+        }
+    }
+
+    /// Whom the token stands for, by memory alone.
+    pub fn lookup(&self, hash: &TokenHash, now: Timestamp) -> Lookup {
+        if !self.is_fresh(now) {
+            return Lookup::Stale;
+        }
+        let Some(shard) = self.read(hash) else {
+            return Lookup::Unknown;
+        };
+        let Some(entry) = shard.find(hash.prefix(), |entry| entry.hash == *hash) else {
+            return Lookup::Unknown;
+        };
+        let seconds = floor(now);
+        if seconds >= entry.expires_at {
+            return Lookup::Dead;
+        }
+        if idles(
+            entry.last_seen.load(Ordering::Relaxed),
+            now,
+            self.idle_timeout,
+        ) {
+            // Another node may have seen activity.
+            return Lookup::Unknown;
+        }
+        if entry.last_seen.load(Ordering::Relaxed) < seconds {
+            entry.last_seen.fetch_max(seconds, Ordering::Relaxed);
+        }
+        Lookup::Live(entry.as_user())
+    }
+
+    /// Says that all revocations up to `at` have been applied.
+    pub fn heard(&self, at: Timestamp) {
+        self.news_at.fetch_max(at.as_micros(), Ordering::SeqCst);
+    }
+
+    /// Whether news of revocations is recent enough for memory to be trusted.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        let heard = self.news_at.load(Ordering::SeqCst);
+        heard != i64::MIN
+            && now.as_micros().saturating_sub(heard).unsigned_abs()
+                <= FRESH.as_micros().unsigned_abs()
+    }
+
+    /// Applies one revocation from the feed. Kinds that are not about sessions are ignored.
+    pub fn revoked(&self, kind: &str, subject: Uuid) {
+        match kind {
+            revoke::SESSION => self.forget_subject(subject),
+            revoke::USER => self.forget_user(UserId::from_uuid(subject)),
+            _ => {}
+        }
+    }
+
+    /// Forgets one session.
+    pub fn forget(&self, hash: &TokenHash) {
+        self.forget_subject(revoke::subject_of(hash));
+    }
+
+    /// Forgets all sessions of a user. Looks at each session there is: about 10 ms for a million,
+    /// while lookups go on.
+    pub fn forget_user(&self, user: UserId) {
+        self.revocations.fetch_add(1, Ordering::SeqCst);
+        for shard in &self.shards {
+            let any = read(shard).iter().any(|entry| entry.user == user);
+            if any {
+                write(shard).retain(|entry| entry.user != user);
+            }
+        }
+    }
+
+    /// Number of sessions in memory.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| read(shard).len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn forget_subject(&self, subject: Uuid) {
+        // INVARIANT: counted before it is removed, see `remember`.
+        self.revocations.fetch_add(1, Ordering::SeqCst);
+        let mut prefix = [0; 8];
+        for (to, from) in prefix.iter_mut().zip(subject.as_bytes()) {
+            *to = *from;
+        }
+        let prefix = u64::from_le_bytes(prefix);
+        if let Some(shard) = self.shard(prefix) {
+            let mut table = write(shard);
+            if let Ok(found) =
+                table.find_entry(prefix, |entry| revoke::subject_of(&entry.hash) == subject)
+            {
+                found.remove();
+            }
+        }
+    }
+
+    /// To be taken before the database is asked.
+    pub(super) fn ticket(&self) -> Ticket {
+        Ticket(self.revocations.load(Ordering::SeqCst))
+    }
+
+    /// Keeps what the database said, unless a revocation was applied since `ticket` was taken.
+    ///
+    /// SECURITY: without the ticket, a load that read a session just before it was revoked would
+    /// put it back after the revocation was applied, and it would live on. The count is compared
+    /// under the shard's lock, and raised before anything is removed: either this sees the higher
+    /// count, or the removal comes after the insertion and takes it out.
+    pub(super) fn remember(
+        &self,
+        hash: &TokenHash,
+        found: &Stored,
+        now: Timestamp,
+        ticket: Ticket,
+    ) -> User {
+        let entry = Entry {
+            hash: *hash,
+            id: found.id,
+            user: found.user,
+            profile: self.profile(found.tenant, &found.roles),
+            authenticated_at: floor(found.authenticated_at),
+            expires_at: floor(found.expires_at),
+            last_seen: AtomicU32::new(floor(now)),
+            written: AtomicU32::new(floor(found.last_seen_at)),
+        };
+        let user = entry.as_user();
+        if let Some(shard) = self.shard(hash.prefix()) {
+            let mut table = write(shard);
+            if self.ticket() == ticket {
+                if let Ok(old) = table.find_entry(hash.prefix(), |entry| entry.hash == *hash) {
+                    old.remove();
+                }
+                table.insert_unique(hash.prefix(), Box::new(entry), |entry| entry.hash.prefix());
+            }
+        }
+        user
+    }
+
+    /// The last activity that this node saw.
+    pub(super) fn last_seen(&self, hash: &TokenHash) -> Option<Timestamp> {
+        let shard = self.read(hash)?;
+        let entry = shard.find(hash.prefix(), |entry| entry.hash == *hash)?;
+        Some(seconds(entry.last_seen.load(Ordering::Relaxed)))
+    }
+
+    /// Sessions whose last activity is not in the database yet.
+    pub(super) fn unwritten(&self) -> Vec<(SessionId, Timestamp)> {
+        let mut list = Vec::new();
+        for shard in &self.shards {
+            for entry in read(shard).iter() {
+                let seen = entry.last_seen.load(Ordering::Relaxed);
+                if seen > entry.written.load(Ordering::Relaxed) {
+                    list.push((entry.id, seconds(seen)));
+                }
+            }
+        }
+        list
+    }
+
+    /// Says that what [`SessionCache::unwritten`] listed is in the database.
+    pub(super) fn written(&self, list: &[(SessionId, Timestamp)]) {
+        let written: HashMap<SessionId, Timestamp> = list.iter().copied().collect();
+        if written.is_empty() {
+            return;
+        }
+        for shard in &self.shards {
+            for entry in read(shard).iter() {
+                if let Some(at) = written.get(&entry.id) {
+                    entry.written.fetch_max(floor(*at), Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Drops sessions that have ended, and profiles that no session has any more.
+    pub(super) fn sweep(&self, now: Timestamp) {
+        for shard in &self.shards {
+            write(shard).retain(|entry| {
+                floor(now) < entry.expires_at
+                    && !idles(
+                        entry.last_seen.load(Ordering::Relaxed),
+                        now,
+                        self.idle_timeout,
+                    )
+            });
+        }
+        lock(&self.profiles).retain(|_, profile| profile.strong_count() > 0);
+    }
+
+    fn profile(&self, tenant: Option<TenantId>, roles: &[Arc<str>]) -> Arc<Profile> {
+        let mut profiles = lock(&self.profiles);
+        let key = (tenant, roles.to_vec());
+        if let Some(profile) = profiles.get(&key).and_then(Weak::upgrade) {
+            return profile;
+        }
+        let profile = Arc::new(Profile {
+            tenant,
+            roles: roles.into(),
+        });
+        profiles.insert(key, Arc::downgrade(&profile));
+        profile
+    }
+
+    fn shard(&self, prefix: u64) -> Option<&Shard> {
+        // The table uses the low and the topmost bits; these are neither.
+        let index = usize::try_from((prefix >> 40) & 0xff).ok()?;
+        self.shards.get(index)
+    }
+
+    fn read(&self, hash: &TokenHash) -> Option<RwLockReadGuard<'_, HashTable<Box<Entry>>>> {
+        self.shard(hash.prefix()).map(read)
+    }
+}
+
+impl std::fmt::Debug for SessionCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionCache")
+            .field("sessions", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Entry {
+    fn as_user(&self) -> User {
+        User {
+            id: self.user,
+            session: self.id,
+            tenant: self.profile.tenant,
+            roles: Arc::clone(&self.profile.roles),
+            authenticated_at: seconds(self.authenticated_at),
+        }
+    }
+}
+
+fn idles(last_seen: u32, now: Timestamp, idle_timeout: Span) -> bool {
+    now.since(seconds(last_seen)) >= idle_timeout
+}
+
+fn floor(at: Timestamp) -> u32 {
+    u32::try_from(at.as_seconds().max(0)).unwrap_or(u32::MAX)
+}
+
+fn seconds(at: u32) -> Timestamp {
+    Timestamp::from_seconds(i64::from(at))
+}
+
+/// A panic elsewhere leaves the tables whole: every change to them is a single call.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_takes_no_more_than_its_share_of_150_bytes() {
+        // One pointer and one control byte a slot, at a load of 7/16 after the table has grown.
+        let worst_slot = (size_of::<Box<Entry>>() + 1) as f64 * 16.0 / 7.0;
+        // 96 is the allocator's class for 88.
+        assert_eq!(size_of::<Entry>(), 88);
+        assert!(96.0 + worst_slot <= 150.0);
+    }
+}

@@ -1,0 +1,133 @@
+//! The `[sessions]` table.
+
+use portcullis_core::Span;
+use serde::Deserialize;
+
+use super::Cookies;
+use crate::Finding;
+
+/// The `[sessions]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Config {
+    /// Name of the cookie. Default `"__Host-session"`: browsers then insist on `Secure`, `Path=/`
+    /// and no `Domain`, so that no sibling host can plant one (RFC 6265bis section 4.1.3). Another
+    /// name gives that up.
+    pub cookie: String,
+    /// `SameSite` of the cookie. Default `"lax"`. `"strict"` also withholds it when the user comes
+    /// from a link on another site. There is no `"none"`.
+    pub same_site: SameSite,
+    /// How long a session lives without a request. Default `"30m"`, least `"2m"`. Longer helps
+    /// thieves of unlocked laptops.
+    pub idle_timeout: Span,
+    /// How long a session lives at most. Default `"24h"`. Longer helps thieves of cookies.
+    pub lifetime: Span,
+    /// Sessions that a user may have at once. Default `10`. One more ends the oldest.
+    pub max_per_user: u32,
+}
+
+/// `SameSite` of a cookie (RFC 6265bis section 4.1.2.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SameSite {
+    Lax,
+    Strict,
+}
+
+impl SameSite {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SameSite::Lax => "Lax",
+            SameSite::Strict => "Strict",
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            cookie: "__Host-session".to_owned(),
+            same_site: SameSite::Lax,
+            idle_timeout: Span::from_minutes(30),
+            lifetime: Span::from_hours(24),
+            max_per_user: 10,
+        }
+    }
+}
+
+/// The table, validated. `Copy` parts only are used on the hot path.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub cookies: Cookies,
+    pub idle_timeout: Span,
+    pub lifetime: Span,
+    pub max_per_user: u32,
+}
+
+impl Config {
+    /// The validated form, or everything that is wrong. `secure` is false in development mode
+    /// only, where the site is served without TLS: cookies then lose `Secure` and with it their
+    /// `__Host-` prefix.
+    pub fn compile(&self, secure: bool) -> Result<Settings, Vec<Finding>> {
+        let mut findings = Vec::new();
+        let mut found = |key, message| findings.push(Finding { key, message });
+        if self.cookie.is_empty()
+            || self.cookie.len() > 64
+            || !self
+                .cookie
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        {
+            found(
+                "sessions.cookie",
+                "must be 1 to 64 letters, digits, `-`, `_` or `.`",
+            );
+        }
+        if self.idle_timeout < Span::from_minutes(2) {
+            found(
+                "sessions.idle-timeout",
+                "must be at least 2m: activity is written each minute",
+            );
+        }
+        if self.lifetime < self.idle_timeout || self.lifetime > Span::from_days(30) {
+            found("sessions.lifetime", "must be from idle-timeout to 30d");
+        }
+        if !(1..=1000).contains(&self.max_per_user) {
+            found("sessions.max-per-user", "must be from 1 to 1000");
+        }
+        if findings.is_empty() {
+            Ok(Settings {
+                cookies: Cookies::new(&self.cookie, self.same_site, secure),
+                idle_timeout: self.idle_timeout,
+                lifetime: self.lifetime,
+                max_per_user: self.max_per_user,
+            })
+        } else {
+            Err(findings)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_the_safe_ones() {
+        let settings = Config::default().compile(true).unwrap();
+        assert_eq!(settings.idle_timeout, Span::from_minutes(30));
+        assert_eq!(settings.cookies.name(), "__Host-session");
+    }
+
+    #[test]
+    fn every_mistake_is_found() {
+        let config = Config {
+            cookie: "a;b".to_owned(),
+            idle_timeout: Span::from_seconds(1),
+            lifetime: Span::from_days(400),
+            max_per_user: 0,
+            ..Config::default()
+        };
+        assert_eq!(config.compile(true).unwrap_err().len(), 4);
+    }
+}

@@ -1,0 +1,203 @@
+//! The SQL of sessions.
+
+use std::sync::Arc;
+
+use portcullis_core::{SessionId, TenantId, Timestamp, UserId};
+use portcullis_store::{Db, Error, Tx};
+use portcullis_vault::TokenHash;
+use serde::Serialize;
+
+use super::NewSession;
+use crate::{Client, revoke, users};
+
+/// A live session as the database has it.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) id: SessionId,
+    pub(crate) user: UserId,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) roles: Vec<Arc<str>>,
+    pub(crate) authenticated_at: Timestamp,
+    pub(crate) last_seen_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// A session as its user sees it.
+#[derive(Debug, Clone)]
+pub struct SessionInfo {
+    pub id: SessionId,
+    pub created_at: Timestamp,
+    pub last_seen_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub client_address: Option<String>,
+    pub user_agent: Option<String>,
+}
+
+/// The way a session is told to its user in JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct SessionView {
+    id: SessionId,
+    created_at: String,
+    last_seen_at: String,
+    expires_at: String,
+    client_address: Option<String>,
+    user_agent: Option<String>,
+    current: bool,
+}
+
+impl SessionInfo {
+    pub(crate) fn view(self, current: SessionId) -> SessionView {
+        SessionView {
+            current: self.id == current,
+            id: self.id,
+            created_at: self.created_at.to_string(),
+            last_seen_at: self.last_seen_at.to_string(),
+            expires_at: self.expires_at.to_string(),
+            client_address: self.client_address,
+            user_agent: self.user_agent,
+        }
+    }
+}
+
+pub(super) async fn find(db: &Db, hash: &TokenHash) -> Result<Option<Stored>, Error> {
+    const SQL: &str = "SELECT s.id, s.user_id, s.authenticated_at, s.last_seen_at, s.expires_at, u.tenant_id FROM session s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL";
+    let Some(row) = db.fetch_optional(SQL, &[hash.as_bytes().into()]).await? else {
+        return Ok(None);
+    };
+    let user = row.user_id("user_id")?;
+    Ok(Some(Stored {
+        id: row.session_id("id")?,
+        user,
+        tenant: row.opt_tenant_id("tenant_id")?,
+        roles: users::roles(db, user)
+            .await?
+            .into_iter()
+            .map(Arc::from)
+            .collect(),
+        authenticated_at: row.timestamp("authenticated_at")?,
+        last_seen_at: row.timestamp("last_seen_at")?,
+        expires_at: row.timestamp("expires_at")?,
+    }))
+}
+
+pub(super) async fn insert(
+    tx: &mut Tx,
+    session: &NewSession,
+    user: UserId,
+    client: &Client,
+    now: Timestamp,
+) -> Result<(), Error> {
+    const SQL: &str = "INSERT INTO session (id, token_hash, user_id, created_at, authenticated_at, last_seen_at, expires_at, client_address, user_agent) VALUES ($1, $2, $3, $4, $4, $4, $5, $6, $7)";
+    let hash = session.token.hash();
+    let address = client.address.map(|address| address.to_string());
+    let args = [
+        session.id.into(),
+        hash.as_bytes().into(),
+        user.into(),
+        now.into(),
+        session.expires_at.into(),
+        address.as_deref().into(),
+        client.user_agent.as_deref().into(),
+    ];
+    tx.execute(SQL, &args).await.map(drop)
+}
+
+/// Ends the oldest live sessions beyond `keep`.
+pub(super) async fn end_oldest(
+    tx: &mut Tx,
+    user: UserId,
+    keep: u32,
+    now: Timestamp,
+) -> Result<Vec<TokenHash>, Error> {
+    const SQL: &str = "SELECT id, token_hash FROM session WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id DESC";
+    const END: &str = "UPDATE session SET revoked_at = $2 WHERE id = $1";
+    let rows = tx.fetch_all(SQL, &[user.into(), now.into()]).await?;
+    let mut ended = Vec::new();
+    for row in rows
+        .iter()
+        .skip(usize::try_from(keep).unwrap_or(usize::MAX))
+    {
+        tx.execute(END, &[row.session_id("id")?.into(), now.into()])
+            .await?;
+        if let Some(hash) = TokenHash::from_slice(&row.bytes("token_hash")?) {
+            revoke::session(tx, &hash, now).await?;
+            ended.push(hash);
+        }
+    }
+    Ok(ended)
+}
+
+/// Ends one session of this user; its hash, unless it was not live.
+pub(crate) async fn end_one(
+    tx: &mut Tx,
+    user: UserId,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<Option<TokenHash>, Error> {
+    const SQL: &str = "UPDATE session SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3 RETURNING token_hash";
+    let args = [id.into(), user.into(), now.into()];
+    let Some(row) = tx.fetch_optional(SQL, &args).await? else {
+        return Ok(None);
+    };
+    let hash = TokenHash::from_slice(&row.bytes("token_hash")?);
+    if let Some(hash) = &hash {
+        revoke::session(tx, hash, now).await?;
+    }
+    Ok(hash)
+}
+
+/// Ends all sessions of this user but one.
+pub(crate) async fn end_others(
+    tx: &mut Tx,
+    user: UserId,
+    kept: SessionId,
+    now: Timestamp,
+) -> Result<Vec<TokenHash>, Error> {
+    const SQL: &str = "UPDATE session SET revoked_at = $3 WHERE user_id = $1 AND id <> $2 AND revoked_at IS NULL RETURNING token_hash";
+    let rows = tx
+        .fetch_all(SQL, &[user.into(), kept.into(), now.into()])
+        .await?;
+    let mut ended = Vec::new();
+    for row in &rows {
+        if let Some(hash) = TokenHash::from_slice(&row.bytes("token_hash")?) {
+            revoke::session(tx, &hash, now).await?;
+            ended.push(hash);
+        }
+    }
+    Ok(ended)
+}
+
+pub(super) async fn list(
+    db: &Db,
+    user: UserId,
+    now: Timestamp,
+) -> Result<Vec<(SessionInfo, TokenHash)>, Error> {
+    const SQL: &str = "SELECT id, token_hash, created_at, last_seen_at, expires_at, client_address, user_agent FROM session WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT 1000";
+    let mut list = Vec::new();
+    for row in db.fetch_all(SQL, &[user.into(), now.into()]).await? {
+        let Some(hash) = TokenHash::from_slice(&row.bytes("token_hash")?) else {
+            continue;
+        };
+        let info = SessionInfo {
+            id: row.session_id("id")?,
+            created_at: row.timestamp("created_at")?,
+            last_seen_at: row.timestamp("last_seen_at")?,
+            expires_at: row.timestamp("expires_at")?,
+            client_address: row.opt_text("client_address")?,
+            user_agent: row.opt_text("user_agent")?,
+        };
+        list.push((info, hash));
+    }
+    Ok(list)
+}
+
+/// Moves a session's last activity forward, never back.
+pub(super) async fn touch(tx: &mut Tx, id: SessionId, at: Timestamp) -> Result<(), Error> {
+    const SQL: &str = "UPDATE session SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2";
+    tx.execute(SQL, &[id.into(), at.into()]).await.map(drop)
+}
+
+pub(super) async fn delete_ended(tx: &mut Tx, before: Timestamp) -> Result<u64, Error> {
+    const SQL: &str = "DELETE FROM session WHERE expires_at < $1 OR revoked_at < $1";
+    tx.execute(SQL, &[before.into()]).await
+}

@@ -1,0 +1,124 @@
+//! A house for tests: a database of its own, a clock that stands still, and one account.
+
+use std::num::NonZero;
+use std::sync::Arc;
+
+use portcullis_core::time::ManualClock;
+use portcullis_core::{Clock, Secret, Timestamp, UserId};
+use portcullis_store::Db;
+use portcullis_vault::{Keys, Passwords};
+use tempfile::TempDir;
+
+use crate::accounts::{self, Accounts, Parts, Registering, Registration, SignedIn};
+use crate::backoff::Backoff;
+use crate::password_policy::{self, PasswordPolicy};
+use crate::record::Record;
+use crate::sessions::{self, Sessions};
+use crate::{Client, Lookup};
+
+pub(crate) const EMAIL: &str = "ada@example.org";
+pub(crate) const PASSWORD: &str = "a quiet harbour at dawn";
+
+pub(crate) struct House {
+    pub(crate) db: Db,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) accounts: Accounts,
+    pub(crate) user: UserId,
+    pub(crate) folder: TempDir,
+}
+
+pub(crate) fn secret(text: &str) -> Secret<String> {
+    Secret::new(text.to_owned())
+}
+
+pub(crate) fn backoff() -> Backoff {
+    Backoff::new(&Keys::new(secret("master secret of the tests"), vec![])).unwrap()
+}
+
+/// A node over the database in `folder`.
+pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Accounts) {
+    let url = format!("sqlite://{}", folder.path().join("test.db").display());
+    let db = Db::open(
+        &portcullis_store::Config::default(),
+        &Secret::new(url),
+        clock.now(),
+    )
+    .await
+    .unwrap();
+    let config = sessions::Config {
+        max_per_user: 3,
+        ..sessions::Config::default()
+    };
+    let settings = config.compile(true).unwrap();
+    let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
+    let sessions = Sessions::new(db.clone(), settings, Arc::clone(&clock));
+    sessions.cache().heard(clock.now());
+    let accounts = Accounts::new(Parts {
+        db: db.clone(),
+        clock,
+        passwords: Passwords::start(NonZero::new(2).unwrap(), 256).unwrap(),
+        policy: PasswordPolicy::new(&password_policy::Config::default()),
+        sessions,
+        backoff: backoff(),
+        record: Record::default(),
+        config: accounts::Config {
+            registration: Registration::Open,
+            registration_roles: vec!["member".to_owned()],
+        },
+    });
+    (db, accounts)
+}
+
+impl House {
+    pub(crate) async fn build() -> House {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_800_000_000)));
+        let (db, accounts) = node(&folder, &clock).await;
+        let password = secret(PASSWORD);
+        let new = Registering {
+            email: EMAIL,
+            password: &password,
+            display_name: None,
+        };
+        let roles = ["member".to_owned()];
+        let user = accounts.create(&new, &roles, None).await.unwrap().id;
+        House {
+            db,
+            clock,
+            accounts,
+            user,
+            folder,
+        }
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        self.accounts.sessions()
+    }
+
+    pub(crate) async fn login(&self) -> SignedIn {
+        self.accounts
+            .login(EMAIL, &secret(PASSWORD), &Client::default())
+            .await
+            .unwrap()
+    }
+
+    /// The news of revocations is as fresh as the clock.
+    pub(crate) fn news(&self) {
+        self.sessions().cache().heard(self.clock.now());
+    }
+
+    /// As the pipeline does: memory first, then the database.
+    pub(crate) async fn is_live(&self, signed_in: &SignedIn) -> bool {
+        let hash = signed_in.session.token.hash();
+        match self.sessions().lookup(&hash) {
+            Lookup::Live(_) => true,
+            Lookup::Dead => false,
+            Lookup::Unknown | Lookup::Stale => self.sessions().load(&hash).await.unwrap().is_some(),
+        }
+    }
+
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
+        let row = self.db.fetch_optional(sql, &[]).await.unwrap().unwrap();
+        row.int("n").unwrap()
+    }
+}

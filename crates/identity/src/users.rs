@@ -1,0 +1,218 @@
+//! Local accounts.
+//!
+//! Every change runs in the caller's transaction, so that the change, what it revokes and its
+//! audit event are one. A change that takes something away publishes a revocation.
+
+use portcullis_core::{TenantId, Timestamp, UserId};
+use portcullis_store::{Db, Error, Row, Tx};
+
+use crate::{Email, revoke};
+
+/// An account. The password hash stays inside this crate.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub id: UserId,
+    pub email: String,
+    pub display_name: Option<String>,
+    pub tenant: Option<TenantId>,
+    pub roles: Vec<String>,
+    pub created_at: Timestamp,
+    pub deactivated_at: Option<Timestamp>,
+    pub(crate) password_hash: PasswordHash,
+}
+
+/// A stored hash, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct PasswordHash(pub(crate) String);
+
+impl std::fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PasswordHash(..)")
+    }
+}
+
+/// A new account.
+#[derive(Debug)]
+pub struct NewUser<'a> {
+    pub email: &'a Email,
+    /// A PHC string, or an imported bcrypt hash.
+    pub password_hash: &'a str,
+    pub display_name: Option<&'a str>,
+    pub tenant: Option<TenantId>,
+    pub roles: &'a [String],
+}
+
+const FIND_BY_EMAIL: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at FROM users WHERE email_canonical = $1";
+const FIND_BY_ID: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at FROM users WHERE id = $1";
+const ROLES: &str = "SELECT role FROM user_role WHERE user_id = $1 ORDER BY role";
+
+pub async fn find_by_email(db: &Db, email: &Email) -> Result<Option<Account>, Error> {
+    match db
+        .fetch_optional(FIND_BY_EMAIL, &[email.canonical().into()])
+        .await?
+    {
+        Some(row) => read(db, &row).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+pub async fn find(db: &Db, id: UserId) -> Result<Option<Account>, Error> {
+    match db.fetch_optional(FIND_BY_ID, &[id.into()]).await? {
+        Some(row) => read(db, &row).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Id and hash of an active account: all that a sign-in needs, in one query whatever the answer.
+pub(crate) async fn find_credentials(
+    db: &Db,
+    email: &Email,
+) -> Result<Option<(UserId, PasswordHash)>, Error> {
+    const SQL: &str =
+        "SELECT id, password_hash FROM users WHERE email_canonical = $1 AND deactivated_at IS NULL";
+    match db.fetch_optional(SQL, &[email.canonical().into()]).await? {
+        Some(row) => Ok(Some((
+            row.user_id("id")?,
+            PasswordHash(row.text("password_hash")?),
+        ))),
+        None => Ok(None),
+    }
+}
+
+async fn read(db: &Db, row: &Row) -> Result<Account, Error> {
+    let id = row.user_id("id")?;
+    Ok(Account {
+        id,
+        email: row.text("email")?,
+        display_name: row.opt_text("display_name")?,
+        tenant: row.opt_tenant_id("tenant_id")?,
+        roles: roles(db, id).await?,
+        created_at: row.timestamp("created_at")?,
+        deactivated_at: row.opt_timestamp("deactivated_at")?,
+        password_hash: PasswordHash(row.text("password_hash")?),
+    })
+}
+
+pub(crate) async fn roles(db: &Db, id: UserId) -> Result<Vec<String>, Error> {
+    db.fetch_all(ROLES, &[id.into()])
+        .await?
+        .iter()
+        .map(|row| row.text("role"))
+        .collect()
+}
+
+/// Creates an account; `None` when the address has one already, in the same transaction and
+/// without spoiling it.
+pub async fn create(
+    tx: &mut Tx,
+    new: &NewUser<'_>,
+    now: Timestamp,
+) -> Result<Option<UserId>, Error> {
+    const SQL: &str = "INSERT INTO users (id, email_canonical, email, password_hash, display_name, tenant_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (email_canonical) DO NOTHING";
+    let id = UserId::new();
+    let args = [
+        id.into(),
+        new.email.canonical().into(),
+        new.email.typed().into(),
+        new.password_hash.into(),
+        new.display_name.into(),
+        new.tenant.into(),
+        now.into(),
+    ];
+    if tx.execute(SQL, &args).await? == 0 {
+        return Ok(None);
+    }
+    insert_roles(tx, id, new.roles).await?;
+    Ok(Some(id))
+}
+
+/// Replaces the account's roles. Its sessions stay, and bear the new roles from now on. Whether
+/// there is such an account.
+pub async fn set_roles(
+    tx: &mut Tx,
+    id: UserId,
+    roles: &[String],
+    now: Timestamp,
+) -> Result<bool, Error> {
+    const TOUCH: &str = "UPDATE users SET updated_at = $2 WHERE id = $1";
+    const CLEAR: &str = "DELETE FROM user_role WHERE user_id = $1";
+    if tx.execute(TOUCH, &[id.into(), now.into()]).await? == 0 {
+        return Ok(false);
+    }
+    tx.execute(CLEAR, &[id.into()]).await?;
+    insert_roles(tx, id, roles).await?;
+    revoke::user(tx, id, now).await?;
+    Ok(true)
+}
+
+async fn insert_roles(tx: &mut Tx, id: UserId, roles: &[String]) -> Result<(), Error> {
+    const SQL: &str =
+        "INSERT INTO user_role (user_id, role) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    for role in roles {
+        tx.execute(SQL, &[id.into(), role.into()]).await?;
+    }
+    Ok(())
+}
+
+/// Closes the account and ends its sessions. Whether it was open.
+pub async fn deactivate(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE users SET deactivated_at = $2, updated_at = $2 WHERE id = $1 AND deactivated_at IS NULL";
+    if tx.execute(SQL, &[id.into(), now.into()]).await? == 0 {
+        return Ok(false);
+    }
+    end_sessions(tx, id, now).await?;
+    Ok(true)
+}
+
+/// Sets another password and ends all sessions. Whether there is such an account.
+pub async fn set_password(
+    tx: &mut Tx,
+    id: UserId,
+    password_hash: &str,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1";
+    if tx
+        .execute(SQL, &[id.into(), password_hash.into(), now.into()])
+        .await?
+        == 0
+    {
+        return Ok(false);
+    }
+    end_sessions(tx, id, now).await?;
+    Ok(true)
+}
+
+/// Stores a stronger hash of the same password, unless it was changed meanwhile.
+pub(crate) async fn replace_hash(
+    tx: &mut Tx,
+    id: UserId,
+    old: &str,
+    new: &str,
+) -> Result<(), Error> {
+    const SQL: &str = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2";
+    tx.execute(SQL, &[id.into(), old.into(), new.into()])
+        .await
+        .map(drop)
+}
+
+/// Takes hold of the account for the rest of the transaction, provided that it is still active
+/// and still has this password hash.
+///
+/// SECURITY: a password that was verified a moment ago may have been changed since. Without this,
+/// a sign-in that overlaps a password change leaves a session behind that the change should have
+/// ended. The row stays locked, so that two sign-ins count each other's sessions.
+pub(crate) async fn hold(tx: &mut Tx, id: UserId, hash: &PasswordHash) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE users SET updated_at = updated_at WHERE id = $1 AND password_hash = $2 AND deactivated_at IS NULL";
+    Ok(tx
+        .execute(SQL, &[id.into(), hash.0.as_str().into()])
+        .await?
+        == 1)
+}
+
+async fn end_sessions(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<(), Error> {
+    const SQL: &str =
+        "UPDATE session SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
+    tx.execute(SQL, &[id.into(), now.into()]).await?;
+    revoke::user(tx, id, now).await
+}

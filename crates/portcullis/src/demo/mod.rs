@@ -1,0 +1,163 @@
+//! `portcullis demo`: a working gate in a temporary folder, with an application behind it.
+
+mod app;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use portcullis_core::time::SystemClock;
+use portcullis_core::{Clock, Secret};
+use portcullis_events::{Metrics, Trail};
+use portcullis_store::Db;
+use portcullis_vault::tokens::Token;
+
+use crate::cli::{Demo, output};
+use crate::config::document::Environment;
+use crate::snapshot::Snapshot;
+use crate::{check, config, serve, upkeep};
+
+const EMAIL: &str = "admin@demo.test";
+
+/// Runs until it is interrupted. Everything it made is gone afterwards.
+pub(crate) fn run(args: &Demo) -> anyhow::Result<bool> {
+    ensure!(args.listen.ip().is_loopback(), "`--listen {}`: the demo listens on loopback only", args.listen);
+    let folder = Folder::new()?;
+    let master = Token::generate().map(|token| token.text()).context("no random numbers could be had")?;
+    std::fs::write(folder.path().join("master"), master.expose())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let upstream = runtime.block_on(start_app())?;
+    let mut loaded = config::parse(configuration(args.listen, upstream), folder.path(), Environment::default());
+    let keys = check::keys(&mut loaded).context("the demo has no key")?;
+    let Some(snapshot) = Snapshot::compile(&mut loaded, &keys) else { bail!("the demo's configuration is wrong: {:?}", loaded.findings) };
+    portcullis_events::log::init(loaded.config.log.level, loaded.config.log.format)?;
+    let password = runtime.block_on(create_admin(&loaded, &keys))?;
+    let standing = serve::start(&loaded, snapshot, keys)?;
+    greet(standing.address, &password);
+    standing.wait_for_signal(None);
+    standing.stop();
+    Ok(true)
+}
+
+async fn start_app() -> anyhow::Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move { axum::serve(listener, app::router()).await });
+    Ok(address)
+}
+
+async fn create_admin(loaded: &config::Loaded, keys: &portcullis_vault::keys::Keys) -> anyhow::Result<Secret> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let url = loaded.secrets.database.as_ref().context("the demo has no database")?;
+    let db = Db::open(&loaded.config.state, url, clock.now()).await?;
+    let trail = Trail::start(db.clone(), Arc::clone(&clock), Metrics::new(), &loaded.config.audit);
+    let identity = upkeep::identity(loaded, &db, keys, &trail, &clock)?;
+    let password = one_time_password()?;
+    let roles = ["admin".to_owned(), "user".to_owned()];
+    identity.accounts.create_account(EMAIL, &password, &roles).await.map_err(|error| anyhow::anyhow!("the demo's account: {error}"))?;
+    trail.shutdown().await;
+    db.close().await;
+    Ok(password)
+}
+
+/// A password that nobody has to remember: 128 random bits and more, in a form that can be copied.
+pub(crate) fn one_time_password() -> anyhow::Result<Secret> {
+    let token = Token::generate().context("no random numbers could be had")?.text();
+    Ok(Secret::new(token.expose().chars().take(24).collect()))
+}
+
+fn greet(address: SocketAddr, password: &Secret) {
+    let at = format!("http://{address}");
+    output::line(format_args!(
+        "
+Portcullis stands at {at} in front of a small application.
+
+  sign in as   {EMAIL}
+  password     {}
+
+Three things to try:
+
+  1. an allowed request     curl -i {at}/
+  2. a refused one          curl -i {at}/api/internal/debug
+     and one that is forged curl -i -X POST {at}/.portcullis/auth/login -H 'Origin: https://evil.test' -H 'Content-Type: application/json' -d '{{}}'
+  3. the page to open       {at}/board
+
+Everything is kept in a temporary folder and gone when you press Ctrl-C.
+",
+        password.expose()
+    ));
+}
+
+fn configuration(listen: SocketAddr, upstream: SocketAddr) -> String {
+    format!(
+        r#"mode = "development"
+
+[listen]
+address = "{listen}"
+
+[admin]
+address = "127.0.0.1:0"
+
+[secrets]
+master = {{ file = "master" }}
+
+[upstream.board]
+url = "http://{upstream}"
+
+[headers]
+nonces = "placeholder"
+placeholder = "portcullis-demo-nonce"
+
+[log]
+level = "warn"
+format = "text"
+
+[[route]]
+path = "/"
+methods = ["GET"]
+allow = "public"
+
+[[route]]
+path = "/board"
+methods = ["GET"]
+allow = "user"
+
+[[route]]
+path = "/api/notes"
+methods = ["GET", "POST"]
+allow = "user"
+
+[[route]]
+path = "/api/notes/clear"
+methods = ["POST"]
+allow = {{ role = ["admin"] }}
+
+[[route]]
+path = "/api/internal/debug"
+allow = "closed"
+"#
+    )
+}
+
+/// A folder that is removed when the demo ends.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("portcullis-demo-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&path)?;
+        Ok(Folder(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left behind is a closed database without any secret of anybody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,234 @@
+//! `portcullis explain`: what would become of a request, why, and by which line of the policy.
+//!
+//! It asks the same table and the same decision as the pipeline, with a caller made up of roles.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use http::Method;
+use portcullis_access::policy::Route;
+use portcullis_core::decision::Denied;
+use portcullis_core::principal::User;
+use portcullis_core::{Principal, Problem, SessionId, Timestamp, UserId, path};
+use serde::Serialize;
+
+use crate::cli::output::{self, Format};
+use crate::snapshot::Snapshot;
+use crate::{own, verbs};
+
+/// What `explain` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The method, such as `GET`.
+    #[arg(value_name = "METHOD")]
+    pub(crate) method: String,
+    /// The path, such as `/api/v1/users/7`.
+    #[arg(value_name = "PATH")]
+    pub(crate) path: String,
+    /// Who asks: `anonymous`, `user`, a role's name, or several of them with commas.
+    #[arg(long = "as", default_value = "anonymous", value_name = "WHO")]
+    pub(crate) who: String,
+    /// The caller's own id, for routes that ask for the owner.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user_id: Option<UserId>,
+    /// The host that is asked.
+    #[arg(long, default_value = "localhost", value_name = "HOST")]
+    pub(crate) host: String,
+}
+
+/// The decision, told.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Explanation {
+    pub(crate) request: String,
+    pub(crate) caller: String,
+    pub(crate) allowed: bool,
+    pub(crate) status: u16,
+    pub(crate) problem: Option<&'static str>,
+    pub(crate) reason: String,
+    pub(crate) route: Option<String>,
+    pub(crate) line: Option<usize>,
+    pub(crate) upstream: Option<String>,
+    pub(crate) limits: Vec<String>,
+    pub(crate) csrf: bool,
+}
+
+/// One route of the policy.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Row {
+    pub(crate) route: String,
+    pub(crate) allow: String,
+    pub(crate) upstream: String,
+    pub(crate) line: Option<usize>,
+}
+
+/// Every route, in the order of the file.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Table(Vec<Row>);
+
+/// Answers one question. `Ok(false)` where the request would be refused.
+pub(crate) fn run(file: &Path, args: &Args, format: Format) -> anyhow::Result<bool> {
+    let (loaded, snapshot) = verbs::snapshot(file)?;
+    let names: Vec<String> = loaded.config.upstreams.keys().cloned().collect();
+    let explanation = explain(&snapshot, &names, args, |position| {
+        loaded.config.access.routes.get(position).map(|route| route.limits.clone()).unwrap_or_default()
+    })?;
+    output::answer(format, &explanation);
+    Ok(explanation.allowed)
+}
+
+fn explain(snapshot: &Snapshot, upstreams: &[String], args: &Args, limits: impl Fn(usize) -> Vec<String>) -> anyhow::Result<Explanation> {
+    let method: Method = args.method.to_ascii_uppercase().parse().with_context(|| format!("`{}` is no method", args.method))?;
+    let principal = caller(args, snapshot)?;
+    let path_only = args.path.split('?').next().unwrap_or_default();
+    let mut explanation = Explanation {
+        request: format!("{method} {}", args.path),
+        caller: args.who.clone(),
+        allowed: false,
+        status: 0,
+        problem: None,
+        reason: String::new(),
+        route: None,
+        line: None,
+        upstream: None,
+        limits: Vec::new(),
+        csrf: false,
+    };
+    let path = match path::canonicalize(path_only) {
+        Ok(path) => path,
+        Err(error) => {
+            explanation.refuse(&Problem::new(&portcullis_core::problem::AMBIGUOUS_PATH), error.to_string());
+            return Ok(explanation);
+        }
+    };
+    let own = snapshot.own.policy.find(&args.host, &method, &path);
+    let (set, is_own, found) = match own {
+        Err(Denied::NoRoute) if !own::is_ours(&path) => (&snapshot.product, false, snapshot.product.policy.find(&args.host, &method, &path)),
+        found => (&snapshot.own, true, found),
+    };
+    let (route, params) = match found {
+        Ok(found) => found,
+        Err(denied) => {
+            explanation.deny(denied);
+            return Ok(explanation);
+        }
+    };
+    explanation.found(route, is_own, upstreams, limits);
+    match set.policy.decide(route, &principal, &params) {
+        Ok(permit) => {
+            explanation.allowed = true;
+            explanation.status = 200;
+            permit.because().sentence().clone_into(&mut explanation.reason);
+        }
+        Err(denied) => explanation.deny(denied),
+    }
+    Ok(explanation)
+}
+
+fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
+    if args.who == "anonymous" {
+        return Ok(Principal::Anonymous);
+    }
+    let defined = snapshot.product.policy.roles();
+    let roles: Vec<Arc<str>> = args.who.split(',').map(str::trim).filter(|role| !role.is_empty()).map(Arc::from).collect();
+    if let Some(unknown) = roles.iter().find(|role| !defined.contains(role)) {
+        let mut known: Vec<&str> = defined.names().collect();
+        known.sort_unstable();
+        bail!("no role `{unknown}` is defined: --as takes `anonymous` or roles among {}", known.join(", "));
+    }
+    Ok(Principal::User(User {
+        id: args.user_id.unwrap_or_default_id(),
+        session: SessionId::from_uuid(uuid::Uuid::nil()),
+        tenant: None,
+        roles: Arc::from(roles),
+        authenticated_at: Timestamp::EPOCH,
+    }))
+}
+
+/// A caller without a given id owns nothing.
+trait OrNobody {
+    fn unwrap_or_default_id(self) -> UserId;
+}
+
+impl OrNobody for Option<UserId> {
+    fn unwrap_or_default_id(self) -> UserId {
+        self.unwrap_or_else(|| UserId::from_uuid(uuid::Uuid::nil()))
+    }
+}
+
+impl Explanation {
+    fn found(&mut self, route: &Route, is_own: bool, upstreams: &[String], limits: impl Fn(usize) -> Vec<String>) {
+        self.route = Some(route.name.clone());
+        self.csrf = route.csrf == portcullis_access::policy::Csrf::Required;
+        if is_own {
+            self.upstream = Some("the gate itself".to_owned());
+        } else {
+            self.line = route.line;
+            self.upstream = upstreams.get(route.upstream).cloned();
+            self.limits = limits(route.id);
+        }
+    }
+
+    fn deny(&mut self, denied: Denied) {
+        let reason = denied.to_string();
+        self.refuse(&denied.into(), reason);
+    }
+
+    fn refuse(&mut self, problem: &Problem, reason: String) {
+        self.status = problem.kind.status.as_u16();
+        self.problem = Some(problem.kind.slug);
+        self.reason = reason;
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.allowed { "allowed" } else { "refused" };
+        writeln!(f, "{} as {}: {verdict}", self.request, self.caller)?;
+        writeln!(f, "  because   {}", self.reason)?;
+        if let Some(problem) = self.problem {
+            writeln!(f, "  answer    {} {problem}", self.status)?;
+        }
+        match (&self.route, self.line) {
+            (Some(route), Some(line)) => writeln!(f, "  route     {route} (line {line})")?,
+            (Some(route), None) => writeln!(f, "  route     {route}")?,
+            (None, _) => writeln!(f, "  route     none")?,
+        }
+        if let Some(upstream) = &self.upstream {
+            writeln!(f, "  upstream  {upstream}")?;
+        }
+        if !self.limits.is_empty() {
+            writeln!(f, "  limits    {}", self.limits.join(", "))?;
+        }
+        write!(f, "  csrf      {}", if self.csrf { "unsafe methods with a session need a token" } else { "exempt" })
+    }
+}
+
+/// `portcullis routes list`.
+pub(crate) fn list(file: &Path) -> anyhow::Result<Table> {
+    let (loaded, snapshot) = verbs::snapshot(file)?;
+    let names: Vec<String> = loaded.config.upstreams.keys().cloned().collect();
+    let rows = snapshot.product.policy.routes().iter().map(|route| Row {
+        route: route.name.clone(),
+        allow: loaded.config.access.routes.get(route.id).and_then(|config| config.allow.as_ref()).map(ToString::to_string).unwrap_or_default(),
+        upstream: names.get(route.upstream).cloned().unwrap_or_default(),
+        line: route.line,
+    });
+    Ok(Table(rows.collect()))
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, row) in self.0.iter().enumerate() {
+            if position > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{:<60} {:<40} {}", row.route, row.allow, row.upstream)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! Each verb of the command line, carried out.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use portcullis_core::time::SystemClock;
+use portcullis_core::{Clock, Secret, UserId};
+use portcullis_events::{Metrics, Trail};
+use portcullis_store::Db;
+use serde::Serialize;
+
+use crate::check::{self, Format as CheckFormat};
+use crate::cli::output::{self, Format};
+use crate::cli::{Audit, Cli, Routes, Users, Verb};
+use crate::config::Loaded;
+use crate::config::document::Environment;
+use crate::snapshot::Snapshot;
+use crate::upkeep::{self, Identity};
+use crate::{demo, doctor, explain, init, routes_diff, serve};
+
+/// Runs what was asked for. `Ok(false)` is a finding: exit code 1.
+pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
+    match &cli.verb {
+        Verb::Demo(args) => demo::run(args),
+        Verb::Init(args) => {
+            output::answer(cli.output, &init::run(args)?);
+            Ok(true)
+        }
+        Verb::Serve => serve::run(&cli.config),
+        Verb::Check(args) => check(cli, args),
+        Verb::Doctor => doctor::run(&cli.config, cli.output),
+        Verb::Explain(args) => explain::run(&cli.config, args, cli.output),
+        Verb::Routes(Routes::List) => {
+            output::answer(cli.output, &explain::list(&cli.config)?);
+            Ok(true)
+        }
+        Verb::Routes(Routes::Diff { old, new }) => {
+            let diff = routes_diff::run(old, new)?;
+            output::answer(cli.output, &diff);
+            Ok(!diff.opens_something())
+        }
+        Verb::Users(verb) => with_stores(&cli.config, async |stores| users(cli.output, verb, stores).await),
+        Verb::Audit(verb) => with_stores(&cli.config, async |stores| audit(cli.output, verb, stores).await),
+    }
+}
+
+fn check(cli: &Cli, args: &check::Args) -> anyhow::Result<bool> {
+    let report = check::run(&cli.config, Environment::of_process())?;
+    let format = args.format.unwrap_or(match cli.output {
+        Format::Text => CheckFormat::Text,
+        Format::Json => CheckFormat::Json,
+    });
+    match format {
+        CheckFormat::Text => output::line(&report),
+        CheckFormat::Json => output::json(&report),
+        CheckFormat::Sarif => output::json(&report.sarif()),
+    }
+    Ok(report.errors == 0)
+}
+
+/// What verbs work on that need no running gate.
+struct Stores {
+    db: Db,
+    identity: Identity,
+    trail: Trail,
+    loaded: Loaded,
+}
+
+fn with_stores<T>(file: &Path, work: impl AsyncFnOnce(&Stores) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let mut loaded = serve::load(file, Environment::of_process())?;
+    let Some(keys) = check::keys(&mut loaded).filter(|_| !loaded.has_errors()) else {
+        bail!("the configuration has errors: `portcullis check` names them");
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let url = loaded.secrets.database.as_ref().context("`state.database` names no database")?;
+        let db = Db::open(&loaded.config.state, url, clock.now()).await.context("the database (`state.database`) cannot be used")?;
+        let trail = Trail::start(db.clone(), Arc::clone(&clock), Metrics::new(), &loaded.config.audit);
+        let identity = upkeep::identity(&loaded, &db, &keys, &trail, &clock)?;
+        let stores = Stores { db, identity, trail, loaded };
+        let outcome = work(&stores).await;
+        stores.trail.shutdown().await;
+        stores.db.close().await;
+        outcome
+    })
+}
+
+/// An account that was made, and its password where nobody else knows it.
+#[derive(Serialize)]
+struct Created {
+    id: UserId,
+    email: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+}
+
+impl std::fmt::Display for Created {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "created {} ({})", self.email, self.id)?;
+        match &self.password {
+            Some(password) => write!(f, "\npassword, shown this once: {password}"),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<bool> {
+    let accounts = &stores.identity.accounts;
+    match verb {
+        Users::Create { email, roles, password_stdin } => {
+            known_roles(stores, roles)?;
+            let (password, shown) = password(*password_stdin)?;
+            let account = accounts.create_account(email, &password, roles).await.map_err(|error| anyhow::anyhow!("{email}: {}", told(error)))?;
+            output::answer(format, &Created { id: account.id, email: account.email, password: shown.then(|| password.expose().clone()) });
+        }
+        Users::List => {
+            let list = accounts.list(1000).await?;
+            match format {
+                Format::Json => output::json(&list),
+                Format::Text => {
+                    for account in &list {
+                        let state = if account.deactivated { "deactivated" } else { "active" };
+                        output::line(format_args!("{}  {:<11}  {}  [{}]", account.id, state, account.email, account.roles.join(", ")));
+                    }
+                }
+            }
+        }
+        Users::SetRoles { user, roles } => {
+            known_roles(stores, roles)?;
+            accounts.set_roles(*user, roles).await.map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
+            output::aside(format_args!("{user} holds [{}] from the next request on", roles.join(", ")));
+        }
+        Users::Deactivate { user } => {
+            accounts.deactivate(*user).await.map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
+            output::aside(format_args!("{user} is switched off and its sessions have ended"));
+        }
+    }
+    Ok(true)
+}
+
+/// What a client would be told, for the operator: the sentence, and each field's fault.
+fn told(error: impl Into<portcullis_core::Problem>) -> String {
+    let problem = error.into();
+    let faults = problem.fields.iter().map(|fault| format!("{}: {}", fault.field, fault.message));
+    let cause = problem.cause.as_ref().map(|cause| cause.to_string());
+    std::iter::once(problem.detail.as_deref().unwrap_or(problem.kind.title).to_owned()).chain(faults).chain(cause).collect::<Vec<_>>().join("; ")
+}
+
+fn known_roles(stores: &Stores, roles: &[String]) -> anyhow::Result<()> {
+    let defined = stores.loaded.config.access.roles();
+    for role in roles {
+        if !defined.contains_key(role) {
+            bail!("no role `{role}` is defined: there are {}", defined.keys().cloned().collect::<Vec<_>>().join(", "));
+        }
+    }
+    Ok(())
+}
+
+/// The password, and whether it has to be shown because it was made here.
+fn password(from_stdin: bool) -> anyhow::Result<(Secret, bool)> {
+    if !from_stdin {
+        return Ok((crate::demo::one_time_password()?, true));
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    let trimmed = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(trimmed);
+    if text.is_empty() {
+        bail!("no password came on standard input");
+    }
+    Ok((Secret::new(text), false))
+}
+
+async fn audit(format: Format, verb: &Audit, stores: &Stores) -> anyhow::Result<bool> {
+    use portcullis_events::audit::list;
+    let Audit::List { limit, action } = verb;
+    let action = action.as_deref().map(str::parse).transpose()?;
+    let filter = list::Filter { action, ..list::Filter::default() };
+    let page = list::list(&stores.db, &filter, None, (*limit).clamp(1, 1000)).await?;
+    match format {
+        Format::Json => output::json(&page.events.iter().map(portcullis_events::Event::to_json).collect::<Vec<_>>()),
+        Format::Text => {
+            for event in &page.events {
+                let target = event.target.as_ref().map_or("-", portcullis_events::Target::as_str);
+                let client = event.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
+                output::line(format_args!("{}  {:<20} {:<8} {:<39} {client}  {target}", event.at, event.action.as_str(), event.outcome.as_str(), event.actor));
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Compiles a configuration for verbs that only look at it.
+pub(crate) fn snapshot(file: &Path) -> anyhow::Result<(Loaded, Snapshot)> {
+    let mut loaded = serve::load(file, Environment::of_process())?;
+    let snapshot = check::keys(&mut loaded).and_then(|keys| Snapshot::compile(&mut loaded, &keys));
+    match snapshot {
+        Some(snapshot) => Ok((loaded, snapshot)),
+        None => bail!("the configuration has errors: `portcullis check` names them"),
+    }
+}
