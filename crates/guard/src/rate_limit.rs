@@ -17,16 +17,18 @@
 mod answer;
 mod subject;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use portcullis_core::Principal;
 use portcullis_core::limit::Rate;
+use portcullis_store::counters::{Charge, LimitId, MAX_CHARGES, Subject, WhenDegraded};
 use serde::Deserialize;
 
 use portcullis_core::finding::Finding;
 
 pub use answer::{refusal, write_headers};
+pub use subject::of_address;
 
 /// `[limits.NAME]`. Two are built in and can be written over: `default`, 600 requests a minute per
 /// address for every route that names no limits, and `auth`, 5 a minute per address for sign-in.
@@ -52,7 +54,7 @@ pub struct LimitConfig {
     /// `"gate"` (default): one budget over all routes. `"route"`: a budget for each route.
     pub scope: Scope,
     /// Whether it guards credentials. When the shared counters are away, it drops to a tenth
-    /// instead of a node's share. Default `false`; built in for `auth`.
+    /// instead of a node's share. Default `false`; the limit named `auth` always does.
     pub auth: bool,
     /// Whether it holds for every route, besides the limits that the route names. Default `false`.
     pub everywhere: bool,
@@ -85,34 +87,16 @@ pub enum Scope {
     Route,
 }
 
-/// A limit's number, an index into [`Limits::names`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LimitId(pub u16);
-
-/// Who is counted: a kind, and an address or identifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Subject(pub [u8; 17]);
-
-/// One request's charge on one limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Charge {
-    pub limit: LimitId,
-    pub subject: Subject,
-    pub rate: Rate,
-}
-
-/// All limits, and the numbers given to them. Grows while routes are compiled, then stands still.
+/// All limits, and those that routes use. Grows while routes are compiled, then stands still.
 #[derive(Debug, Default)]
 pub struct Limits {
     config: BTreeMap<String, LimitConfig>,
-    entries: Vec<Entry>,
+    entries: HashMap<LimitId, Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    name: Box<str>,
     rate: Rate,
-    auth: bool,
     legacy: bool,
     /// This limit's item of `RateLimit-Policy`.
     policy: Box<str>,
@@ -130,6 +114,7 @@ struct Rule {
     limit: LimitId,
     rate: Rate,
     per: Per,
+    when_degraded: WhenDegraded,
     exempt: Box<[Box<str>]>,
 }
 
@@ -170,7 +155,7 @@ impl Config {
         if findings.is_empty() {
             Ok(Limits {
                 config,
-                entries: Vec::new(),
+                entries: HashMap::new(),
             })
         } else {
             Err(findings)
@@ -222,23 +207,32 @@ impl Limits {
         for (name, limit) in chosen {
             for (index, rate) in limit.rate.iter().chain(&limit.rates).enumerate() {
                 let label = entry_name(&name, index, limit.scope, route);
-                match self.number(&label, *rate, &limit) {
-                    Some(id) => rules.push(Rule {
-                        limit: id,
-                        rate: *rate,
-                        per: limit.per,
-                        exempt: limit
-                            .exempt
-                            .iter()
-                            .map(|path| path.as_str().into())
-                            .collect(),
-                    }),
-                    None => findings.push(
-                        Finding::error("limit-count", key, "there are more than 65535 budgets")
-                            .remedy("use scope = \"gate\" for some limits"),
-                    ),
-                }
+                rules.push(Rule {
+                    limit: self.remember(&label, *rate, &limit),
+                    rate: *rate,
+                    per: limit.per,
+                    when_degraded: if limit.auth || name == "auth" {
+                        WhenDegraded::Tenth
+                    } else {
+                        WhenDegraded::Share
+                    },
+                    exempt: limit
+                        .exempt
+                        .iter()
+                        .map(|path| path.as_str().into())
+                        .collect(),
+                });
             }
+        }
+        if rules.len() > MAX_CHARGES {
+            findings.push(
+                Finding::error(
+                    "limit-count",
+                    key,
+                    format!("{} rates would hold for one route", rules.len()),
+                )
+                .remedy("let at most 8 hold, those under `everywhere` included"),
+            );
         }
         if !findings.is_empty() {
             return Err(findings);
@@ -251,35 +245,18 @@ impl Limits {
         })
     }
 
-    /// Names by number, for counters that are shared under a name.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|entry| &*entry.name)
-    }
-
-    /// Whether a limit guards credentials, and so is cut to a tenth when counters are away.
-    pub fn is_auth(&self, limit: LimitId) -> bool {
-        // An unknown number is treated as the stricter kind.
-        self.entry(limit).is_none_or(|entry| entry.auth)
-    }
-
     fn entry(&self, limit: LimitId) -> Option<&Entry> {
-        self.entries.get(usize::from(limit.0))
+        self.entries.get(&limit)
     }
 
-    fn number(&mut self, name: &str, rate: Rate, limit: &LimitConfig) -> Option<LimitId> {
-        let known = self.entries.iter().position(|entry| &*entry.name == name);
-        let index = known.unwrap_or(self.entries.len());
-        let id = LimitId(u16::try_from(index).ok()?);
-        if known.is_none() {
-            self.entries.push(Entry {
-                name: name.into(),
-                rate,
-                auth: limit.auth,
-                legacy: limit.legacy_headers,
-                policy: answer::policy(name, rate).into_boxed_str(),
-            });
-        }
-        Some(id)
+    fn remember(&mut self, label: &str, rate: Rate, limit: &LimitConfig) -> LimitId {
+        let id = LimitId::named(label);
+        self.entries.entry(id).or_insert_with(|| Entry {
+            rate,
+            legacy: limit.legacy_headers,
+            policy: answer::policy(label, rate).into_boxed_str(),
+        });
+        id
     }
 }
 
@@ -297,7 +274,7 @@ fn entry_name(name: &str, index: usize, scope: Scope, route: &str) -> String {
 impl RouteLimits {
     /// What the request costs before it is known who calls. `path` is the canonical path.
     pub fn charges_before(&self, path: &str, address: IpAddr, charges: &mut Vec<Charge>) {
-        let subject = Subject::of_address(address);
+        let subject = subject::of_address(address);
         charges.extend(counted(&self.before, path).map(|rule| rule.charge(subject)));
     }
 
@@ -311,7 +288,7 @@ impl RouteLimits {
     ) {
         charges.extend(
             counted(&self.after, path)
-                .map(|rule| rule.charge(Subject::of(rule.per, address, principal))),
+                .map(|rule| rule.charge(subject::of(rule.per, address, principal))),
         );
     }
 }
@@ -322,6 +299,7 @@ impl Rule {
             limit: self.limit,
             subject,
             rate: self.rate,
+            when_degraded: self.when_degraded,
         }
     }
 }

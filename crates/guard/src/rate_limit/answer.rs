@@ -7,7 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use portcullis_core::limit::{Rate, Spent};
 use portcullis_core::{Problem, Span, problem};
 
-use super::{Charge, Entry, Limits};
+use portcullis_store::counters::Charge;
+
+use super::{Entry, Limits};
 
 static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
