@@ -1,28 +1,18 @@
 //! `[listen]`: where the gate listens, how long it waits, how much it reads.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use portcullis_core::Span;
+use portcullis_core::finding::Finding;
 use portcullis_core::size::ByteSize;
 use serde::Deserialize;
 
-/// One mistake in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The key, from the top of the file: `listen.tls.cert`.
-    pub key: String,
-    pub message: String,
-}
-
-impl Finding {
-    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Finding {
-            key: key.into(),
-            message: message.into(),
-        }
-    }
+/// A mistake at `key`, from the top of the file: `listen.tls.cert`.
+pub(crate) fn finding(key: impl Into<String>, message: impl Into<Cow<'static, str>>) -> Finding {
+    Finding::error("wire", key, message)
 }
 
 /// The table `[listen]`.
@@ -110,9 +100,9 @@ impl Config {
     /// Every mistake that can be seen without opening a file or a socket.
     pub fn findings(&self) -> Vec<Finding> {
         let mut found = Vec::new();
-        let mut refuse = |wrong: bool, key: &str, message: &str| {
+        let mut refuse = |wrong: bool, key: &str, message: &'static str| {
             if wrong {
-                found.push(Finding::new(format!("listen.{key}"), message));
+                found.push(finding(format!("listen.{key}"), message));
             }
         };
         let head = self.max_head.as_u64();

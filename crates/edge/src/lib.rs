@@ -23,7 +23,7 @@ pub mod upstream;
 
 pub use body::{Body, BodyError};
 pub use client_addr::{ClientAddr, Peer, Scheme, TrustedProxies};
-pub use config::{Config, Finding};
+pub use config::Config;
 pub use connection::{Arrival, Inbound};
 pub use drain::Drain;
 pub use forward::{ForwardError, Forwarder};

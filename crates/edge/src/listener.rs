@@ -19,7 +19,8 @@ use tokio::sync::Notify;
 
 use crate::body::Body;
 use crate::client_addr::{Peer, TrustedProxies, limit_key};
-use crate::config::{Config, Finding};
+use crate::config::Config;
+use portcullis_core::finding::Finding;
 use crate::connection::{self, Arrival, Conn};
 use crate::drain::Drain;
 use crate::framing::{Limits, Patience};

@@ -14,7 +14,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::config::{Finding, TlsConfig};
+use crate::config::{self, TlsConfig};
+use portcullis_core::finding::Finding;
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
@@ -76,14 +77,14 @@ impl ServerTls {
 }
 
 fn finding(key: &str, error: &dyn fmt::Display) -> Vec<Finding> {
-    vec![Finding::new(key, error.to_string())]
+    vec![config::finding(key, error.to_string())]
 }
 
 fn certified_key(config: &TlsConfig) -> Result<CertifiedKey, Vec<Finding>> {
     let chain = read_certificates(&config.cert, "listen.tls.cert");
     let key = PrivateKeyDer::from_pem_file(&config.key).map_err(|error| {
         let path = config.key.display();
-        Finding::new(
+        config::finding(
             "listen.tls.key",
             format!("cannot read a private key from `{path}`: {error}"),
         )
@@ -107,7 +108,7 @@ fn certified_key(config: &TlsConfig) -> Result<CertifiedKey, Vec<Finding>> {
 fn read_certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, Finding> {
     let refuse = |message: &dyn fmt::Display| {
         let path = path.display();
-        Finding::new(
+        config::finding(
             key,
             format!("cannot read certificates from `{path}`: {message}"),
         )
@@ -133,7 +134,7 @@ pub(crate) fn client_config(
             for certificate in read_certificates(path, key)? {
                 roots
                     .add(certificate)
-                    .map_err(|error| Finding::new(key, error.to_string()))?;
+                    .map_err(|error| config::finding(key, error.to_string()))?;
             }
         }
         None => {
@@ -141,14 +142,14 @@ pub(crate) fn client_config(
         }
     }
     if roots.is_empty() {
-        return Err(Finding::new(
+        return Err(config::finding(
             key,
             "there is no certificate authority to believe: name a file here",
         ));
     }
     let mut client = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| Finding::new(key, error.to_string()))?
+        .map_err(|error| config::finding(key, error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     client.alpn_protocols = vec![if http2 {

@@ -11,7 +11,8 @@ use portcullis_core::Span;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
-use crate::config::Finding;
+use crate::config::finding;
+use portcullis_core::finding::Finding;
 use crate::tls;
 
 /// The table `[upstream.NAME]`.
@@ -103,21 +104,21 @@ impl Upstream {
             ("response-timeout", config.response_timeout),
         ] {
             if span.is_zero() {
-                found.push(Finding::new(key(field), "must be more than zero"));
+                found.push(finding(key(field), "must be more than zero"));
             }
         }
         if config.max_in_flight == 0 {
-            found.push(Finding::new(key("max-in-flight"), "must be more than zero"));
+            found.push(finding(key("max-in-flight"), "must be more than zero"));
         }
         let target = match Target::parse(&config.url) {
             Ok(target) => Some(target),
             Err(message) => {
-                found.push(Finding::new(key("url"), message));
+                found.push(finding(key("url"), message));
                 None
             }
         };
         if config.ca.is_some() && target.as_ref().is_some_and(|target| !target.https) {
-            found.push(Finding::new(key("ca"), "needs an `https` url"));
+            found.push(finding(key("ca"), "needs an `https` url"));
         }
         let client = match &target {
             Some(target) if target.https => {
@@ -135,7 +136,7 @@ impl Upstream {
             return Err(found);
         };
         let Ok(host_header) = HeaderValue::from_str(target.authority.as_str()) else {
-            found.push(Finding::new(key("url"), "has a host that cannot be sent"));
+            found.push(finding(key("url"), "has a host that cannot be sent"));
             return Err(found);
         };
         if !found.is_empty() {

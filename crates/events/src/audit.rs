@@ -23,7 +23,7 @@ mod tests;
 
 pub use event::{Action, Actor, Event, Metadata, Outcome, Target};
 pub use list::{Cursor, Filter, Page, list};
-pub use trail::{Config, Finding, Trail};
+pub use trail::{Config, Trail};
 
 use portcullis_core::Problem;
 

@@ -9,7 +9,7 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use portcullis_console::{Nonce, Page};
 use portcullis_core::{Problem, problem};
-use portcullis_guard::csrf::{Csrf, SessionBinding};
+use portcullis_guard::csrf::Csrf;
 use portcullis_identity::api::{self, Api, CsrfCookie, CsrfToken, Failure};
 use portcullis_vault::tokens::TokenHash;
 use serde_json::Value;
@@ -36,7 +36,7 @@ pub(crate) fn router(identity: &Identity, jwks: Value, csrf: &Arc<Csrf>, secure:
 fn csrf_tokens(csrf: Arc<Csrf>, secure: bool) -> CsrfCookie {
     let scheme = if secure { portcullis_core::Scheme::Https } else { portcullis_core::Scheme::Http };
     CsrfCookie(Arc::new(move |session: &TokenHash| {
-        let token = csrf.issue(&SessionBinding::new(session.0)).unwrap_or_default();
+        let token = csrf.issue(session).unwrap_or_default();
         let set_cookie = csrf.set_cookie(&token, scheme).and_then(|value| value.to_str().ok().map(str::to_owned)).unwrap_or_default();
         CsrfToken { token, set_cookie }
     }))

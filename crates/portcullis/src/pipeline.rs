@@ -31,7 +31,7 @@ use portcullis_events::metrics::Stage;
 use portcullis_guard::body::{LimitedBody, Overflow, check_length};
 use portcullis_guard::cors::{self, Cors, Foreign, Grant};
 use portcullis_guard::{Own, https, rate_limit};
-use portcullis_guard::csrf::{SessionBinding, is_safe};
+use portcullis_guard::csrf::is_safe;
 use portcullis_vault::tokens::TokenHash;
 
 use crate::lane::{Charged, Lane};
@@ -85,7 +85,7 @@ pub(crate) async fn decide(lane: &Lane, snapshot: &Snapshot, head: &Parts, peer:
 
     // route: what no route names is refused, but not before the flood of such requests is counted
     story.stage = Stage::Route;
-    let preflight = cors::requested_method(head);
+    let preflight = requested_method(head);
     let found = find_route(snapshot, place, preflight.as_ref().unwrap_or(&head.method), &path);
     let guards = found.as_ref().map_or(&snapshot.unrouted, |found| snapshot.guards(found.is_own, found.route.id));
     story.set_route(found.as_ref().ok().map(|found| &found.route));
@@ -95,7 +95,7 @@ pub(crate) async fn decide(lane: &Lane, snapshot: &Snapshot, head: &Parts, peer:
     let mut charged = lane.take_before(snapshot, &guards.limits, &path, client.ip()).await?;
     story.stage = Stage::Route;
     let FoundRoute { route, params, is_own } = found?;
-    let grant = match check_cors(&snapshot.cors, &route, is_own, head, place)? {
+    let grant = match check_cors(snapshot, route, is_own, head, place)? {
         cors::Outcome::Preflight(headers) => return Ok(Decided::Answered(preflight_answer(headers))),
         cors::Outcome::Pass(grant) => grant,
     };
@@ -107,7 +107,7 @@ pub(crate) async fn decide(lane: &Lane, snapshot: &Snapshot, head: &Parts, peer:
 
     // csrf: 403 where another site speaks in the caller's name
     story.stage = Stage::Csrf;
-    check_csrf(snapshot, &route, is_own, head, place, caller.session.as_ref())?;
+    check_csrf(snapshot, route, is_own, head, place, caller.session.as_ref())?;
 
     // quota: 429, counted by who is calling
     story.stage = Stage::Quota;
@@ -116,7 +116,7 @@ pub(crate) async fn decide(lane: &Lane, snapshot: &Snapshot, head: &Parts, peer:
     // authorize: 401, 403, 404
     story.stage = Stage::Authorize;
     let set = if is_own { &snapshot.own } else { &snapshot.product };
-    let permit = set.policy.decide(&route, &caller.principal, &params).inspect_err(|denied| story.denied = Some(denied.clone()))?;
+    let permit = set.policy.decide(route, &caller.principal, &params).inspect_err(|denied| story.denied = Some(denied.clone()))?;
     let rewritten = match &path {
         Cow::Borrowed(_) => None,
         Cow::Owned(canonical) => Some(canonical.clone()),
@@ -141,7 +141,7 @@ async fn carry_out(lane: &Lane, snapshot: &Snapshot, permitted: Permitted, mut h
     story.grant = permitted.grant.clone();
     story.charged = Some(permitted.charged.clone());
     let response = if permitted.is_own {
-        lane.answer_ourselves(snapshot, permitted, head, body, story).await?
+        lane.answer_ourselves(permitted, head, body, guards.max_body.as_usize(), story).await?
     } else {
         prepare(lane, snapshot, guards, &permitted, &mut head, story)?;
         let upstream = snapshot.upstreams.get(permitted.route.upstream).ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
@@ -171,15 +171,24 @@ fn find_route<'s, 'p>(snapshot: &'s Snapshot, place: Own<'_>, method: &Method, p
     }
 }
 
-fn check_cors(cors: &Cors, route: &Route, is_own: bool, head: &Parts, place: Own<'_>) -> Result<cors::Outcome, Problem> {
+fn check_cors(snapshot: &Snapshot, route: &Route, is_own: bool, head: &Parts, place: Own<'_>) -> Result<cors::Outcome, Problem> {
     let foreign = match route.csrf {
         RouteCsrf::Exempt if !is_own => Foreign::Pass,
         RouteCsrf::Exempt | RouteCsrf::Required => Foreign::Refuse,
     };
-    match route.cors {
-        RouteCors::AsConfigured => Ok(cors.check(head, place, foreign)?),
-        RouteCors::Never => Ok(cors::check_same_origin(head, place, foreign)?),
+    let cors = match route.cors {
+        RouteCors::AsConfigured => &snapshot.cors,
+        RouteCors::Never => &snapshot.no_cors,
+    };
+    Ok(cors.check(head, place, foreign)?)
+}
+
+/// The method that a CORS preflight asks for: its route decides, not that of `OPTIONS`.
+fn requested_method(head: &Parts) -> Option<Method> {
+    if head.method != Method::OPTIONS || !head.headers.contains_key(header::ORIGIN) {
+        return None;
     }
+    Method::from_bytes(head.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()
 }
 
 fn check_csrf(snapshot: &Snapshot, route: &Route, is_own: bool, head: &Parts, place: Own<'_>, session: Option<&TokenHash>) -> Result<(), Problem> {
@@ -187,7 +196,7 @@ fn check_csrf(snapshot: &Snapshot, route: &Route, is_own: bool, head: &Parts, pl
         return Ok(());
     }
     match (route.csrf, session) {
-        (RouteCsrf::Required, Some(session)) => Ok(snapshot.csrf.check(head, place, &SessionBinding::new(session.0))?),
+        (RouteCsrf::Required, Some(session)) => Ok(snapshot.csrf.check(head, place, session)?),
         // Signing in and out, with a session or without: the page must be the product's own.
         (RouteCsrf::Exempt, _) if is_own => Ok(snapshot.csrf.check_origin(head, place)?),
         (RouteCsrf::Required, None) => Ok(snapshot.csrf.check_unauthenticated(head, place)?),

@@ -2,7 +2,7 @@
 
 macro_rules! pages {
     ($($slug:literal),* $(,)?) => {
-        const PAGES: &[(&str, &str)] = &[$(($slug, include_str!(concat!("../../../docs/problems/", $slug, ".md")))),*];
+        const PAGES: &[(&str, &str)] = &[$(($slug, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/problems/", $slug, ".md")))),*];
     };
 }
 

@@ -31,7 +31,7 @@ use crate::config::document::Environment;
 use crate::config::{self, Loaded};
 use crate::gate::{self, Gate};
 use crate::lane::Lane;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, is_secure};
 use crate::{admin, check, reload, shell, upkeep};
 
 /// A gate that stands.
@@ -57,7 +57,8 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
     }
     let standing = start(&loaded, snapshot, keys)?;
     let reloading = reload::watch(&standing, file.to_owned());
-    standing.wait_for_signal(reloading);
+    standing.wait_for_signal();
+    reloading.abort();
     standing.stop();
     Ok(true)
 }
@@ -117,8 +118,8 @@ async fn assemble(loaded: &Loaded, snapshot: Snapshot, keys: Keys, metrics: Arc<
     let counters = counters(loaded)?;
     let trail = Trail::start(db.clone(), Arc::clone(&clock), Arc::clone(&metrics), &config.audit);
     let signer = Signer::new(&keys)?;
-    let identity = upkeep::identity(loaded, &snapshot, &db, &keys, &trail, &clock)?;
-    let own = crate::own_api::router(&identity, signer.jwks().clone(), &snapshot);
+    let identity = upkeep::identity(loaded, &db, &keys, &trail, &clock)?;
+    let own = crate::own_api::router(&identity, signer.jwks().clone(), &snapshot.csrf, is_secure(config), &config.auth_api.mounts);
     let gate = Gate::new(gate::Parts {
         clock: Arc::clone(&clock),
         snapshot,
@@ -213,8 +214,8 @@ fn start_admin(back: &Runtime, gate: &Arc<Gate>, loaded: &Loaded) -> anyhow::Res
 }
 
 impl Standing {
-    /// Waits until somebody asks the gate to end, reloading on the way.
-    fn wait_for_signal(&self, reloading: tokio::task::JoinHandle<()>) {
+    /// Waits until somebody asks the gate to end.
+    pub(crate) fn wait_for_signal(&self) {
         self.back.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
@@ -226,7 +227,6 @@ impl Standing {
                 _ = interrupt.recv() => {}
             }
         });
-        reloading.abort();
     }
 
     /// Lets requests finish, writes what is only in memory, and closes the stores.

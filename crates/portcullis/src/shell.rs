@@ -10,6 +10,8 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Method, Response, header};
 use portcullis_core::{Problem, RequestId, Scheme, problem};
+use http_body_util::BodyExt as _;
+use portcullis_edge::body::BodyError;
 use portcullis_edge::{Arrival, Body, Inbound};
 use portcullis_events::access_log::Line;
 use portcullis_events::metrics::{Exit, Stage};
@@ -130,6 +132,13 @@ fn sign_in_link(told: &Told) -> String {
     format!("{}?next={next}", own::SIGN_IN)
 }
 
+fn nonce_body(body: Body, rewrite: &portcullis_guard::headers::Rewrite) -> impl http_body::Body<Data = Bytes, Error = BodyError> + 'static {
+    NonceBody::new(body, rewrite).map_err(|error| match error.downcast::<BodyError>() {
+        Ok(error) => *error,
+        Err(error) => BodyError::Other(error),
+    })
+}
+
 /// Headers that every answer bears, whoever wrote it.
 fn harden(snapshot: &Snapshot, response: Response<Body>, story: &Story, told: &Told) -> Response<Body> {
     let (mut head, body) = response.into_parts();
@@ -157,7 +166,7 @@ fn harden(snapshot: &Snapshot, response: Response<Body>, story: &Story, told: &T
     };
     match snapshot.headers.harden(&guards.headers, told.scheme, source, &mut head, story.id) {
         Ok(None) => Response::from_parts(head, body),
-        Ok(Some(rewrite)) => Response::from_parts(head, Body::stream(NonceBody::new(body, rewrite))),
+        Ok(Some(rewrite)) => Response::from_parts(head, Body::stream(nonce_body(body, &rewrite))),
         Err(error) => {
             tracing::error!(request_id = %story.id, %error, "an answer could not be hardened");
             let problem = Problem::new(&problem::INTERNAL_ERROR);

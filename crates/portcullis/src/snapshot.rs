@@ -29,8 +29,10 @@ pub(crate) struct Snapshot {
     pub(crate) mode: Mode,
     pub(crate) trusted: TrustedProxies,
     pub(crate) hosts: Hosts,
-    pub(crate) csrf: Csrf,
+    pub(crate) csrf: Arc<Csrf>,
     pub(crate) cors: Cors,
+    /// For routes that no other origin may call.
+    pub(crate) no_cors: Cors,
     pub(crate) headers: Headers,
     pub(crate) limits: Limits,
     /// The product's routes.
@@ -179,13 +181,18 @@ fn compile(config: &Config, keys: &Keys, loaded: &Loaded, findings: &mut Vec<Fin
     findings.extend(config.audit.findings(config.mode == Mode::Production).into_iter().map(Finding::from));
     let cookies = config.sessions.compile(is_secure(config)).map(|settings| settings.cookies);
     let cookies = keep(cookies.map_err(identity_findings), findings);
-    findings.extend(config.passwords.compile().err().into_iter().flat_map(identity_findings));
+    findings.extend(identity_findings(config.passwords.findings()));
     let upstreams = compile_upstreams(config, loaded, findings);
     let hosts = keep(config.hosts.compile(config.mode), findings);
-    let csrf_keys = keys.derive(Purpose::Csrf).unwrap_or_default();
-    let csrf_keys: Vec<&[u8]> = csrf_keys.iter().map(|key| key.expose().as_slice()).collect();
-    let csrf = keep(config.csrf.compile(&csrf_keys), findings);
+    let csrf = match keys.mac(Purpose::Csrf) {
+        Ok(mac) => keep(config.csrf.compile(mac), findings),
+        Err(error) => {
+            findings.push(Finding::error("csrf-key", "secrets.master", error.to_string()));
+            None
+        }
+    };
     let cors = keep(config.cors.compile(config.mode), findings);
+    let no_cors = keep(portcullis_guard::cors::Config::default().compile(config.mode), findings);
     let assertion = compile_assertion(&config.assertion, findings);
     let limits = keep(config.limits.compile(), findings);
     let headers = keep(config.headers.compile(), findings)?;
@@ -208,8 +215,9 @@ fn compile(config: &Config, keys: &Keys, loaded: &Loaded, findings: &mut Vec<Fin
         mode: config.mode,
         trusted: TrustedProxies::new(config.listen.trusted_proxies.clone()),
         hosts: hosts?,
-        csrf: csrf?,
+        csrf: Arc::new(csrf?),
         cors: cors?,
+        no_cors: no_cors?,
         limits,
         product: product?,
         own: own?,

@@ -10,8 +10,10 @@ use portcullis_events::Trail;
 use portcullis_events::metrics::Dependency;
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::backoff::Backoff;
+use portcullis_identity::password_policy::PasswordPolicy;
 use portcullis_identity::{Record, Sessions};
 use portcullis_store::Db;
+use portcullis_store::revocations::{Feed, POLL_EVERY};
 use portcullis_vault::keys::Keys;
 use portcullis_vault::passwords::Passwords;
 
@@ -36,7 +38,7 @@ pub(crate) fn identity(loaded: &Loaded, db: &Db, keys: &Keys, trail: &Trail, clo
     let config = &loaded.config;
     let said = |findings: Vec<portcullis_identity::Finding>| anyhow!("{findings:?}");
     let settings = config.sessions.compile(is_secure(config)).map_err(said)?;
-    let policy = config.passwords.compile().map_err(said)?;
+    let policy = PasswordPolicy::new(&config.passwords);
     let sessions = Sessions::new(db.clone(), settings, Arc::clone(clock));
     let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let accounts = Accounts::new(accounts::Parts {
@@ -72,21 +74,19 @@ pub(crate) async fn start(gate: &Arc<Gate>, identity: &Identity) -> anyhow::Resu
     Ok(())
 }
 
+/// Hears what was revoked, on this node or any other, and forgets it.
 async fn follow_revocations(gate: &Arc<Gate>) -> anyhow::Result<()> {
+    let feed = Feed::open(gate.db.clone(), gate.clock.now()).await?;
     let cache = Arc::clone(gate.sessions.cache());
-    let mut feed = portcullis_store::revocations::Feed::start(gate.db.clone()).await?;
     cache.heard(gate.clock.now());
     let gate = Arc::clone(gate);
     gate.back.clone().spawn(async move {
-        let mut ticks = tokio::time::interval(portcullis_store::revocations::EVERY.as_duration());
+        let mut ticks = tokio::time::interval(POLL_EVERY);
         loop {
             ticks.tick().await;
             let began = gate.clock.now();
-            match feed.read().await {
-                Ok(revocations) => {
-                    for revocation in revocations {
-                        cache.revoked(&revocation.kind, revocation.subject);
-                    }
+            match feed.poll(began, &|revocation| cache.revoked(revocation)).await {
+                Ok(_) => {
                     cache.heard(began);
                     gate.metrics.feed_age(portcullis_core::Span::ZERO);
                 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Secret, UserId};
+use portcullis_events::audit::Filter;
 use portcullis_events::{Metrics, Trail};
+use portcullis_identity::accounts::Registering;
 use portcullis_store::Db;
 use serde::Serialize;
 
@@ -113,7 +115,7 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
         Users::Create { email, roles, password_stdin } => {
             known_roles(stores, roles)?;
             let (password, shown) = password(*password_stdin)?;
-            let account = accounts.create_account(email, &password, roles).await.map_err(|error| anyhow::anyhow!("{email}: {}", told(error)))?;
+            let account = accounts.create(&Registering { email, password: &password, display_name: None }, roles, None).await.map_err(|error| anyhow::anyhow!("{email}: {}", told(error)))?;
             output::answer(format, &Created { id: account.id, email: account.email, password: shown.then(|| password.expose().clone()) });
         }
         Users::List => {
@@ -175,11 +177,10 @@ fn password(from_stdin: bool) -> anyhow::Result<(Secret, bool)> {
 }
 
 async fn audit(format: Format, verb: &Audit, stores: &Stores) -> anyhow::Result<bool> {
-    use portcullis_events::audit::list;
     let Audit::List { limit, action } = verb;
     let action = action.as_deref().map(str::parse).transpose()?;
-    let filter = list::Filter { action, ..list::Filter::default() };
-    let page = list::list(&stores.db, &filter, None, (*limit).clamp(1, 1000)).await?;
+    let filter = Filter { action, ..Filter::default() };
+    let page = portcullis_events::audit::list(&stores.db, &filter, None, (*limit).clamp(1, 1000)).await?;
     match format {
         Format::Json => output::json(&page.events.iter().map(portcullis_events::Event::to_json).collect::<Vec<_>>()),
         Format::Text => {

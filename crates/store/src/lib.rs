@@ -19,7 +19,7 @@ mod sqlite;
 mod tx;
 mod value;
 
-pub use config::Config;
+pub use config::{Config, Location};
 pub use db::{Db, Engine};
 pub use error::Error;
 pub use row::Row;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use portcullis_core::finding::Finding;
 use serde::Serialize;
 
 use crate::lines::Lines;
@@ -40,5 +41,16 @@ impl fmt::Display for Mistake {
             write!(f, "line {line}: ")?;
         }
         write!(f, "{}: {}; {}", self.key, self.reason, self.remedy)
+    }
+}
+
+impl From<Mistake> for Finding {
+    fn from(mistake: Mistake) -> Self {
+        let Mistake { severity, line, key, reason, remedy } = mistake;
+        let finding = match severity {
+            Severity::Error => Finding::error("policy", key, reason),
+            Severity::Warning => Finding::warning("policy", key, reason),
+        };
+        finding.at(line).remedy(remedy)
     }
 }

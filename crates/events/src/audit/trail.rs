@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use portcullis_core::finding::Finding;
 use portcullis_core::Clock;
 use portcullis_store::{Db, Tx};
 use serde::Deserialize;
@@ -48,39 +49,18 @@ impl Default for Config {
     }
 }
 
-/// A mistake in `[audit]` or `[log]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The key, with its table.
-    pub key: &'static str,
-    pub message: String,
-    pub remedy: &'static str,
-}
-
 impl Config {
     /// All mistakes at once.
     pub fn findings(&self, production: bool) -> Vec<Finding> {
         let mut findings = Vec::new();
         if production && !self.enabled {
-            findings.push(Finding {
-                key: "audit.enabled",
-                message: "the audit trail is switched off in production".to_owned(),
-                remedy: "remove the key, or set it to true",
-            });
+            findings.push(Finding::error("audit", "audit.enabled", "the audit trail is switched off in production").remedy("remove the key, or set it to true"));
         }
         if !(100..=1_000_000).contains(&self.queue) {
-            findings.push(Finding {
-                key: "audit.queue",
-                message: format!("`{}` is outside 100 to 1000000", self.queue),
-                remedy: "remove the key for the default of 10000",
-            });
+            findings.push(Finding::error("audit", "audit.queue", format!("`{}` is outside 100 to 1000000", self.queue)).remedy("remove the key for the default of 10000"));
         }
         if !(10..=100_000).contains(&self.notes_per_second) {
-            findings.push(Finding {
-                key: "audit.notes-per-second",
-                message: format!("`{}` is outside 10 to 100000", self.notes_per_second),
-                remedy: "remove the key for the default of 500",
-            });
+            findings.push(Finding::error("audit", "audit.notes-per-second", format!("`{}` is outside 10 to 100000", self.notes_per_second)).remedy("remove the key for the default of 500"));
         }
         findings
     }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Secret};
 use portcullis_events::{Metrics, Trail};
+use portcullis_identity::accounts::Registering;
 use portcullis_store::Db;
 use portcullis_vault::tokens::Token;
 
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &Demo) -> anyhow::Result<bool> {
     let password = runtime.block_on(create_admin(&loaded, &keys))?;
     let standing = serve::start(&loaded, snapshot, keys)?;
     greet(standing.address, &password);
-    standing.wait_for_signal(None);
+    standing.wait_for_signal();
     standing.stop();
     Ok(true)
 }
@@ -55,7 +56,8 @@ async fn create_admin(loaded: &config::Loaded, keys: &portcullis_vault::keys::Ke
     let identity = upkeep::identity(loaded, &db, keys, &trail, &clock)?;
     let password = one_time_password()?;
     let roles = ["admin".to_owned(), "user".to_owned()];
-    identity.accounts.create_account(EMAIL, &password, &roles).await.map_err(|error| anyhow::anyhow!("the demo's account: {error}"))?;
+    let new = Registering { email: EMAIL, password: &password, display_name: None };
+    identity.accounts.create(&new, &roles, None).await.context("the demo's account")?;
     trail.shutdown().await;
     db.close().await;
     Ok(password)
