@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use portcullis_core::finding::{self, Finding};
 use serde::Serialize;
 
 use crate::lines::Lines;
@@ -19,6 +20,8 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mistake {
     pub severity: Severity,
+    /// Stable name of the rule, kebab-case.
+    pub rule: &'static str,
     /// From 1. Nothing where the configuration has no file.
     pub line: Option<usize>,
     /// The key with dots, routes by position from 0: `route.3.allow`, `roles.admin`.
@@ -40,5 +43,21 @@ impl fmt::Display for Mistake {
             write!(f, "line {line}: ")?;
         }
         write!(f, "{}: {}; {}", self.key, self.reason, self.remedy)
+    }
+}
+
+impl From<Mistake> for Finding {
+    fn from(mistake: Mistake) -> Self {
+        Finding {
+            severity: match mistake.severity {
+                Severity::Error => finding::Severity::Error,
+                Severity::Warning => finding::Severity::Warning,
+            },
+            rule: mistake.rule,
+            key: mistake.key,
+            line: mistake.line,
+            message: mistake.reason.into(),
+            remedy: mistake.remedy.into(),
+        }
     }
 }
