@@ -176,6 +176,11 @@ fn built_in() -> BTreeMap<String, LimitConfig> {
 }
 
 impl Limits {
+    /// The names that routes may use: those of the configuration, and the built-in ones.
+    pub fn known(&self) -> impl Iterator<Item = &str> {
+        self.config.keys().map(String::as_str)
+    }
+
     /// The limits of one route: the named ones (or `default`), and those that hold everywhere.
     /// `route` is the route's pattern; `key` is where its limits stand in the file.
     pub fn for_route(

@@ -7,7 +7,7 @@ use portcullis_access::policy::Route;
 use portcullis_core::decision::Denied;
 use portcullis_core::problem::{self, Kind};
 use portcullis_core::{Principal, RequestId, TenantId, Timestamp, UserId};
-use portcullis_events::audit::{Action, Event, Outcome, Target};
+use portcullis_events::audit::{Action, Actor, Event, Outcome, Target};
 use portcullis_events::metrics::Stage;
 use portcullis_guard::cors::Grant;
 
@@ -82,7 +82,7 @@ impl Story {
         };
         let mut event = Event::new(self.at, action, Outcome::Denied).during(self.id).from(self.client).tenant(self.tenant).with("problem", kind.slug).with("method", method);
         if let Some(user) = self.user {
-            event = event.by(user);
+            event = event.by(Actor::User(user));
         }
         if let Some(route) = &self.route {
             event = event.to(Target::route(&route.path));

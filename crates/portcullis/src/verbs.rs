@@ -187,7 +187,7 @@ async fn audit(format: Format, verb: &Audit, stores: &Stores) -> anyhow::Result<
             for event in &page.events {
                 let target = event.target.as_ref().map_or("-", portcullis_events::Target::as_str);
                 let client = event.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
-                output::line(format_args!("{}  {:<20} {:<8} {:<39} {client}  {target}", event.at, event.action.as_str(), event.outcome.as_str(), event.actor));
+                output::line(format_args!("{}  {:<20} {:<8} {:<39} {client}  {target}", event.at, event.action.as_str(), event.outcome.as_str(), event.actor.as_text()));
             }
         }
     }

@@ -4,6 +4,8 @@ use super::*;
 const SHOP: &str = include_str!("../../../portcullis/tests/fixtures/openapi/shop.json");
 const NEXT: &str = include_str!("../../../portcullis/tests/fixtures/openapi/shop-next.json");
 
+const KEY: &str = "\"security\": [{\"key\": []}]";
+
 fn api(paths: &str) -> Api {
     let text = format!("{{\"openapi\": \"3.1.0\", \"paths\": {paths}}}");
     read(&text, &BasePath::Servers).unwrap()
@@ -118,7 +120,7 @@ fn twins_get_the_stricter_decision() {
             .map(|route| (route.path, route.decision))
             .collect()
     };
-    const KEY: &str = "\"security\": [{\"key\": []}]";
+
     assert_eq!(
         decisions(&format!(
             "{{\"/a\": {{\"get\": {{}}}}, \"/A/\": {{\"get\": {{{KEY}}}}}}}"

@@ -68,6 +68,7 @@ fn role_mistake(error: &RoleError) -> Mistake {
     };
     Mistake {
         severity: Severity::Error,
+        rule: "role",
         line: None,
         key,
         reason: error.to_string(),
@@ -96,6 +97,7 @@ impl Compiler<'_> {
         let limits = self.limits();
         if written.timeout.is_some_and(portcullis_core::Span::is_zero) {
             self.error(
+                "route-timeout",
                 "timeout",
                 "no upstream answers in no time".to_owned(),
                 "write a length of time, or leave the key out".to_owned(),
@@ -136,6 +138,7 @@ impl Compiler<'_> {
         Pattern::parse(&self.written.path)
             .map_err(|error| {
                 self.error(
+                    "route-path",
                     "path",
                     error.to_string(),
                     "write `/literal`, `{name}` and, last, `{*name}`".to_owned(),
@@ -150,6 +153,7 @@ impl Compiler<'_> {
         };
         if names.is_empty() {
             self.error(
+                "route-methods",
                 "methods",
                 "the route answers to no method".to_owned(),
                 "name some, or leave the key out for every method".to_owned(),
@@ -164,7 +168,12 @@ impl Compiler<'_> {
                 Ok(method) => methods.push(method),
                 Err(remedy) => {
                     sound = false;
-                    self.error("methods", format!("`{name}` is refused"), remedy);
+                    self.error(
+                        "route-methods",
+                        "methods",
+                        format!("`{name}` is refused"),
+                        remedy,
+                    );
                 }
             }
         }
@@ -192,6 +201,7 @@ impl Compiler<'_> {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte));
         if !plain || host_name(&host) != host {
             self.error(
+                "route-host",
                 "host",
                 format!("`{written}` is not a host name"),
                 "write the name alone, without scheme, port, path or `*`".to_owned(),
@@ -201,6 +211,7 @@ impl Compiler<'_> {
         if !self.known.hosts.is_empty() && !self.known.hosts.iter().any(|rule| admits(rule, &host))
         {
             self.warning(
+                "route-unreachable",
                 "host",
                 format!("the gate does not answer for `{host}`, so the route is unreachable"),
                 "add the host to [hosts], or remove the route".to_owned(),
@@ -212,6 +223,7 @@ impl Compiler<'_> {
     fn access(&mut self, pattern: Option<&Pattern>) -> Option<Access> {
         let Some(allow) = &self.written.allow else {
             self.error(
+                "route-without-decision",
                 "allow",
                 format!("nothing says who may use `{}`", self.written.path),
                 "write `allow = \"user\"`, or another decision".to_owned(),
@@ -223,6 +235,7 @@ impl Compiler<'_> {
             && !pattern.params().any(|name| name == owner)
         {
             self.error(
+                "route-owner",
                 "allow.owner",
                 format!("`{owner}` is not a parameter of `{}`", self.written.path),
                 format!("name one of its parameters, or write `{{{owner}}}` into the path"),
@@ -235,6 +248,7 @@ impl Compiler<'_> {
             Allow::Closed => Ok(Access::Closed),
             Allow::Role(names) if names.is_empty() => {
                 self.error(
+                    "route-role",
                     "allow.role",
                     "no role is named, so nobody could pass".to_owned(),
                     "name a role, or write `allow = \"closed\"`".to_owned(),
@@ -251,6 +265,7 @@ impl Compiler<'_> {
         result
             .map_err(|error| {
                 self.error(
+                    "route-allow",
                     "allow",
                     error.to_string(),
                     "give it to a role under [roles.NAME], or name another one".to_owned(),
@@ -264,6 +279,7 @@ impl Compiler<'_> {
         known.sort_unstable();
         for name in names.iter().filter(|name| !roles.contains(name)) {
             self.error(
+                "route-role",
                 "allow.role",
                 RoleError::UnknownRole(name.clone()).to_string(),
                 format!("define [roles.{name}], or name one of {}", known.join(", ")),
@@ -294,7 +310,7 @@ impl Compiler<'_> {
             } else {
                 format!("name one of {}", known.join(", "))
             };
-            self.error("upstream", reason, remedy);
+            self.error("route-upstream", "upstream", reason, remedy);
         }
         found
     }
@@ -314,7 +330,12 @@ impl Compiler<'_> {
             } else {
                 format!("name one of {}", self.known.limits.join(", "))
             };
-            self.error("limits", format!("there is no [limits.{name}]"), remedy);
+            self.error(
+                "route-limits",
+                "limits",
+                format!("there is no [limits.{name}]"),
+                remedy,
+            );
         }
         sound.then(|| found.into_iter().collect())
     }
@@ -329,7 +350,7 @@ impl Compiler<'_> {
         });
         if let Some(owner) = owner {
             self.warning(
-                "path",
+                "route-unreachable", "path",
                 format!("the gate itself answers `{owner}` and what is below it, so the route is unreachable"),
                 "remove the route".to_owned(),
             );
@@ -339,7 +360,7 @@ impl Compiler<'_> {
     fn warn_of_risks(&mut self, pattern: &Pattern, route: &Route) {
         if pattern.is_catch_all() && route.is_public() {
             self.warning(
-                "allow",
+                "route-public-catch-all", "allow",
                 format!(
                     "`{}` opens every path below it to everybody, also those that the product gets tomorrow",
                     route.path
@@ -356,6 +377,7 @@ impl Compiler<'_> {
         };
         if route.csrf == Csrf::Exempt && session_opens_it {
             self.warning(
+                "route-csrf-exempt",
                 "csrf",
                 format!(
                     "other sites can call `{}` in the name of whoever is signed in",
@@ -366,17 +388,25 @@ impl Compiler<'_> {
         }
     }
 
-    fn error(&mut self, key: &str, reason: String, remedy: String) {
-        self.push(Severity::Error, key, reason, remedy);
+    fn error(&mut self, rule: &'static str, key: &str, reason: String, remedy: String) {
+        self.push(Severity::Error, rule, key, reason, remedy);
     }
 
-    fn warning(&mut self, key: &str, reason: String, remedy: String) {
-        self.push(Severity::Warning, key, reason, remedy);
+    fn warning(&mut self, rule: &'static str, key: &str, reason: String, remedy: String) {
+        self.push(Severity::Warning, rule, key, reason, remedy);
     }
 
-    fn push(&mut self, severity: Severity, key: &str, reason: String, remedy: String) {
+    fn push(
+        &mut self,
+        severity: Severity,
+        rule: &'static str,
+        key: &str,
+        reason: String,
+        remedy: String,
+    ) {
         self.mistakes.push(Mistake {
             severity,
+            rule,
             line: self.written.line,
             key: format!("route.{}.{key}", self.position),
             reason,
@@ -489,6 +519,7 @@ fn add_general(table: &mut Table, host: &str, routes: &Compiled, mistakes: &mut 
 fn unclear(route: &Route, host: &str) -> Mistake {
     Mistake {
         severity: Severity::Error,
+        rule: "route-conflict",
         line: route.line,
         key: format!("route.{}.methods", route.id),
         reason: format!(
@@ -514,6 +545,7 @@ fn insert(
         let place = first.map_or_else(String::new, |line| format!(" (line {line})"));
         let mistake = Mistake {
             severity: Severity::Error,
+            rule: "route-conflict",
             line: route.line,
             key: format!("route.{}.path", route.id),
             reason: format!("{conflict}{place}"),

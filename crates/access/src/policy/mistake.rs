@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use portcullis_core::finding::Finding;
+use portcullis_core::finding::{self, Finding};
 use serde::Serialize;
 
 use crate::lines::Lines;
@@ -20,6 +20,8 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mistake {
     pub severity: Severity,
+    /// Stable name of the rule, kebab-case.
+    pub rule: &'static str,
     /// From 1. Nothing where the configuration has no file.
     pub line: Option<usize>,
     /// The key with dots, routes by position from 0: `route.3.allow`, `roles.admin`.
@@ -46,11 +48,16 @@ impl fmt::Display for Mistake {
 
 impl From<Mistake> for Finding {
     fn from(mistake: Mistake) -> Self {
-        let Mistake { severity, line, key, reason, remedy } = mistake;
-        let finding = match severity {
-            Severity::Error => Finding::error("policy", key, reason),
-            Severity::Warning => Finding::warning("policy", key, reason),
-        };
-        finding.at(line).remedy(remedy)
+        Finding {
+            severity: match mistake.severity {
+                Severity::Error => finding::Severity::Error,
+                Severity::Warning => finding::Severity::Warning,
+            },
+            rule: mistake.rule,
+            key: mistake.key,
+            line: mistake.line,
+            message: mistake.reason.into(),
+            remedy: mistake.remedy.into(),
+        }
     }
 }

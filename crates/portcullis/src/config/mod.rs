@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use portcullis_access::AccessConfig;
+use portcullis_access::config::RouteConfig;
 use portcullis_core::finding::{Finding, Severity};
 use portcullis_core::roles::RoleConfig;
 use portcullis_core::{Secret, Span};
@@ -174,7 +175,8 @@ pub(crate) fn parse(text: String, folder: &Path, environment: Environment) -> Lo
     let mut findings = Vec::new();
     let document = Document::parse(&text, &environment, &mut findings);
     let mut sections = Sections { table: document.table, lines: &document.lines, findings };
-    let mut config = Config {
+    let routes: Vec<(usize, RouteConfig)> = sections.take_each("route");
+    let config = Config {
         mode: sections.take("mode"),
         secrets: sections.take("secrets"),
         listen: sections.take("listen"),
@@ -192,16 +194,13 @@ pub(crate) fn parse(text: String, folder: &Path, environment: Environment) -> Lo
         accounts: sections.take("accounts"),
         passwords: sections.take("passwords"),
         auth_api: sections.take("auth-api"),
-        access: AccessConfig { roles: sections.take::<Option<BTreeMap<String, RoleConfig>>>("roles"), routes: sections.take_each("route") },
+        access: AccessConfig { roles: sections.take::<Option<BTreeMap<String, RoleConfig>>>("roles"), routes: located(routes, &document.lines) },
         log: sections.take("log"),
         audit: sections.take("audit"),
         environment: sections.take("environment"),
     };
     sections.refuse_the_rest();
     let findings = sections.findings;
-    for (position, route) in config.access.routes.iter_mut().enumerate() {
-        route.line = document.lines.of(&format!("route.{position}"));
-    }
     let mut loaded = Loaded {
         config,
         secrets: Secrets::default(),
@@ -223,6 +222,12 @@ pub(crate) fn parse(text: String, folder: &Path, environment: Environment) -> Lo
     loaded
 }
 
+/// Routes that know their lines.
+fn located(routes: Vec<(usize, RouteConfig)>, lines: &Lines) -> Vec<RouteConfig> {
+    let locate = |(position, route)| RouteConfig { line: lines.of(&format!("route.{position}")), ..route };
+    routes.into_iter().map(locate).collect()
+}
+
 /// The top-level tables, taken one by one, so that a mistake in one does not hide those in others.
 struct Sections<'l> {
     table: toml::Table,
@@ -238,11 +243,12 @@ impl Sections<'_> {
         }
     }
 
-    fn take_each<T: DeserializeOwned>(&mut self, name: &str) -> Vec<T> {
+    /// The tables of a list, each with its position: one that is not understood moves no other.
+    fn take_each<T: DeserializeOwned>(&mut self, name: &str) -> Vec<(usize, T)> {
         match self.table.remove(name) {
             None => Vec::new(),
             Some(Value::Array(items)) => {
-                items.into_iter().enumerate().filter_map(|(position, item)| self.read(&format!("{name}.{position}"), item)).collect()
+                items.into_iter().enumerate().filter_map(|(position, item)| Some((position, self.read(&format!("{name}.{position}"), item)?))).collect()
             }
             Some(_) => {
                 self.findings.push(

@@ -219,3 +219,71 @@ fn a_real_document_becomes_a_policy_that_loads_and_names_what_it_leaves_open() {
     }
     assert!(policy.routes().iter().all(|route| !route.is_public()));
 }
+
+/// `{ from-env = .., default = .. }` as it is read where the variable is not set.
+fn without_environment(value: toml::Value) -> toml::Value {
+    match value {
+        toml::Value::Table(mut table) if table.contains_key("from-env") => {
+            table.remove("default").unwrap()
+        }
+        toml::Value::Table(table) => toml::Value::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| (key, without_environment(value)))
+                .collect(),
+        ),
+        other => other,
+    }
+}
+
+/// The file with its commented keys taken at their word.
+fn uncommented(text: &str) -> String {
+    let is_key = |line: &str| {
+        line.starts_with('[')
+            || line
+                .split_once(" = ")
+                .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+    };
+    let lines = text.lines().map(|line| match line.strip_prefix("# ") {
+        Some(inner) if is_key(inner) => inner,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_preset_is_read_by_the_protections_that_it_sets() {
+    let presets = Preset::ALL.map(Some).into_iter().chain([None]);
+    for (preset, comments) in presets.flat_map(|preset| [(preset, false), (preset, true)]) {
+        let text = presets::settings(preset, UPSTREAM);
+        let text = if comments { uncommented(&text) } else { text };
+        let mut table: toml::Table = text.parse().unwrap();
+        let mut take = |name: &str| {
+            let section = table.remove(name);
+            without_environment(section.unwrap_or_else(|| toml::Value::Table(toml::Table::new())))
+        };
+        let limits: portcullis_guard::rate_limit::Config = take("limits").try_into().unwrap();
+        assert!(limits.compile().is_ok(), "{preset:?}");
+        let headers: portcullis_guard::headers::Config = take("headers").try_into().unwrap();
+        assert_eq!(headers.compile().err(), None, "{preset:?} {comments}");
+        let cors: portcullis_guard::cors::Config = take("cors").try_into().unwrap();
+        assert!(cors.compile(portcullis_core::Mode::Production).is_ok());
+        let _: portcullis_guard::csrf::Config = take("csrf").try_into().unwrap();
+        let _: portcullis_guard::hosts::Config = take("hosts").try_into().unwrap();
+        let _: portcullis_guard::body::Config = take("body").try_into().unwrap();
+        let mut left: Vec<&str> = table.keys().map(String::as_str).collect();
+        let known = [
+            "admin",
+            "listen",
+            "log",
+            "mode",
+            "passwords",
+            "secrets",
+            "sessions",
+            "state",
+            "upstream",
+        ];
+        left.retain(|name| !known.contains(name));
+        assert!(left.is_empty(), "{preset:?} {left:?}");
+    }
+}
