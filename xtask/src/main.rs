@@ -1,13 +1,14 @@
 //! The project's own automation, run as `cargo xtask <command>`.
 //!
 //! `test` starts the real services and runs the suite, `tidy` checks the rules that the compiler cannot see,
-//! `bench` measures the gate beside its peers. What is longer than a line in the justfile or in CI lives here.
+//! `docs` writes what is generated, `bench` measures the gate beside its peers. What is longer than a line in the justfile or in CI lives here.
 
 mod bench;
 mod install;
 mod interrupt;
 mod pins;
 mod process;
+mod reference;
 mod say;
 mod services;
 mod suite;
@@ -34,6 +35,7 @@ enum Command {
     ///
     /// Prints one `path:line: reason` per finding and ends with 1 if there is any. Warnings do not count.
     Tidy,
+    Docs(reference::Options),
     Bench(bench::Options),
 }
 
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let outcome = interrupt::listen().and_then(|()| match cli.command {
         Command::Test(options) => suite::run(&options),
         Command::Tidy => tidy::run(),
+        Command::Docs(options) => reference::run(&options),
         Command::Bench(options) => bench::run(&options),
     });
     match outcome {

@@ -9,6 +9,7 @@ mod migrations;
 mod names;
 mod orphans;
 mod problems;
+mod reference;
 mod sizes;
 mod tree;
 mod words;
@@ -28,6 +29,7 @@ const RULES: &[fn(&Tree) -> Vec<Finding>] = &[
     names::check,
     migrations::check,
     problems::check,
+    reference::check,
     orphans::check,
     ignored::check,
     words::check,
