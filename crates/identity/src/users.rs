@@ -79,6 +79,17 @@ pub(crate) async fn find_credentials(
     }
 }
 
+/// Accounts, newest first, at most `limit`.
+pub async fn list(db: &Db, limit: u32) -> Result<Vec<Account>, Error> {
+    const SQL: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at FROM users ORDER BY created_at DESC, id DESC LIMIT $1";
+    let rows = db.fetch_all(SQL, &[i64::from(limit).into()]).await?;
+    let mut accounts = Vec::with_capacity(rows.len());
+    for row in &rows {
+        accounts.push(read(db, row).await?);
+    }
+    Ok(accounts)
+}
+
 async fn read(db: &Db, row: &Row) -> Result<Account, Error> {
     let id = row.user_id("id")?;
     Ok(Account {

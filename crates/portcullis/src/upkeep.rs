@@ -11,9 +11,9 @@ use portcullis_events::metrics::Dependency;
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::backoff::Backoff;
 use portcullis_identity::password_policy::PasswordPolicy;
-use portcullis_identity::{Record, Sessions};
+use portcullis_identity::{Record, SessionCache, Sessions};
 use portcullis_store::Db;
-use portcullis_store::revocations::{Feed, POLL_EVERY};
+use portcullis_store::revocations::{Feed, POLL_EVERY, Revocation};
 use portcullis_vault::keys::Keys;
 use portcullis_vault::passwords::Passwords;
 
@@ -48,7 +48,7 @@ pub(crate) fn identity(loaded: &Loaded, db: &Db, keys: &Keys, trail: &Trail, clo
         policy,
         sessions: sessions.clone(),
         backoff: Backoff::new(keys)?,
-        record: Record::new(trail.clone()),
+        record: Record::default(),
         config: config.accounts.clone(),
     });
     Ok(Identity { accounts, sessions })
@@ -74,6 +74,14 @@ pub(crate) async fn start(gate: &Arc<Gate>, identity: &Identity) -> anyhow::Resu
     Ok(())
 }
 
+fn forget(cache: &SessionCache, revocation: Revocation) {
+    match revocation {
+        Revocation::Session(id) => cache.revoked("session", id.as_uuid()),
+        Revocation::User(id) => cache.forget_user(id),
+        Revocation::Everything => cache.revoked("everything", uuid::Uuid::nil()),
+    }
+}
+
 /// Hears what was revoked, on this node or any other, and forgets it.
 async fn follow_revocations(gate: &Arc<Gate>) -> anyhow::Result<()> {
     let feed = Feed::open(gate.db.clone(), gate.clock.now()).await?;
@@ -85,7 +93,7 @@ async fn follow_revocations(gate: &Arc<Gate>) -> anyhow::Result<()> {
         loop {
             ticks.tick().await;
             let began = gate.clock.now();
-            match feed.poll(began, &|revocation| cache.revoked(revocation)).await {
+            match feed.poll(began, &|revocation| forget(&cache, revocation)).await {
                 Ok(_) => {
                     cache.heard(began);
                     gate.metrics.feed_age(portcullis_core::Span::ZERO);

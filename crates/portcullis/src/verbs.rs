@@ -119,12 +119,12 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
             output::answer(format, &Created { id: account.id, email: account.email, password: shown.then(|| password.expose().clone()) });
         }
         Users::List => {
-            let list = accounts.list(1000).await?;
+            let list = portcullis_identity::users::list(&stores.db, 1000).await?;
             match format {
-                Format::Json => output::json(&list),
+                Format::Json => output::json(&list.iter().map(|account| serde_json::json!({ "id": account.id, "email": account.email, "roles": account.roles, "deactivated": account.deactivated_at.is_some() })).collect::<Vec<_>>()),
                 Format::Text => {
                     for account in &list {
-                        let state = if account.deactivated { "deactivated" } else { "active" };
+                        let state = if account.deactivated_at.is_some() { "deactivated" } else { "active" };
                         output::line(format_args!("{}  {:<11}  {}  [{}]", account.id, state, account.email, account.roles.join(", ")));
                     }
                 }
@@ -187,7 +187,7 @@ async fn audit(format: Format, verb: &Audit, stores: &Stores) -> anyhow::Result<
             for event in &page.events {
                 let target = event.target.as_ref().map_or("-", portcullis_events::Target::as_str);
                 let client = event.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
-                output::line(format_args!("{}  {:<20} {:<8} {:<39} {client}  {target}", event.at, event.action.as_str(), event.outcome.as_str(), event.actor.as_text()));
+                output::line(format_args!("{}  {:<20} {:<8} {:<39} {client}  {target}", event.at, event.action.as_str(), event.outcome.as_str(), event.actor));
             }
         }
     }

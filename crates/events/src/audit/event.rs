@@ -41,6 +41,16 @@ impl Actor {
     }
 }
 
+/// The kind, or the user's id.
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Actor::User(id) => id.fmt(f),
+            Actor::Anonymous | Actor::System | Actor::Operator => f.pad(self.kind()),
+        }
+    }
+}
+
 impl From<&Principal> for Actor {
     fn from(principal: &Principal) -> Self {
         match principal {
