@@ -49,6 +49,10 @@ pub struct Inbound {
 
 /// What a handler is asked to answer.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every arrival is a request, and a box would be one allocation for each"
+)]
 pub enum Arrival {
     Request(Inbound),
     /// Not a request; the answer is a problem, and the connection closes behind it.
@@ -372,22 +376,21 @@ where
     conn.requests.set(number.saturating_add(1));
     let peer = conn.peer;
     let mut asked = false;
-    let arrival = match conn.gate.refusal(number) {
-        Some(reason) => Arrival::Malformed { reason, peer },
-        None => {
-            let (mut head, body) = request.into_parts();
-            to_origin_form(&mut head);
-            head.extensions = http::Extensions::new();
-            asked = asks_for_websocket(&head);
-            if asked {
-                head.extensions.insert(WebSocketAsked);
-            }
-            Arrival::Request(Inbound {
-                head,
-                body: body.into(),
-                peer,
-            })
+    let arrival = if let Some(reason) = conn.gate.refusal(number) {
+        Arrival::Malformed { reason, peer }
+    } else {
+        let (mut head, body) = request.into_parts();
+        to_origin_form(&mut head);
+        head.extensions = http::Extensions::new();
+        asked = asks_for_websocket(&head);
+        if asked {
+            head.extensions.insert(WebSocketAsked);
         }
+        Arrival::Request(Inbound {
+            head,
+            body: body.into(),
+            peer,
+        })
     };
     let mut response = handler(arrival).await;
     let mut tunnel = None;

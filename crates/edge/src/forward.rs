@@ -101,19 +101,14 @@ impl Forwarder {
     }
 
     /// [`Self::forward`] with a route's own limit for the head of the answer.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a permit is spent by forwarding"
-    )]
     pub async fn forward_within(
         &self,
-        permit: Permit,
+        _permit: Permit,
         upstream: &Arc<Upstream>,
         mut head: Parts,
         body: Body,
         timeout: Duration,
     ) -> Result<Response<Body>, ForwardError> {
-        let _spent: Permit = permit;
         let place = upstream.place().ok_or(ForwardError::Overloaded)?;
         let pool = self.pool(upstream);
         upstream.set_host(&mut head.headers);

@@ -24,6 +24,11 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("keep-alive"),
 ];
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// Exact names that only the gate may set towards a product, in canonical spelling.
 /// `x-http-method-override` and its kin are here because the decision was made on the method in
 /// the request line: a product that follows the header would do another thing than was permitted.
@@ -153,10 +158,6 @@ pub fn clean_request(headers: &mut HeaderMap, told: &Forwarded<'_>) {
     for name in unwanted {
         headers.remove(name);
     }
-    const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-    const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-    const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-    const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     if let Ok(value) = HeaderValue::from_str(&told.client.to_string()) {
         headers.insert(X_FORWARDED_FOR, value);
     }

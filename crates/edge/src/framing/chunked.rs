@@ -117,9 +117,8 @@ impl Chunked {
     fn trailer(&self, byte: u8) -> Option<At> {
         let is_name = byte.is_ascii_alphanumeric() || byte == b'-';
         match self.at {
-            At::LineStart => is_name.then_some(At::TrailerName),
             At::TrailerName if byte == b':' => Some(At::TrailerValue),
-            At::TrailerName => is_name.then_some(At::TrailerName),
+            At::LineStart | At::TrailerName => is_name.then_some(At::TrailerName),
             At::TrailerValue => match byte {
                 b'\r' => Some(At::TrailerLf),
                 b'\t' | b' '..=b'~' | 0x80..=0xff => Some(At::TrailerValue),

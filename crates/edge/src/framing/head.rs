@@ -184,14 +184,12 @@ impl<'a> Facts<'a> {
             let name = line.name.as_bytes();
             match name.len() {
                 4 if name.eq_ignore_ascii_case(b"host") => {
-                    if facts.host.replace(line.value).is_some() {
-                        return Err(Malformed::Host);
-                    }
+                    let before = facts.host.replace(line.value);
+                    before.map_or(Ok(()), |_| Err(Malformed::Host))?;
                 }
                 6 if name.eq_ignore_ascii_case(b"expect") => {
-                    if !line.value.eq_ignore_ascii_case(b"100-continue") {
-                        return Err(Malformed::Expectation);
-                    }
+                    let known = line.value.eq_ignore_ascii_case(b"100-continue");
+                    known.then_some(()).ok_or(Malformed::Expectation)?;
                 }
                 7 if name.eq_ignore_ascii_case(b"upgrade") => {
                     facts.websocket = line.value.eq_ignore_ascii_case(b"websocket");
