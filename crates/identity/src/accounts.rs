@@ -89,6 +89,8 @@ pub enum Error {
     #[error(transparent)]
     Randomness(#[from] tokens::Error),
     #[error(transparent)]
+    Trail(#[from] portcullis_events::audit::Error),
+    #[error(transparent)]
     Store(#[from] portcullis_store::Error),
 }
 
@@ -115,6 +117,7 @@ impl From<Error> for Problem {
             Error::Passwords(error) => error.into(),
             Error::Sessions(error) => error.into(),
             Error::Randomness(error) => error.into(),
+            Error::Trail(error) => error.into(),
             Error::Store(error) => error.into(),
         }
     }

@@ -14,7 +14,6 @@ mod body;
 mod handlers;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -25,6 +24,7 @@ use http::request::Parts;
 use http::{HeaderValue, header};
 use portcullis_core::principal::User;
 use portcullis_core::{Principal, Problem, RequestId, problem};
+use portcullis_edge::ClientAddr;
 use portcullis_vault::TokenHash;
 
 use crate::{Accounts, Client, accounts, pages};
@@ -51,10 +51,6 @@ impl fmt::Debug for CsrfCookie {
         f.write_str("CsrfCookie(..)")
     }
 }
-
-/// The client's address, as the pipeline has established it.
-#[derive(Debug, Clone, Copy)]
-pub struct ClientIp(pub IpAddr);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -130,7 +126,10 @@ impl Api {
     pub(crate) fn client(&self, parts: &Parts) -> Client {
         let text = |name| parts.headers.get(name)?.to_str().ok();
         Client {
-            address: parts.extensions.get::<ClientIp>().map(|client| client.0),
+            address: parts
+                .extensions
+                .get::<ClientAddr>()
+                .map(|client| client.ip()),
             user_agent: text(header::USER_AGENT).map(|text| text.chars().take(256).collect()),
             request: parts.extensions.get::<RequestId>().copied(),
             device: self

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use portcullis_core::{RequestId, SessionId, Timestamp, UserId};
-use portcullis_store::{Error, Tx};
+use portcullis_events::audit::Error;
+use portcullis_events::{Action, Actor, Event, Outcome, Target, Trail};
+use portcullis_store::Tx;
 
-/// What happened here. The dotted names of the trail are in [`Act::as_str`].
+/// What happened here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Act {
     LoginSucceeded,
@@ -22,18 +24,35 @@ pub(crate) enum Act {
 }
 
 impl Act {
-    pub(crate) const fn as_str(self) -> &'static str {
+    const fn words(self) -> (Action, Outcome) {
         match self {
-            Act::LoginSucceeded => "login.succeeded",
-            Act::LoginFailed => "login.failed",
-            Act::LoginThrottled => "login.throttled",
-            Act::Logout => "logout",
-            Act::SessionRevoked => "session.revoked",
-            Act::PasswordChanged | Act::PasswordChangeRefused => "password.changed",
-            Act::UserRegistered => "user.registered",
-            Act::UserCreated => "user.created",
-            Act::UserUpdated => "user.updated",
-            Act::UserDeactivated => "user.deactivated",
+            Act::LoginSucceeded => (Action::LoginSucceeded, Outcome::Allowed),
+            Act::LoginFailed => (Action::LoginFailed, Outcome::Denied),
+            Act::LoginThrottled => (Action::LoginThrottled, Outcome::Denied),
+            Act::Logout => (Action::Logout, Outcome::Allowed),
+            Act::SessionRevoked => (Action::SessionRevoked, Outcome::Allowed),
+            Act::PasswordChanged => (Action::PasswordChanged, Outcome::Allowed),
+            Act::PasswordChangeRefused => (Action::PasswordChanged, Outcome::Denied),
+            Act::UserRegistered => (Action::UserRegistered, Outcome::Allowed),
+            Act::UserCreated => (Action::UserCreated, Outcome::Allowed),
+            Act::UserUpdated => (Action::UserUpdated, Outcome::Allowed),
+            Act::UserDeactivated => (Action::UserDeactivated, Outcome::Allowed),
+        }
+    }
+
+    /// Who acts when nobody is signed in: the operator's acts have no client.
+    const fn unsigned_actor(self) -> Actor {
+        match self {
+            Act::UserCreated | Act::UserUpdated | Act::UserDeactivated | Act::PasswordChanged => {
+                Actor::Operator
+            }
+            Act::LoginSucceeded
+            | Act::LoginFailed
+            | Act::LoginThrottled
+            | Act::Logout
+            | Act::SessionRevoked
+            | Act::PasswordChangeRefused
+            | Act::UserRegistered => Actor::Anonymous,
         }
     }
 }
@@ -53,23 +72,30 @@ pub(crate) struct Entry {
 }
 
 /// Where events go.
-#[derive(Debug, Clone, Default)]
-pub struct Record(());
+#[derive(Debug, Clone)]
+pub struct Record(Trail);
 
 impl Record {
+    pub const fn new(trail: Trail) -> Self {
+        Record(trail)
+    }
+
     /// Writes the event in the caller's transaction: the act and its record are one.
-    #[expect(clippy::unused_async, reason = "the trail writes to the transaction")]
-    pub(crate) async fn record_in(&self, _tx: &mut Tx, entry: Entry) -> Result<(), Error> {
-        tracing::info!(
-            action = entry.act.as_str(),
-            at = %entry.at,
-            actor = ?entry.actor,
-            user = ?entry.user,
-            session = ?entry.session,
-            request = ?entry.request,
-            client = ?entry.client,
-            "audit"
-        );
-        Ok(())
+    pub(crate) async fn record_in(&self, tx: &mut Tx, entry: Entry) -> Result<(), Error> {
+        let (action, outcome) = entry.act.words();
+        let actor = entry.actor.map_or(entry.act.unsigned_actor(), Actor::User);
+        let mut event = Event::new(entry.at, action, outcome).by(actor);
+        if let Some(session) = entry.session {
+            event = event.to(Target::session(session));
+        } else if let Some(user) = entry.user {
+            event = event.to(Target::user(user));
+        }
+        if let Some(request) = entry.request {
+            event = event.during(request);
+        }
+        if let Some(client) = entry.client {
+            event = event.from(client);
+        }
+        self.0.record_in(tx, event).await
     }
 }

@@ -20,9 +20,11 @@ use std::sync::Arc;
 
 use portcullis_core::principal::User;
 use portcullis_core::{Clock, Problem, Secret, SessionId, Span, Timestamp, UserId};
+use portcullis_store::revocations::{Feed, Revocation};
 use portcullis_store::{Db, Tx};
 use portcullis_vault::{Token, TokenHash, tokens};
 
+use crate::revoke;
 pub use cache::{Lookup, SessionCache};
 pub use config::{Config, Settings};
 pub use cookie::{Cookies, Presented};
@@ -58,16 +60,20 @@ pub struct NewSession {
 #[derive(Clone)]
 pub struct Sessions {
     db: Db,
+    feed: Arc<Feed>,
     cache: Arc<SessionCache>,
     settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
 }
 
 impl Sessions {
-    pub fn new(db: Db, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+    /// Hand each revocation that `feed` brings to [`Sessions::revoked`]: memory is trusted while
+    /// the feed is fresh.
+    pub fn new(db: Db, feed: Arc<Feed>, settings: Settings, clock: Arc<dyn Clock>) -> Self {
         Sessions {
             cache: Arc::new(SessionCache::new(settings.idle_timeout)),
             db,
+            feed,
             settings: Arc::new(settings),
             clock,
         }
@@ -77,14 +83,23 @@ impl Sessions {
         &self.settings
     }
 
-    /// What the revocation feed feeds.
+    /// Applies one revocation from the feed. Never waits.
+    pub fn revoked(&self, revocation: Revocation) {
+        self.cache.revoked(revocation);
+    }
+
     pub const fn cache(&self) -> &Arc<SessionCache> {
         &self.cache
     }
 
     /// Whom the token stands for, from memory, and notes the activity. Never waits.
     pub fn lookup(&self, hash: &TokenHash) -> Lookup {
-        self.cache.lookup(hash, self.clock.now())
+        let now = self.clock.now();
+        if self.feed.is_fresh(now) {
+            self.cache.lookup(hash, now)
+        } else {
+            Lookup::Stale
+        }
     }
 
     /// Whom the token stands for, from the database, and remembers it. `None` when the session is
@@ -120,9 +135,10 @@ impl Sessions {
         client: &crate::Client,
     ) -> Result<(NewSession, Vec<TokenHash>), Error> {
         let now = self.clock.now();
+        let token = Token::generate()?;
         let session = NewSession {
-            id: SessionId::new(),
-            token: Token::generate()?,
+            id: revoke::session_id(&token.hash()),
+            token,
             expires_at: now + self.settings.lifetime,
         };
         store::insert(tx, &session, user, client, now).await?;

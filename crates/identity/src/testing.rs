@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use portcullis_core::time::ManualClock;
 use portcullis_core::{Clock, Secret, Timestamp, UserId};
+use portcullis_events::{Metrics, Trail};
 use portcullis_store::Db;
+use portcullis_store::revocations::Feed;
 use portcullis_vault::{Keys, Passwords};
 use tempfile::TempDir;
 
@@ -23,6 +25,7 @@ pub(crate) struct House {
     pub(crate) db: Db,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) accounts: Accounts,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) user: UserId,
     pub(crate) folder: TempDir,
 }
@@ -36,7 +39,7 @@ pub(crate) fn backoff() -> Backoff {
 }
 
 /// A node over the database in `folder`.
-pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Accounts) {
+pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Accounts, Arc<Feed>) {
     let url = format!("sqlite://{}", folder.path().join("test.db").display());
     let db = Db::open(
         &portcullis_store::Config::default(),
@@ -51,8 +54,14 @@ pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Acc
     };
     let settings = config.compile(true).unwrap();
     let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
-    let sessions = Sessions::new(db.clone(), settings, Arc::clone(&clock));
-    sessions.cache().heard(clock.now());
+    let feed = Arc::new(Feed::open(db.clone(), clock.now()).await.unwrap());
+    let sessions = Sessions::new(db.clone(), Arc::clone(&feed), settings, Arc::clone(&clock));
+    let trail = Trail::start(
+        db.clone(),
+        Arc::clone(&clock),
+        Metrics::new(),
+        &portcullis_events::audit::Config::default(),
+    );
     let accounts = Accounts::new(Parts {
         db: db.clone(),
         clock,
@@ -60,20 +69,20 @@ pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Acc
         policy: PasswordPolicy::new(&password_policy::Config::default()),
         sessions,
         backoff: backoff(),
-        record: Record::default(),
+        record: Record::new(trail),
         config: accounts::Config {
             registration: Registration::Open,
             registration_roles: vec!["member".to_owned()],
         },
     });
-    (db, accounts)
+    (db, accounts, feed)
 }
 
 impl House {
     pub(crate) async fn build() -> House {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_800_000_000)));
-        let (db, accounts) = node(&folder, &clock).await;
+        let (db, accounts, feed) = node(&folder, &clock).await;
         let password = secret(PASSWORD);
         let new = Registering {
             email: EMAIL,
@@ -86,6 +95,7 @@ impl House {
             db,
             clock,
             accounts,
+            feed,
             user,
             folder,
         }
@@ -102,9 +112,11 @@ impl House {
             .unwrap()
     }
 
-    /// The news of revocations is as fresh as the clock.
-    pub(crate) fn news(&self) {
-        self.sessions().cache().heard(self.clock.now());
+    /// Reads the news of revocations.
+    pub(crate) async fn news(&self) {
+        let sessions = self.sessions();
+        let apply = |revocation| sessions.revoked(revocation);
+        self.feed.poll(self.clock.now(), &apply).await.unwrap();
     }
 
     /// As the pipeline does: memory first, then the database.

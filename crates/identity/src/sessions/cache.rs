@@ -4,12 +4,11 @@
 //! - About 120 bytes a session: 88 for the entry, the rest for the table at its emptiest. Tenant
 //!   and roles are shared between all sessions that have the same.
 //! - Times are whole seconds, rounded so that a session never lives longer for it.
-//! - Trusted only while news of revocations is fresh: else every answer is [`Lookup::Stale`].
 //! - Only what the database confirmed is kept; that a token is unknown is not, for anybody can
 //!   make up any number of those.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
@@ -18,13 +17,10 @@ use hashbrown::HashTable;
 use portcullis_core::principal::User;
 use portcullis_core::{SessionId, Span, TenantId, Timestamp, UserId};
 use portcullis_vault::TokenHash;
-use uuid::Uuid;
 
 use super::store::Stored;
 use crate::revoke;
-
-/// How old the last news of revocations may be while memory is trusted.
-pub const FRESH: Span = Span::from_seconds(5);
+use portcullis_store::revocations::Revocation;
 
 const SHARDS: usize = 256;
 
@@ -66,6 +62,8 @@ struct Profile {
     roles: Arc<[Arc<str>]>,
 }
 
+type Profiles = HashMap<(Option<TenantId>, Vec<Arc<str>>), Weak<Profile>>;
+
 type Shard = RwLock<HashTable<Box<Entry>>>;
 
 /// Live sessions in memory.
@@ -73,10 +71,8 @@ pub struct SessionCache {
     shards: Vec<Shard>,
     /// Counts revocations as they are applied.
     revocations: AtomicU64,
-    /// When the last news of revocations came, in microseconds.
-    news_at: AtomicI64,
     idle_timeout: Span,
-    profiles: Mutex<HashMap<(Option<TenantId>, Vec<Arc<str>>), Weak<Profile>>>,
+    profiles: Mutex<Profiles>,
 }
 
 impl SessionCache {
@@ -84,21 +80,17 @@ impl SessionCache {
         SessionCache {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             revocations: AtomicU64::new(0),
-            news_at: AtomicI64::new(i64::MIN),
             idle_timeout,
             profiles: Mutex::default(),
         }
     }
 
     /// Whom the token stands for, by memory alone.
-    pub fn lookup(&self, hash: &TokenHash, now: Timestamp) -> Lookup {
-        if !self.is_fresh(now) {
-            return Lookup::Stale;
-        }
+    pub(super) fn lookup(&self, hash: &TokenHash, now: Timestamp) -> Lookup {
         let Some(shard) = self.read(hash) else {
             return Lookup::Unknown;
         };
-        let Some(entry) = shard.find(hash.prefix(), |entry| entry.hash == *hash) else {
+        let Some(entry) = shard.find(key_of(hash), |entry| entry.hash == *hash) else {
             return Lookup::Unknown;
         };
         let seconds = floor(now);
@@ -119,31 +111,18 @@ impl SessionCache {
         Lookup::Live(entry.as_user())
     }
 
-    /// Says that all revocations up to `at` have been applied.
-    pub fn heard(&self, at: Timestamp) {
-        self.news_at.fetch_max(at.as_micros(), Ordering::SeqCst);
-    }
-
-    /// Whether news of revocations is recent enough for memory to be trusted.
-    pub fn is_fresh(&self, now: Timestamp) -> bool {
-        let heard = self.news_at.load(Ordering::SeqCst);
-        heard != i64::MIN
-            && now.as_micros().saturating_sub(heard).unsigned_abs()
-                <= FRESH.as_micros().unsigned_abs()
-    }
-
-    /// Applies one revocation from the feed. Kinds that are not about sessions are ignored.
-    pub fn revoked(&self, kind: &str, subject: Uuid) {
-        match kind {
-            revoke::SESSION => self.forget_subject(subject),
-            revoke::USER => self.forget_user(UserId::from_uuid(subject)),
-            _ => {}
+    /// Applies one revocation from the feed.
+    pub fn revoked(&self, revocation: Revocation) {
+        match revocation {
+            Revocation::Session(id) => self.forget_session(id),
+            Revocation::User(id) => self.forget_user(id),
+            Revocation::Everything => self.forget_everything(),
         }
     }
 
     /// Forgets one session.
     pub fn forget(&self, hash: &TokenHash) {
-        self.forget_subject(revoke::subject_of(hash));
+        self.forget_session(revoke::session_id(hash));
     }
 
     /// Forgets all sessions of a user. Looks at each session there is: about 10 ms for a million,
@@ -167,21 +146,21 @@ impl SessionCache {
         self.len() == 0
     }
 
-    fn forget_subject(&self, subject: Uuid) {
+    fn forget_everything(&self) {
+        self.revocations.fetch_add(1, Ordering::SeqCst);
+        for shard in &self.shards {
+            write(shard).clear();
+        }
+    }
+
+    fn forget_session(&self, id: SessionId) {
         // INVARIANT: counted before it is removed, see `remember`.
         self.revocations.fetch_add(1, Ordering::SeqCst);
-        let mut prefix = [0; 8];
-        for (to, from) in prefix.iter_mut().zip(subject.as_bytes()) {
-            *to = *from;
-        }
-        let prefix = u64::from_le_bytes(prefix);
-        if let Some(shard) = self.shard(prefix) {
-            let mut table = write(shard);
-            if let Ok(found) =
-                table.find_entry(prefix, |entry| revoke::subject_of(&entry.hash) == subject)
-            {
-                found.remove();
-            }
+        let key = key(id);
+        if let Some(shard) = self.shard(key)
+            && let Ok(found) = write(shard).find_entry(key, |entry| entry.id == id)
+        {
+            found.remove();
         }
     }
 
@@ -205,7 +184,7 @@ impl SessionCache {
     ) -> User {
         let entry = Entry {
             hash: *hash,
-            id: found.id,
+            id: revoke::session_id(hash),
             user: found.user,
             profile: self.profile(found.tenant, &found.roles),
             authenticated_at: floor(found.authenticated_at),
@@ -214,13 +193,13 @@ impl SessionCache {
             written: AtomicU32::new(floor(found.last_seen_at)),
         };
         let user = entry.as_user();
-        if let Some(shard) = self.shard(hash.prefix()) {
+        if let Some(shard) = self.shard(key_of(hash)) {
             let mut table = write(shard);
             if self.ticket() == ticket {
-                if let Ok(old) = table.find_entry(hash.prefix(), |entry| entry.hash == *hash) {
+                if let Ok(old) = table.find_entry(key_of(hash), |entry| entry.hash == *hash) {
                     old.remove();
                 }
-                table.insert_unique(hash.prefix(), Box::new(entry), |entry| entry.hash.prefix());
+                table.insert_unique(key_of(hash), Box::new(entry), |entry| key(entry.id));
             }
         }
         user
@@ -229,7 +208,7 @@ impl SessionCache {
     /// The last activity that this node saw.
     pub(super) fn last_seen(&self, hash: &TokenHash) -> Option<Timestamp> {
         let shard = self.read(hash)?;
-        let entry = shard.find(hash.prefix(), |entry| entry.hash == *hash)?;
+        let entry = shard.find(key_of(hash), |entry| entry.hash == *hash)?;
         Some(seconds(entry.last_seen.load(Ordering::Relaxed)))
     }
 
@@ -292,13 +271,13 @@ impl SessionCache {
     }
 
     fn shard(&self, prefix: u64) -> Option<&Shard> {
-        // The table uses the low and the topmost bits; these are neither.
+        // The table uses the low and the topmost bits; these are neither, and not the version.
         let index = usize::try_from((prefix >> 40) & 0xff).ok()?;
         self.shards.get(index)
     }
 
     fn read(&self, hash: &TokenHash) -> Option<RwLockReadGuard<'_, HashTable<Box<Entry>>>> {
-        self.shard(hash.prefix()).map(read)
+        self.shard(key_of(hash)).map(read)
     }
 }
 
@@ -320,6 +299,16 @@ impl Entry {
             authenticated_at: seconds(self.authenticated_at),
         }
     }
+}
+
+/// Where a session is in the table: the first bits of its name, which are those of its hash.
+fn key(id: SessionId) -> u64 {
+    let (first, _) = id.as_uuid().as_u64_pair();
+    first
+}
+
+fn key_of(hash: &TokenHash) -> u64 {
+    key(revoke::session_id(hash))
 }
 
 fn idles(last_seen: u32, now: Timestamp, idle_timeout: Span) -> bool {
@@ -354,9 +343,9 @@ mod tests {
     #[test]
     fn an_entry_takes_no_more_than_its_share_of_150_bytes() {
         // One pointer and one control byte a slot, at a load of 7/16 after the table has grown.
-        let worst_slot = (size_of::<Box<Entry>>() + 1) as f64 * 16.0 / 7.0;
+        let worst_slot = (size_of::<Box<Entry>>() + 1) * 16 / 7 + 1;
         // 96 is the allocator's class for 88.
         assert_eq!(size_of::<Entry>(), 88);
-        assert!(96.0 + worst_slot <= 150.0);
+        assert!(96 + worst_slot <= 150);
     }
 }

@@ -13,7 +13,6 @@ use crate::{Client, revoke, users};
 /// A live session as the database has it.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    pub(crate) id: SessionId,
     pub(crate) user: UserId,
     pub(crate) tenant: Option<TenantId>,
     pub(crate) roles: Vec<Arc<str>>,
@@ -60,13 +59,12 @@ impl SessionInfo {
 }
 
 pub(super) async fn find(db: &Db, hash: &TokenHash) -> Result<Option<Stored>, Error> {
-    const SQL: &str = "SELECT s.id, s.user_id, s.authenticated_at, s.last_seen_at, s.expires_at, u.tenant_id FROM session s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL";
+    const SQL: &str = "SELECT s.user_id, s.authenticated_at, s.last_seen_at, s.expires_at, u.tenant_id FROM session s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL";
     let Some(row) = db.fetch_optional(SQL, &[hash.as_bytes().into()]).await? else {
         return Ok(None);
     };
     let user = row.user_id("user_id")?;
     Ok(Some(Stored {
-        id: row.session_id("id")?,
         user,
         tenant: row.opt_tenant_id("tenant_id")?,
         roles: users::roles(db, user)
