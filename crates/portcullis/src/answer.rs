@@ -10,8 +10,9 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use portcullis_core::{Problem, RequestId};
 use serde::Serialize;
 
-/// Where problem types live. A name, not a place: clients compare it, nobody has to fetch it.
-const TYPE_PREFIX: &str = "https://portcullis.dev/problems/";
+/// Where problem types live: the gate answers there with the page about it. A relative reference is
+/// allowed (RFC 9457 section 3.1.1) and leads to the very gate that gave the answer.
+const TYPE_PREFIX: &str = "/.portcullis/problems/";
 
 #[derive(Serialize)]
 struct Document<'a> {

@@ -118,7 +118,7 @@ async fn assemble(loaded: &Loaded, snapshot: Snapshot, keys: Keys, metrics: Arc<
     let counters = counters(loaded)?;
     let trail = Trail::start(db.clone(), Arc::clone(&clock), Arc::clone(&metrics), &config.audit);
     let signer = Signer::new(&keys)?;
-    let identity = upkeep::identity(loaded, &db, &keys, &trail, &clock)?;
+    let identity = upkeep::identity(loaded, &db, &keys, &trail, &clock).await?;
     let own = crate::own_api::router(&identity, signer.jwks().clone(), &snapshot.csrf, is_secure(config), &config.auth_api.mounts);
     let gate = Gate::new(gate::Parts {
         clock: Arc::clone(&clock),
@@ -132,7 +132,7 @@ async fn assemble(loaded: &Loaded, snapshot: Snapshot, keys: Keys, metrics: Arc<
         back,
         own,
     });
-    upkeep::start(&gate, &identity).await?;
+    upkeep::start(&gate, &identity);
     trail.record(Event::new(clock.now(), Action::GateStarted, Outcome::Allowed).by(Actor::System)).await.context("the first event cannot be recorded")?;
     Ok(gate)
 }

@@ -11,9 +11,9 @@ use portcullis_events::metrics::Dependency;
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::backoff::Backoff;
 use portcullis_identity::password_policy::PasswordPolicy;
-use portcullis_identity::{Record, SessionCache, Sessions};
+use portcullis_identity::{Record, Sessions};
 use portcullis_store::Db;
-use portcullis_store::revocations::{Feed, POLL_EVERY, Revocation};
+use portcullis_store::revocations::{Feed, POLL_EVERY};
 use portcullis_vault::keys::Keys;
 use portcullis_vault::passwords::Passwords;
 
@@ -31,15 +31,17 @@ const WAITING_PASSWORDS: usize = 64;
 pub(crate) struct Identity {
     pub(crate) accounts: Accounts,
     pub(crate) sessions: Sessions,
+    feed: Arc<Feed>,
 }
 
 /// Puts the identity slice together.
-pub(crate) fn identity(loaded: &Loaded, db: &Db, keys: &Keys, trail: &Trail, clock: &Arc<dyn Clock>) -> anyhow::Result<Identity> {
+pub(crate) async fn identity(loaded: &Loaded, db: &Db, keys: &Keys, trail: &Trail, clock: &Arc<dyn Clock>) -> anyhow::Result<Identity> {
     let config = &loaded.config;
     let said = |findings: Vec<portcullis_identity::Finding>| anyhow!("{findings:?}");
     let settings = config.sessions.compile(is_secure(config)).map_err(said)?;
     let policy = PasswordPolicy::new(&config.passwords);
-    let sessions = Sessions::new(db.clone(), settings, Arc::clone(clock));
+    let feed = Arc::new(Feed::open(db.clone(), clock.now()).await?);
+    let sessions = Sessions::new(db.clone(), Arc::clone(&feed), settings, Arc::clone(clock));
     let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let accounts = Accounts::new(accounts::Parts {
         db: db.clone(),
@@ -48,62 +50,46 @@ pub(crate) fn identity(loaded: &Loaded, db: &Db, keys: &Keys, trail: &Trail, clo
         policy,
         sessions: sessions.clone(),
         backoff: Backoff::new(keys)?,
-        record: Record::default(),
+        record: Record::new(trail.clone()),
         config: config.accounts.clone(),
     });
-    Ok(Identity { accounts, sessions })
+    Ok(Identity { accounts, sessions, feed })
 }
 
-/// Starts the tasks that keep memory true. Returns once revocations have been heard for the first time.
-pub(crate) async fn start(gate: &Arc<Gate>, identity: &Identity) -> anyhow::Result<()> {
-    follow_revocations(gate).await?;
+/// Starts the tasks that keep memory true.
+pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
+    follow_revocations(gate, Arc::clone(&identity.feed));
     let (gate, identity) = (Arc::clone(gate), identity.clone());
     gate.back.clone().spawn(async move {
         let mut ticks = tokio::time::interval(HOUSEKEEPING);
         loop {
             ticks.tick().await;
-            if let Err(error) = gate.sessions.flush().await {
-                tracing::warn!(%error, "the activity of sessions could not be written");
-            }
             if let Err(error) = identity.accounts.keep_house().await {
                 tracing::warn!(%error, "ended sessions and old attempts could not be cleaned up");
             }
             crate::admin::readiness(&gate).await;
         }
     });
-    Ok(())
-}
-
-fn forget(cache: &SessionCache, revocation: Revocation) {
-    match revocation {
-        Revocation::Session(id) => cache.revoked("session", id.as_uuid()),
-        Revocation::User(id) => cache.forget_user(id),
-        Revocation::Everything => cache.revoked("everything", uuid::Uuid::nil()),
-    }
 }
 
 /// Hears what was revoked, on this node or any other, and forgets it.
-async fn follow_revocations(gate: &Arc<Gate>) -> anyhow::Result<()> {
-    let feed = Feed::open(gate.db.clone(), gate.clock.now()).await?;
+fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
     let cache = Arc::clone(gate.sessions.cache());
-    cache.heard(gate.clock.now());
     let gate = Arc::clone(gate);
     gate.back.clone().spawn(async move {
         let mut ticks = tokio::time::interval(POLL_EVERY);
+        let mut heard_at = gate.clock.now();
         loop {
             ticks.tick().await;
             let began = gate.clock.now();
-            match feed.poll(began, &|revocation| forget(&cache, revocation)).await {
-                Ok(_) => {
-                    cache.heard(began);
-                    gate.metrics.feed_age(portcullis_core::Span::ZERO);
-                }
+            match feed.poll(began, &|revocation| cache.revoked(revocation)).await {
+                Ok(_) => heard_at = began,
                 Err(error) => {
                     gate.metrics.dependency(Dependency::Database, false);
                     tracing::warn!(%error, "no news of revocations: sessions are looked up one by one");
                 }
             }
+            gate.metrics.feed_age(gate.clock.now().since(heard_at));
         }
     });
-    Ok(())
 }

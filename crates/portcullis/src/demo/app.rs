@@ -58,7 +58,7 @@ async fn board(State(board): State<Board>, headers: HeaderMap) -> Html<String> {
         ul id="notes" { @for note in &notes { li { (note.text) " " small { "by " (note.by) } } } }
         form id="add" { label { "A note " input name="text" required maxlength="200"; } button { "Add" } }
         form method="post" action="/.portcullis/auth/sign-out" { button { "Sign out" } }
-        script nonce="portcullis" { (maud::PreEscaped(ADD_NOTE)) }
+        script nonce=(super::NONCE) { (maud::PreEscaped(ADD_NOTE)) }
     })
 }
 
@@ -119,7 +119,7 @@ fn page(title: &str, body: &maud::Markup) -> Html<String> {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) }
-                style nonce="portcullis" { "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}" }
+                style nonce=(super::NONCE) { "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}" }
             }
             body { main { h1 { (title) } (body) } }
         }

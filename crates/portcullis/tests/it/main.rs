@@ -1,1 +1,4 @@
+//! The whole gate over real sockets: one binary, one file per feature.
 
+mod journey;
+mod support;

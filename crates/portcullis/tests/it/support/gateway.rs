@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Browser, Client, State, Upstream};
 
 /// Good enough for every account of every test.
-pub(crate) const PASSWORD: &str = "correct horse battery staple 42";
+pub(crate) const PASSWORD: &str = "plum-anvil-tundra-9140-quartz";
 
 /// A running gate. Ends with the test.
 pub(crate) struct Gateway {
@@ -35,7 +35,12 @@ impl Gateway {
     /// In front of `upstream`, with the routes that most tests want: `/public` for everybody,
     /// `/admin` for administrators, `/closed` for nobody, everything else for whoever is signed in.
     pub(crate) async fn in_front_of(upstream: &Upstream) -> Gateway {
-        Gateway::builder(upstream, USUAL_ROUTES).await.start().await
+        Gateway::builder_usual(upstream).await.start().await
+    }
+
+    /// The same, to be changed before it starts.
+    pub(crate) async fn builder_usual(upstream: &Upstream) -> GatewayBuilder {
+        Gateway::builder(upstream, USUAL_ROUTES).await
     }
 
     /// A gate with these `[[route]]` tables (and whatever other tables follow them).
@@ -48,7 +53,7 @@ impl Gateway {
             None => String::new(),
             Some(url) => {
                 std::fs::write(folder.path().join("redis"), url).unwrap();
-                format!("redis = {{ file = \"redis\" }}\nredis-prefix = \"{}\"", uuid::Uuid::new_v4().simple())
+                format!("redis = {{ file = \"redis\" }}")
             }
         };
         let config = format!(
