@@ -155,7 +155,7 @@ impl Lane {
         let extensions = request.extensions_mut();
         extensions.insert::<Principal>(permitted.principal);
         extensions.insert::<RequestId>(story.id);
-        extensions.insert(portcullis_identity::api::ClientIp(permitted.client.ip()));
+        extensions.insert(permitted.client);
         extensions.insert::<Scheme>(permitted.scheme);
         extensions.insert(portcullis_console::Nonce(nonce.as_str().into()));
         if let Some(session) = permitted.session {

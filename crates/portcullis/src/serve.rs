@@ -118,7 +118,7 @@ async fn assemble(loaded: &Loaded, snapshot: Snapshot, keys: Keys, metrics: Arc<
     let counters = counters(loaded)?;
     let trail = Trail::start(db.clone(), Arc::clone(&clock), Arc::clone(&metrics), &config.audit);
     let signer = Signer::new(&keys)?;
-    let identity = upkeep::identity(loaded, &db, &keys, &trail, &clock)?;
+    let identity = upkeep::identity(loaded, &db, &keys, &trail, &clock).await?;
     let own = crate::own_api::router(&identity, signer.jwks().clone(), &snapshot.csrf, is_secure(config), &config.auth_api.mounts);
     let gate = Gate::new(gate::Parts {
         clock: Arc::clone(&clock),

@@ -1,6 +1,5 @@
 //! What runs beside the requests: the revocation feed, the writing of activity, the cleaning up.
 
-use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +10,9 @@ use portcullis_events::metrics::Dependency;
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::backoff::Backoff;
 use portcullis_identity::password_policy::PasswordPolicy;
-use portcullis_identity::{Record, SessionCache, Sessions};
+use portcullis_identity::{Record, Sessions};
 use portcullis_store::Db;
-use portcullis_store::revocations::{Feed, POLL_EVERY, Revocation};
+use portcullis_store::revocations::{Feed, POLL_EVERY};
 use portcullis_vault::keys::Keys;
 use portcullis_vault::passwords::Passwords;
 
@@ -23,40 +22,40 @@ use crate::snapshot::is_secure;
 
 /// Activity is written and what has ended is dropped this often.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
-/// Passwords that may wait for a hashing thread before the answer is 503.
-const WAITING_PASSWORDS: usize = 64;
 
 /// The slice that knows accounts and sessions, put together.
 #[derive(Clone)]
 pub(crate) struct Identity {
     pub(crate) accounts: Accounts,
     pub(crate) sessions: Sessions,
+    feed: Arc<Feed>,
 }
 
 /// Puts the identity slice together.
-pub(crate) fn identity(loaded: &Loaded, db: &Db, keys: &Keys, trail: &Trail, clock: &Arc<dyn Clock>) -> anyhow::Result<Identity> {
+pub(crate) async fn identity(loaded: &Loaded, db: &Db, keys: &Keys, trail: &Trail, clock: &Arc<dyn Clock>) -> anyhow::Result<Identity> {
     let config = &loaded.config;
     let said = |findings: Vec<portcullis_identity::Finding>| anyhow!("{findings:?}");
     let settings = config.sessions.compile(is_secure(config)).map_err(said)?;
     let policy = PasswordPolicy::new(&config.passwords);
-    let sessions = Sessions::new(db.clone(), settings, Arc::clone(clock));
-    let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let feed = Arc::new(Feed::open(db.clone(), clock.now()).await?);
+    let sessions = Sessions::new(db.clone(), Arc::clone(&feed), settings, Arc::clone(clock));
+    let hashing = &config.passwords;
     let accounts = Accounts::new(accounts::Parts {
         db: db.clone(),
         clock: Arc::clone(clock),
-        passwords: Passwords::start(cores, WAITING_PASSWORDS)?,
+        passwords: Passwords::start(hashing.hash_threads, hashing.hash_queue)?,
         policy,
         sessions: sessions.clone(),
         backoff: Backoff::new(keys)?,
-        record: Record::default(),
+        record: Record::new(trail.clone()),
         config: config.accounts.clone(),
     });
-    Ok(Identity { accounts, sessions })
+    Ok(Identity { accounts, sessions, feed })
 }
 
 /// Starts the tasks that keep memory true. Returns once revocations have been heard for the first time.
 pub(crate) async fn start(gate: &Arc<Gate>, identity: &Identity) -> anyhow::Result<()> {
-    follow_revocations(gate).await?;
+    follow_revocations(gate, Arc::clone(&identity.feed));
     let (gate, identity) = (Arc::clone(gate), identity.clone());
     gate.back.clone().spawn(async move {
         let mut ticks = tokio::time::interval(HOUSEKEEPING);
@@ -74,28 +73,16 @@ pub(crate) async fn start(gate: &Arc<Gate>, identity: &Identity) -> anyhow::Resu
     Ok(())
 }
 
-fn forget(cache: &SessionCache, revocation: Revocation) {
-    match revocation {
-        Revocation::Session(id) => cache.revoked("session", id.as_uuid()),
-        Revocation::User(id) => cache.forget_user(id),
-        Revocation::Everything => cache.revoked("everything", uuid::Uuid::nil()),
-    }
-}
-
 /// Hears what was revoked, on this node or any other, and forgets it.
-async fn follow_revocations(gate: &Arc<Gate>) -> anyhow::Result<()> {
-    let feed = Feed::open(gate.db.clone(), gate.clock.now()).await?;
-    let cache = Arc::clone(gate.sessions.cache());
-    cache.heard(gate.clock.now());
+fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
     let gate = Arc::clone(gate);
     gate.back.clone().spawn(async move {
         let mut ticks = tokio::time::interval(POLL_EVERY);
         loop {
             ticks.tick().await;
             let began = gate.clock.now();
-            match feed.poll(began, &|revocation| forget(&cache, revocation)).await {
+            match feed.poll(began, &|revocation| gate.sessions.revoked(revocation)).await {
                 Ok(_) => {
-                    cache.heard(began);
                     gate.metrics.feed_age(portcullis_core::Span::ZERO);
                 }
                 Err(error) => {
@@ -105,5 +92,4 @@ async fn follow_revocations(gate: &Arc<Gate>) -> anyhow::Result<()> {
             }
         }
     });
-    Ok(())
 }

@@ -81,7 +81,7 @@ fn with_stores<T>(file: &Path, work: impl AsyncFnOnce(&Stores) -> anyhow::Result
         let url = loaded.secrets.database.as_ref().context("`state.database` names no database")?;
         let db = Db::open(&loaded.config.state, url, clock.now()).await.context("the database (`state.database`) cannot be used")?;
         let trail = Trail::start(db.clone(), Arc::clone(&clock), Metrics::new(), &loaded.config.audit);
-        let identity = upkeep::identity(&loaded, &db, &keys, &trail, &clock)?;
+        let identity = upkeep::identity(&loaded, &db, &keys, &trail, &clock).await?;
         let stores = Stores { db, identity, trail, loaded };
         let outcome = work(&stores).await;
         stores.trail.shutdown().await;

@@ -53,7 +53,7 @@ async fn create_admin(loaded: &config::Loaded, keys: &portcullis_vault::keys::Ke
     let url = loaded.secrets.database.as_ref().context("the demo has no database")?;
     let db = Db::open(&loaded.config.state, url, clock.now()).await?;
     let trail = Trail::start(db.clone(), Arc::clone(&clock), Metrics::new(), &loaded.config.audit);
-    let identity = upkeep::identity(loaded, &db, keys, &trail, &clock)?;
+    let identity = upkeep::identity(loaded, &db, keys, &trail, &clock).await?;
     let password = one_time_password()?;
     let roles = ["admin".to_owned(), "user".to_owned()];
     let new = Registering { email: EMAIL, password: &password, display_name: None };
