@@ -1,6 +1,5 @@
 //! What runs beside the requests: the revocation feed, the writing of activity, the cleaning up.
 
-use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +22,6 @@ use crate::snapshot::is_secure;
 
 /// Activity is written and what has ended is dropped this often.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
-/// Passwords that may wait for a hashing thread before the answer is 503.
-const WAITING_PASSWORDS: usize = 64;
 
 /// The slice that knows accounts and sessions, put together.
 #[derive(Clone)]
@@ -42,11 +39,11 @@ pub(crate) async fn identity(loaded: &Loaded, db: &Db, keys: &Keys, trail: &Trai
     let policy = PasswordPolicy::new(&config.passwords);
     let feed = Arc::new(Feed::open(db.clone(), clock.now()).await?);
     let sessions = Sessions::new(db.clone(), Arc::clone(&feed), settings, Arc::clone(clock));
-    let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let hashing = &config.passwords;
     let accounts = Accounts::new(accounts::Parts {
         db: db.clone(),
         clock: Arc::clone(clock),
-        passwords: Passwords::start(cores, WAITING_PASSWORDS)?,
+        passwords: Passwords::start(hashing.hash_threads, hashing.hash_queue)?,
         policy,
         sessions: sessions.clone(),
         backoff: Backoff::new(keys)?,
@@ -56,8 +53,8 @@ pub(crate) async fn identity(loaded: &Loaded, db: &Db, keys: &Keys, trail: &Trai
     Ok(Identity { accounts, sessions, feed })
 }
 
-/// Starts the tasks that keep memory true.
-pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
+/// Starts the tasks that keep memory true. Returns once revocations have been heard for the first time.
+pub(crate) async fn start(gate: &Arc<Gate>, identity: &Identity) -> anyhow::Result<()> {
     follow_revocations(gate, Arc::clone(&identity.feed));
     let (gate, identity) = (Arc::clone(gate), identity.clone());
     gate.back.clone().spawn(async move {
@@ -70,11 +67,11 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
             crate::admin::readiness(&gate).await;
         }
     });
+    Ok(())
 }
 
 /// Hears what was revoked, on this node or any other, and forgets it.
 fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
-    let cache = Arc::clone(gate.sessions.cache());
     let gate = Arc::clone(gate);
     gate.back.clone().spawn(async move {
         let mut ticks = tokio::time::interval(POLL_EVERY);
@@ -82,8 +79,10 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
         loop {
             ticks.tick().await;
             let began = gate.clock.now();
-            match feed.poll(began, &|revocation| cache.revoked(revocation)).await {
-                Ok(_) => heard_at = began,
+            match feed.poll(began, &|revocation| gate.sessions.revoked(revocation)).await {
+                Ok(_) => {
+                    gate.metrics.feed_age(portcullis_core::Span::ZERO);
+                }
                 Err(error) => {
                     gate.metrics.dependency(Dependency::Database, false);
                     tracing::warn!(%error, "no news of revocations: sessions are looked up one by one");
