@@ -1,5 +1,9 @@
 //! Lists the problem pages of the documentation, so that the binary can show them.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a build script talks to cargo, and ends the build when it fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a build script talks to cargo, and ends the build when it fails"
+)]
 
 use std::path::Path;
 
@@ -8,7 +12,15 @@ fn main() {
     println!("cargo::rerun-if-changed={}", pages.display());
     let mut slugs: Vec<String> = std::fs::read_dir(pages)
         .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".md").map(str::to_owned))
+        .filter_map(|entry| {
+            entry
+                .unwrap()
+                .file_name()
+                .into_string()
+                .unwrap()
+                .strip_suffix(".md")
+                .map(str::to_owned)
+        })
         .filter(|slug| slug != "README")
         .collect();
     slugs.sort();

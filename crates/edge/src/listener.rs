@@ -20,11 +20,11 @@ use tokio::sync::Notify;
 use crate::body::Body;
 use crate::client_addr::{Peer, TrustedProxies, limit_key};
 use crate::config::Config;
-use portcullis_core::finding::Finding;
 use crate::connection::{self, Arrival, Conn};
 use crate::drain::Drain;
 use crate::framing::{Limits, Patience};
 use crate::tls::ServerTls;
+use portcullis_core::finding::Finding;
 
 /// How long accepting rests after an error of the whole process (no descriptors, no memory).
 const REST: Duration = Duration::from_millis(100);

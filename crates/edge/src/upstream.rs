@@ -12,8 +12,8 @@ use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
 use crate::config::finding;
-use portcullis_core::finding::Finding;
 use crate::tls;
+use portcullis_core::finding::Finding;
 
 /// The table `[upstream.NAME]`.
 #[derive(Debug, Clone, Deserialize)]

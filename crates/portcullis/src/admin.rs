@@ -30,7 +30,8 @@ pub(crate) async fn readiness(gate: &Gate) -> Readiness {
     let database = gate.db.ping().await.is_ok();
     let counters = gate.counters.health();
     gate.metrics.dependency(Dependency::Database, database);
-    gate.metrics.dependency(Dependency::Redis, counters != Health::Degraded);
+    gate.metrics
+        .dependency(Dependency::Redis, counters != Health::Degraded);
     let draining = gate.draining.load(Ordering::Relaxed);
     Readiness {
         ready: database && !draining,
@@ -46,7 +47,11 @@ pub(crate) async fn readiness(gate: &Gate) -> Readiness {
 
 impl IntoResponse for Readiness {
     fn into_response(self) -> axum::response::Response {
-        let status = if self.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let status = if self.ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
         (status, Json(self)).into_response()
     }
 }
@@ -56,7 +61,10 @@ pub(crate) fn router(gate: Arc<Gate>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(async |State(gate): State<Arc<Gate>>| readiness(&gate).await))
+        .route(
+            "/readyz",
+            get(async |State(gate): State<Arc<Gate>>| readiness(&gate).await),
+        )
         .with_state(gate)
 }
 
@@ -66,5 +74,11 @@ async fn metrics(State(gate): State<Arc<Gate>>) -> impl IntoResponse {
     let mut text = gate.metrics.encode();
     let end = text.rfind("# EOF").unwrap_or(text.len());
     text.insert_str(end, &format!("# HELP portcullis_panics Requests that panicked and were answered with 500.\n# TYPE portcullis_panics counter\nportcullis_panics_total {}\n", gate.panics()));
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+    (
+        [(
+            header::CONTENT_TYPE,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        )],
+        text,
+    )
 }

@@ -39,13 +39,22 @@ impl Prefers {
         let html = headers
             .get(header::ACCEPT)
             .and_then(|value| value.to_str().ok())
-            .is_some_and(|accept| accept.split(',').any(|range| range.trim().split(';').next() == Some("text/html")));
+            .is_some_and(|accept| {
+                accept
+                    .split(',')
+                    .any(|range| range.trim().split(';').next() == Some("text/html"))
+            });
         if html { Prefers::Html } else { Prefers::Json }
     }
 }
 
 /// The answer for a problem.
-pub(crate) fn problem(problem: &Problem, id: RequestId, prefers: Prefers, sign_in: &str) -> Response<Bytes> {
+pub(crate) fn problem(
+    problem: &Problem,
+    id: RequestId,
+    prefers: Prefers,
+    sign_in: &str,
+) -> Response<Bytes> {
     let (kind, body) = match prefers {
         Prefers::Json => ("application/problem+json", json(problem, id)),
         Prefers::Html => ("text/html; charset=utf-8", html(problem, id, sign_in)),
@@ -56,7 +65,10 @@ pub(crate) fn problem(problem: &Problem, id: RequestId, prefers: Prefers, sign_i
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(span) = problem.retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(span.as_seconds_ceil().max(1)));
+        headers.insert(
+            header::RETRY_AFTER,
+            HeaderValue::from(span.as_seconds_ceil().max(1)),
+        );
     }
     for (name, value) in &problem.headers {
         headers.append(name.clone(), value.clone());
@@ -79,7 +91,11 @@ fn json(problem: &Problem, id: RequestId) -> Vec<u8> {
 fn html(problem: &Problem, id: RequestId, sign_in: &str) -> Vec<u8> {
     let retry = problem.retry_after.map(|span| {
         let mut text = String::new();
-        let _ = write!(text, "You can try again in {} seconds.", span.as_seconds_ceil().max(1));
+        let _ = write!(
+            text,
+            "You can try again in {} seconds.",
+            span.as_seconds_ceil().max(1)
+        );
         text
     });
     let anonymous = problem.kind.slug == portcullis_core::problem::AUTHENTICATION_REQUIRED.slug;

@@ -57,11 +57,21 @@ pub(crate) enum Error {
 
 impl Assertions {
     /// The assertion about `principal` for `upstream`.
-    pub(crate) fn get(&self, signer: &Signer, config: &AssertionConfig, upstream: &Arc<Upstream>, principal: &Principal, now: Timestamp) -> Result<HeaderValue, Error> {
+    pub(crate) fn get(
+        &self,
+        signer: &Signer,
+        config: &AssertionConfig,
+        upstream: &Arc<Upstream>,
+        principal: &Principal,
+        now: Timestamp,
+    ) -> Result<HeaderValue, Error> {
         let user = principal.user();
         let mut all = self.0.borrow_mut();
         let session = user.map(|user| user.session);
-        if let Some(kept) = all.get(&session).and_then(|kept| kept.iter().find(|kept| kept.is_for(upstream, user, now))) {
+        if let Some(kept) = all
+            .get(&session)
+            .and_then(|kept| kept.iter().find(|kept| kept.is_for(upstream, user, now)))
+        {
             return Ok(kept.value.clone());
         }
         let mut value = HeaderValue::try_from(sign(signer, config, upstream, user, now)?)?;
@@ -72,7 +82,12 @@ impl Assertions {
         let kept = all.entry(session).or_default();
         kept.retain(|kept| kept.renew_at > now && !Arc::ptr_eq(&kept.upstream, upstream));
         let half = portcullis_core::Span::from_micros(config.lifetime.as_micros() / 2);
-        kept.push(Kept { upstream: Arc::clone(upstream), roles: user.map(|user| Arc::clone(&user.roles)), renew_at: now + half, value: value.clone() });
+        kept.push(Kept {
+            upstream: Arc::clone(upstream),
+            roles: user.map(|user| Arc::clone(&user.roles)),
+            renew_at: now + half,
+            value: value.clone(),
+        });
         Ok(value)
     }
 }
@@ -88,7 +103,13 @@ impl Kept {
     }
 }
 
-fn sign(signer: &Signer, config: &AssertionConfig, upstream: &Upstream, user: Option<&User>, now: Timestamp) -> Result<String, signing::Error> {
+fn sign(
+    signer: &Signer,
+    config: &AssertionConfig,
+    upstream: &Upstream,
+    user: Option<&User>,
+    now: Timestamp,
+) -> Result<String, signing::Error> {
     signer.sign(&Claims {
         iss: &config.issuer,
         aud: upstream.name(),
@@ -98,6 +119,8 @@ fn sign(signer: &Signer, config: &AssertionConfig, upstream: &Upstream, user: Op
         jti: uuid::Uuid::new_v4().to_string(),
         sid: user.map(|user| user.session),
         tenant: user.and_then(|user| user.tenant),
-        roles: user.map(|user| user.roles.iter().map(AsRef::as_ref).collect()).unwrap_or_default(),
+        roles: user
+            .map(|user| user.roles.iter().map(AsRef::as_ref).collect())
+            .unwrap_or_default(),
     })
 }

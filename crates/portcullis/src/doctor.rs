@@ -31,11 +31,16 @@ struct Trials(Vec<Trial>);
 /// Tries everything. `Ok(false)` where something does not answer.
 pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
     let loaded = serve::load(file, Environment::of_process())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let trials = runtime.block_on(async {
         let mut trials = Vec::new();
         for (name, upstream) in &loaded.config.upstreams {
-            trials.push(trial(format!("upstream `{name}` ({})", upstream.url), reach(&upstream.url).await));
+            trials.push(trial(
+                format!("upstream `{name}` ({})", upstream.url),
+                reach(&upstream.url).await,
+            ));
         }
         trials.push(trial("database".to_owned(), database(&loaded).await));
         if let Some(url) = &loaded.secrets.redis {
@@ -45,7 +50,13 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
         if loaded.config.listen.tls.is_some() {
             trials.push(trial("certificate".to_owned(), certificate(&loaded)));
         }
-        for host in loaded.config.hosts.allow.iter().filter(|host| !host.starts_with('*')) {
+        for host in loaded
+            .config
+            .hosts
+            .allow
+            .iter()
+            .filter(|host| !host.starts_with('*'))
+        {
             trials.push(trial(format!("name `{host}`"), resolves(host).await));
         }
         trials
@@ -57,30 +68,53 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
 
 fn trial(what: String, outcome: Result<String, String>) -> Trial {
     match outcome {
-        Ok(detail) => Trial { what, ok: true, detail },
-        Err(detail) => Trial { what, ok: false, detail },
+        Ok(detail) => Trial {
+            what,
+            ok: true,
+            detail,
+        },
+        Err(detail) => Trial {
+            what,
+            ok: false,
+            detail,
+        },
     }
 }
 
 async fn in_time<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("no answer within {} seconds", PATIENCE.as_secs())))
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} seconds", PATIENCE.as_secs())))
 }
 
 async fn reach(url: &str) -> Result<String, String> {
     let url = url::Url::parse(url).map_err(|error| error.to_string())?;
-    let host = url.host_str().ok_or("it names no host")?.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let host = url
+        .host_str()
+        .ok_or("it names no host")?
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
     let port = url.port_or_known_default().ok_or("it names no port")?;
     in_time(async {
-        tokio::net::TcpStream::connect((host.as_str(), port)).await.map_err(|error| format!("cannot be connected to: {error}"))?;
+        tokio::net::TcpStream::connect((host.as_str(), port))
+            .await
+            .map_err(|error| format!("cannot be connected to: {error}"))?;
         Ok("takes connections".to_owned())
     })
     .await
 }
 
 async fn database(loaded: &Loaded) -> Result<String, String> {
-    let url = loaded.secrets.database.as_ref().ok_or("`state.database` cannot be read")?;
+    let url = loaded
+        .secrets
+        .database
+        .as_ref()
+        .ok_or("`state.database` cannot be read")?;
     in_time(async {
-        let db = portcullis_store::Db::open(&loaded.config.state, url, SystemClock.now()).await.map_err(|error| error.to_string())?;
+        let db = portcullis_store::Db::open(&loaded.config.state, url, SystemClock.now())
+            .await
+            .map_err(|error| error.to_string())?;
         db.ping().await.map_err(|error| error.to_string())?;
         let engine = format!("{:?} answers, its tables are up to date", db.engine());
         db.close().await;
@@ -91,7 +125,8 @@ async fn database(loaded: &Loaded) -> Result<String, String> {
 
 async fn redis(loaded: &Loaded, url: &portcullis_core::Secret) -> Result<String, String> {
     use portcullis_store::counters::{Counters, Health};
-    let (counters, keeper) = Counters::redis(&loaded.config.state, url).map_err(|error| error.to_string())?;
+    let (counters, keeper) =
+        Counters::redis(&loaded.config.state, url).map_err(|error| error.to_string())?;
     let keeping = tokio::spawn(keeper.run());
     let outcome = in_time(async {
         while counters.health() != Health::Shared {
@@ -108,20 +143,35 @@ async fn redis(loaded: &Loaded, url: &portcullis_core::Secret) -> Result<String,
 fn clock() -> Result<String, String> {
     const RELEASED: Timestamp = Timestamp::from_seconds(1_790_000_000);
     let now = SystemClock.now();
-    if now < RELEASED { Err(format!("it says {now}, which is before this release")) } else { Ok(format!("it says {now}")) }
+    if now < RELEASED {
+        Err(format!("it says {now}, which is before this release"))
+    } else {
+        Ok(format!("it says {now}"))
+    }
 }
 
 fn certificate(loaded: &Loaded) -> Result<String, String> {
     portcullis_edge::Settings::compile(&loaded.listen(), 1)
         .map(|_| "certificate and key are there and belong together".to_owned())
-        .map_err(|findings| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        .map_err(|findings| {
+            findings
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ")
+        })
 }
 
 async fn resolves(host: &str) -> Result<String, String> {
     let name = host.split(':').next().unwrap_or(host);
     in_time(async {
-        let addresses = tokio::net::lookup_host((name, 443)).await.map_err(|error| error.to_string())?;
-        Ok(addresses.map(|address| address.ip().to_string()).collect::<Vec<_>>().join(", "))
+        let addresses = tokio::net::lookup_host((name, 443))
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(addresses
+            .map(|address| address.ip().to_string())
+            .collect::<Vec<_>>()
+            .join(", "))
     })
     .await
 }
@@ -132,7 +182,13 @@ impl fmt::Display for Trials {
             if position > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}  {}: {}", if trial.ok { "ok  " } else { "FAIL" }, trial.what, trial.detail)?;
+            write!(
+                f,
+                "{}  {}: {}",
+                if trial.ok { "ok  " } else { "FAIL" },
+                trial.what,
+                trial.detail
+            )?;
         }
         Ok(())
     }

@@ -75,14 +75,29 @@ pub(crate) fn run(file: &Path, args: &Args, format: Format) -> anyhow::Result<bo
     let (loaded, snapshot) = verbs::snapshot(file)?;
     let names: Vec<String> = loaded.config.upstreams.keys().cloned().collect();
     let explanation = explain(&snapshot, &names, args, |position| {
-        loaded.config.access.routes.get(position).map(|route| route.limits.clone()).unwrap_or_default()
+        loaded
+            .config
+            .access
+            .routes
+            .get(position)
+            .map(|route| route.limits.clone())
+            .unwrap_or_default()
     })?;
     output::answer(format, &explanation);
     Ok(explanation.allowed)
 }
 
-fn explain(snapshot: &Snapshot, upstreams: &[String], args: &Args, limits: impl Fn(usize) -> Vec<String>) -> anyhow::Result<Explanation> {
-    let method: Method = args.method.to_ascii_uppercase().parse().with_context(|| format!("`{}` is no method", args.method))?;
+fn explain(
+    snapshot: &Snapshot,
+    upstreams: &[String],
+    args: &Args,
+    limits: impl Fn(usize) -> Vec<String>,
+) -> anyhow::Result<Explanation> {
+    let method: Method = args
+        .method
+        .to_ascii_uppercase()
+        .parse()
+        .with_context(|| format!("`{}` is no method", args.method))?;
     let principal = caller(args, snapshot)?;
     let path_only = args.path.split('?').next().unwrap_or_default();
     let mut explanation = Explanation {
@@ -101,13 +116,20 @@ fn explain(snapshot: &Snapshot, upstreams: &[String], args: &Args, limits: impl 
     let path = match path::canonicalize(path_only) {
         Ok(path) => path,
         Err(error) => {
-            explanation.refuse(&Problem::new(&portcullis_core::problem::AMBIGUOUS_PATH), error.to_string());
+            explanation.refuse(
+                &Problem::new(&portcullis_core::problem::AMBIGUOUS_PATH),
+                error.to_string(),
+            );
             return Ok(explanation);
         }
     };
     let own = snapshot.own.policy.find(&args.host, &method, &path);
     let (set, is_own, found) = match own {
-        Err(Denied::NoRoute) if !own::is_ours(&path) => (&snapshot.product, false, snapshot.product.policy.find(&args.host, &method, &path)),
+        Err(Denied::NoRoute) if !own::is_ours(&path) => (
+            &snapshot.product,
+            false,
+            snapshot.product.policy.find(&args.host, &method, &path),
+        ),
         found => (&snapshot.own, true, found),
     };
     let (route, params) = match found {
@@ -122,7 +144,10 @@ fn explain(snapshot: &Snapshot, upstreams: &[String], args: &Args, limits: impl 
         Ok(permit) => {
             explanation.allowed = true;
             explanation.status = 200;
-            permit.because().sentence().clone_into(&mut explanation.reason);
+            permit
+                .because()
+                .sentence()
+                .clone_into(&mut explanation.reason);
         }
         Err(denied) => explanation.deny(denied),
     }
@@ -134,11 +159,20 @@ fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
         return Ok(Principal::Anonymous);
     }
     let defined = snapshot.product.policy.roles();
-    let roles: Vec<Arc<str>> = args.who.split(',').map(str::trim).filter(|role| !role.is_empty()).map(Arc::from).collect();
+    let roles: Vec<Arc<str>> = args
+        .who
+        .split(',')
+        .map(str::trim)
+        .filter(|role| !role.is_empty())
+        .map(Arc::from)
+        .collect();
     if let Some(unknown) = roles.iter().find(|role| !defined.contains(role)) {
         let mut known: Vec<&str> = defined.names().collect();
         known.sort_unstable();
-        bail!("no role `{unknown}` is defined: --as takes `anonymous` or roles among {}", known.join(", "));
+        bail!(
+            "no role `{unknown}` is defined: --as takes `anonymous` or roles among {}",
+            known.join(", ")
+        );
     }
     Ok(Principal::User(User {
         id: args.user_id.unwrap_or_default_id(),
@@ -161,7 +195,13 @@ impl OrNobody for Option<UserId> {
 }
 
 impl Explanation {
-    fn found(&mut self, route: &Route, is_own: bool, upstreams: &[String], limits: impl Fn(usize) -> Vec<String>) {
+    fn found(
+        &mut self,
+        route: &Route,
+        is_own: bool,
+        upstreams: &[String],
+        limits: impl Fn(usize) -> Vec<String>,
+    ) {
         self.route = Some(route.name.clone());
         self.csrf = route.csrf == portcullis_access::policy::Csrf::Required;
         if is_own {
@@ -204,7 +244,15 @@ impl fmt::Display for Explanation {
         if !self.limits.is_empty() {
             writeln!(f, "  limits    {}", self.limits.join(", "))?;
         }
-        write!(f, "  csrf      {}", if self.csrf { "unsafe methods with a session need a token" } else { "exempt" })
+        write!(
+            f,
+            "  csrf      {}",
+            if self.csrf {
+                "unsafe methods with a session need a token"
+            } else {
+                "exempt"
+            }
+        )
     }
 }
 
@@ -214,7 +262,14 @@ pub(crate) fn list(file: &Path) -> anyhow::Result<Table> {
     let names: Vec<String> = loaded.config.upstreams.keys().cloned().collect();
     let rows = snapshot.product.policy.routes().iter().map(|route| Row {
         route: route.name.clone(),
-        allow: loaded.config.access.routes.get(route.id).and_then(|config| config.allow.as_ref()).map(ToString::to_string).unwrap_or_default(),
+        allow: loaded
+            .config
+            .access
+            .routes
+            .get(route.id)
+            .and_then(|config| config.allow.as_ref())
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         upstream: names.get(route.upstream).cloned().unwrap_or_default(),
         line: route.line,
     });

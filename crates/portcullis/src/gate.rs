@@ -50,7 +50,18 @@ pub(crate) struct Parts {
 
 impl Gate {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { clock, snapshot, db, counters, sessions, trail, metrics, signer, back, own } = parts;
+        let Parts {
+            clock,
+            snapshot,
+            db,
+            counters,
+            sessions,
+            trail,
+            metrics,
+            signer,
+            back,
+            own,
+        } = parts;
         Arc::new(Gate {
             clock,
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -70,7 +81,10 @@ impl Gate {
     /// A request panicked. It was answered with 500; the count is for the one on duty.
     pub(crate) fn panicked(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(panics = self.panics.load(Ordering::Relaxed), "a request panicked");
+        tracing::error!(
+            panics = self.panics.load(Ordering::Relaxed),
+            "a request panicked"
+        );
     }
 
     pub(crate) fn panics(&self) -> u64 {

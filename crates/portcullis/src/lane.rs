@@ -50,7 +50,11 @@ pub(crate) struct Caller {
 
 impl Caller {
     const fn nobody(is_stale: bool) -> Self {
-        Caller { principal: Principal::Anonymous, session: None, is_stale }
+        Caller {
+            principal: Principal::Anonymous,
+            session: None,
+            is_stale,
+        }
     }
 }
 
@@ -61,11 +65,23 @@ struct Lost;
 impl Lane {
     pub(crate) fn new(gate: Arc<Gate>, log: Option<access_log::Lane>) -> Self {
         let metrics = gate.metrics.lane();
-        Lane { gate, metrics, log, forwarder: Forwarder::new(), assertions: Assertions::default() }
+        Lane {
+            gate,
+            metrics,
+            log,
+            forwarder: Forwarder::new(),
+            assertions: Assertions::default(),
+        }
     }
 
     /// Takes the limits that count before it is known who calls.
-    pub(crate) async fn take_before(&self, snapshot: &Snapshot, limits: &RouteLimits, path: &str, client: IpAddr) -> Result<Charged, Problem> {
+    pub(crate) async fn take_before(
+        &self,
+        snapshot: &Snapshot,
+        limits: &RouteLimits,
+        path: &str,
+        client: IpAddr,
+    ) -> Result<Charged, Problem> {
         let mut charged = Charged::default();
         limits.charges_before(path, client, &mut charged.charges);
         self.take(snapshot, &mut charged, 0).await?;
@@ -87,7 +103,12 @@ impl Lane {
         self.take(snapshot, charged, before).await
     }
 
-    async fn take(&self, snapshot: &Snapshot, charged: &mut Charged, from: usize) -> Result<(), Problem> {
+    async fn take(
+        &self,
+        snapshot: &Snapshot,
+        charged: &mut Charged,
+        from: usize,
+    ) -> Result<(), Problem> {
         let charges = charged.charges.get(from..).unwrap_or_default();
         if charges.is_empty() {
             return Ok(());
@@ -98,11 +119,19 @@ impl Lane {
             None => self.gate.counters.take(now, charges).await,
         };
         charged.spent.extend_from_slice(taken.spent());
-        if taken.is_allowed() { Ok(()) } else { Err(limit_refusal(snapshot, charged)) }
+        if taken.is_allowed() {
+            Ok(())
+        } else {
+            Err(limit_refusal(snapshot, charged))
+        }
     }
 
     /// Finds out who is calling: from memory, or where memory does not know, from the database.
-    pub(crate) async fn authenticate(&self, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Problem> {
+    pub(crate) async fn authenticate(
+        &self,
+        snapshot: &Snapshot,
+        head: &Parts,
+    ) -> Result<Caller, Problem> {
         let hash = match snapshot.cookies.presented(&head.headers) {
             Presented::Nothing => return Ok(Caller::nobody(false)),
             Presented::Refused => return Ok(Caller::nobody(true)),
@@ -113,44 +142,92 @@ impl Lane {
             Lookup::Dead => None,
             Lookup::Unknown | Lookup::Stale => {
                 let sessions = self.gate.sessions.clone();
-                self.on_back(async move { sessions.load(&hash).await }).await??
+                self.on_back(async move { sessions.load(&hash).await })
+                    .await??
             }
         };
         Ok(match user {
-            Some(user) => Caller { principal: Principal::User(user), session: Some(hash), is_stale: false },
+            Some(user) => Caller {
+                principal: Principal::User(user),
+                session: Some(hash),
+                is_stale: false,
+            },
             None => Caller::nobody(true),
         })
     }
 
     /// Runs something that may wait on the back runtime.
-    async fn on_back<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
-        self.gate.back.spawn(work).await.map_err(|_| Problem::internal(Lost))
+    async fn on_back<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.gate
+            .back
+            .spawn(work)
+            .await
+            .map_err(|_| Problem::internal(Lost))
     }
 
     /// The header value that tells `permitted`'s upstream who is calling.
-    pub(crate) fn assertion(&self, snapshot: &Snapshot, permitted: &Permitted) -> Result<HeaderValue, Problem> {
-        let upstream = snapshot.upstreams.get(permitted.route.upstream).ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
-        self.assertions.get(&self.gate.signer, &snapshot.assertion.config, upstream, &permitted.principal, self.gate.clock.now()).map_err(Problem::internal)
+    pub(crate) fn assertion(
+        &self,
+        snapshot: &Snapshot,
+        permitted: &Permitted,
+    ) -> Result<HeaderValue, Problem> {
+        let upstream = snapshot
+            .upstreams
+            .get(permitted.route.upstream)
+            .ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
+        self.assertions
+            .get(
+                &self.gate.signer,
+                &snapshot.assertion.config,
+                upstream,
+                &permitted.principal,
+                self.gate.clock.now(),
+            )
+            .map_err(Problem::internal)
     }
 
     /// Hands a permitted request to its upstream.
-    pub(crate) async fn forward(&self, permit: Permit, upstream: &Arc<Upstream>, timeout: Option<Span>, head: Parts, body: Body, story: &mut Story) -> Result<Response<Body>, Problem> {
+    pub(crate) async fn forward(
+        &self,
+        permit: Permit,
+        upstream: &Arc<Upstream>,
+        timeout: Option<Span>,
+        head: Parts,
+        body: Body,
+        story: &mut Story,
+    ) -> Result<Response<Body>, Problem> {
         let began = self.gate.clock.now();
         let response = match timeout {
-            Some(timeout) => self.forwarder.forward_within(permit, upstream, head, body, timeout.as_duration()).await,
+            Some(timeout) => {
+                self.forwarder
+                    .forward_within(permit, upstream, head, body, timeout.as_duration())
+                    .await
+            }
             None => self.forwarder.forward(permit, upstream, head, body).await,
         };
-        self.metrics.upstream_took(self.gate.clock.now().since(began).as_duration());
+        self.metrics
+            .upstream_took(self.gate.clock.now().since(began).as_duration());
         let response = response?;
         story.upstream = Some(Arc::clone(upstream));
         Ok(response)
     }
 
     /// Answers on one of the gate's own routes, on the back runtime. The permit is spent by it.
-    pub(crate) async fn answer_ourselves(&self, permitted: Permitted, head: Parts, body: Body, limit: usize, story: &mut Story) -> Result<Response<Body>, Problem> {
+    pub(crate) async fn answer_ourselves(
+        &self,
+        permitted: Permitted,
+        head: Parts,
+        body: Body,
+        limit: usize,
+        story: &mut Story,
+    ) -> Result<Response<Body>, Problem> {
         let body = body.collect(limit).await?;
         let mut request = Request::from_parts(head, axum::body::Body::from(body));
-        let nonce = portcullis_guard::headers::Nonce::generate().ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
+        let nonce = portcullis_guard::headers::Nonce::generate()
+            .ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
         story.own_nonce = Some(nonce.clone());
         let extensions = request.extensions_mut();
         extensions.insert::<Principal>(permitted.principal);
@@ -168,7 +245,8 @@ impl Lane {
             let body = axum::body::to_bytes(body, OWN_ANSWER_LIMIT).await?;
             Ok::<_, axum::Error>((head, body))
         };
-        let (mut head, body): (http::response::Parts, Bytes) = self.on_back(answer).await?.map_err(Problem::internal)?;
+        let (mut head, body): (http::response::Parts, Bytes) =
+            self.on_back(answer).await?.map_err(Problem::internal)?;
         match head.extensions.remove::<Problem>() {
             Some(problem) => Err(problem),
             None => Ok(Response::from_parts(head, Body::full(body))),

@@ -21,8 +21,12 @@ pub(crate) fn reserved(mounts: &[String]) -> Vec<String> {
 
 /// Whether a canonical path lies below [`BASE`], whatever its case. Nothing there goes further.
 pub(crate) fn is_ours(path: &str) -> bool {
-    path.get(..BASE.len()).is_some_and(|start| start.eq_ignore_ascii_case(BASE))
-        && path.as_bytes().get(BASE.len()).is_none_or(|next| *next == b'/')
+    path.get(..BASE.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(BASE))
+        && path
+            .as_bytes()
+            .get(BASE.len())
+            .is_none_or(|next| *next == b'/')
 }
 
 /// Our routes. `/health` is ours only where the product does not name it.
@@ -31,11 +35,25 @@ pub(crate) fn routes(mounts: &[String], product: &AccessConfig) -> Vec<RouteConf
     for path in ["/healthz", "/readyz"] {
         routes.add(&["GET"], path, Allow::Public, None);
     }
-    if !product.routes.iter().any(|route| route.path.eq_ignore_ascii_case("/health")) {
+    if !product
+        .routes
+        .iter()
+        .any(|route| route.path.eq_ignore_ascii_case("/health"))
+    {
         routes.add(&["GET"], "/health", Allow::Public, None);
     }
-    routes.add(&["GET"], &format!("{BASE}/jwks.json"), Allow::Public, Some("default"));
-    routes.add(&["GET"], &format!("{BASE}/problems/{{slug}}"), Allow::Public, Some("default"));
+    routes.add(
+        &["GET"],
+        &format!("{BASE}/jwks.json"),
+        Allow::Public,
+        Some("default"),
+    );
+    routes.add(
+        &["GET"],
+        &format!("{BASE}/problems/{{slug}}"),
+        Allow::Public,
+        Some("default"),
+    );
     for mount in std::iter::once(AUTH).chain(mounts.iter().map(String::as_str)) {
         routes.auth_api(mount);
     }
@@ -45,7 +63,13 @@ pub(crate) fn routes(mounts: &[String], product: &AccessConfig) -> Vec<RouteConf
 struct Routes(Vec<RouteConfig>);
 
 impl Routes {
-    fn add(&mut self, methods: &[&str], path: &str, allow: Allow, limit: Option<&str>) -> &mut RouteConfig {
+    fn add(
+        &mut self,
+        methods: &[&str],
+        path: &str,
+        allow: Allow,
+        limit: Option<&str>,
+    ) -> &mut RouteConfig {
         let mut route = RouteConfig::new(path, allow);
         route.methods = Some(methods.iter().map(ToString::to_string).collect());
         route.limits = limit.map(str::to_owned).into_iter().collect();
@@ -69,8 +93,18 @@ impl Routes {
         self.add(&["GET"], &at("account"), Allow::User, Some("default"));
         self.add(&["GET"], &at("me"), Allow::User, Some("default"));
         self.add(&["POST"], &at("change-password"), Allow::User, Some("auth"));
-        self.add(&["GET", "DELETE"], &at("sessions"), Allow::User, Some("default"));
-        self.add(&["DELETE"], &at("sessions/{id}"), Allow::User, Some("default"));
+        self.add(
+            &["GET", "DELETE"],
+            &at("sessions"),
+            Allow::User,
+            Some("default"),
+        );
+        self.add(
+            &["DELETE"],
+            &at("sessions/{id}"),
+            Allow::User,
+            Some("default"),
+        );
     }
 }
 
@@ -80,7 +114,14 @@ mod tests {
 
     #[test]
     fn what_is_ours_is_ours_in_any_case_and_nothing_more_is() {
-        for (path, expected) in [("/.portcullis", true), ("/.PORTCULLIS/auth", true), ("/.portcullis/x", true), ("/.portcullisx", false), ("/a", false), ("/", false)] {
+        for (path, expected) in [
+            ("/.portcullis", true),
+            ("/.PORTCULLIS/auth", true),
+            ("/.portcullis/x", true),
+            ("/.portcullisx", false),
+            ("/a", false),
+            ("/", false),
+        ] {
             assert_eq!(is_ours(path), expected, "{path}");
         }
     }

@@ -18,15 +18,36 @@ use crate::own::{AUTH, BASE};
 use crate::upkeep::Identity;
 
 /// All of them. By the time one runs, the pipeline has decided.
-pub(crate) fn router(identity: &Identity, jwks: Value, csrf: &Arc<Csrf>, secure: bool, mounts: &[String]) -> Router {
+pub(crate) fn router(
+    identity: &Identity,
+    jwks: Value,
+    csrf: &Arc<Csrf>,
+    secure: bool,
+    mounts: &[String],
+) -> Router {
     let tokens = csrf_tokens(Arc::clone(csrf), secure);
     let mut router = Router::new()
         .route("/healthz", get(async || "ok\n"))
-        .route("/health", get(async || Json(serde_json::json!({ "status": "ok" }))))
-        .route(&format!("{BASE}/jwks.json"), get(async move || ([(header::CACHE_CONTROL, "public, max-age=300")], Json(jwks.clone()))))
+        .route(
+            "/health",
+            get(async || Json(serde_json::json!({ "status": "ok" }))),
+        )
+        .route(
+            &format!("{BASE}/jwks.json"),
+            get(async move || {
+                (
+                    [(header::CACHE_CONTROL, "public, max-age=300")],
+                    Json(jwks.clone()),
+                )
+            }),
+        )
         .route(&format!("{BASE}/problems/{{slug}}"), get(problem_page));
     for mount in std::iter::once(AUTH).chain(mounts.iter().map(String::as_str)) {
-        let api = Api { accounts: identity.accounts.clone(), csrf: tokens.clone(), mount: mount.into() };
+        let api = Api {
+            accounts: identity.accounts.clone(),
+            csrf: tokens.clone(),
+            mount: mount.into(),
+        };
         router = router.nest(mount, api::router(api));
     }
     router
@@ -34,19 +55,35 @@ pub(crate) fn router(identity: &Identity, jwks: Value, csrf: &Arc<Csrf>, secure:
 
 /// Tokens as the guard makes them, for a slice that does not know the guard.
 fn csrf_tokens(csrf: Arc<Csrf>, secure: bool) -> CsrfCookie {
-    let scheme = if secure { portcullis_core::Scheme::Https } else { portcullis_core::Scheme::Http };
+    let scheme = if secure {
+        portcullis_core::Scheme::Https
+    } else {
+        portcullis_core::Scheme::Http
+    };
     CsrfCookie(Arc::new(move |session: &TokenHash| {
         let token = csrf.issue(session).unwrap_or_default();
-        let set_cookie = csrf.set_cookie(&token, scheme).and_then(|value| value.to_str().ok().map(str::to_owned)).unwrap_or_default();
+        let set_cookie = csrf
+            .set_cookie(&token, scheme)
+            .and_then(|value| value.to_str().ok().map(str::to_owned))
+            .unwrap_or_default();
         CsrfToken { token, set_cookie }
     }))
 }
 
 /// What a problem means and what to do about it: the page that a problem's `type` names.
-async fn problem_page(Path(slug): Path<String>, nonce: Option<Extension<Nonce>>) -> Result<Response, Failure> {
-    let kind = problem::ALL.iter().find(|kind| kind.slug == slug).ok_or_else(|| Failure(Problem::new(&problem::NOT_FOUND)))?;
+async fn problem_page(
+    Path(slug): Path<String>,
+    nonce: Option<Extension<Nonce>>,
+) -> Result<Response, Failure> {
+    let kind = problem::ALL
+        .iter()
+        .find(|kind| kind.slug == slug)
+        .ok_or_else(|| Failure(Problem::new(&problem::NOT_FOUND)))?;
     let text = crate::problem_pages::text(kind.slug).unwrap_or(kind.title);
-    let page = Page { title: kind.title, nonce: nonce.as_ref().map(|Extension(nonce)| nonce) };
+    let page = Page {
+        title: kind.title,
+        nonce: nonce.as_ref().map(|Extension(nonce)| nonce),
+    };
     let body = maud::html! { p { (kind.status.as_u16()) " " code { (kind.slug) } } pre { (text) } };
     Ok((StatusCode::OK, Html(page.render(&body).into_string())).into_response())
 }

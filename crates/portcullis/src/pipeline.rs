@@ -30,8 +30,8 @@ use portcullis_edge::{Body, ClientAddr, Inbound, Peer};
 use portcullis_events::metrics::Stage;
 use portcullis_guard::body::{LimitedBody, Overflow, check_length};
 use portcullis_guard::cors::{self, Cors, Foreign, Grant};
-use portcullis_guard::{Own, https, rate_limit};
 use portcullis_guard::csrf::is_safe;
+use portcullis_guard::{Own, https, rate_limit};
 use portcullis_vault::tokens::TokenHash;
 
 use crate::lane::{Charged, Lane};
@@ -62,41 +62,74 @@ pub(crate) struct Permitted {
 }
 
 /// The whole journey of one request.
-pub(crate) async fn journey(lane: &Lane, snapshot: &Snapshot, inbound: Inbound, story: &mut Story) -> Result<Response<Body>, Problem> {
-    let Inbound { head, body, peer, .. } = inbound;
+pub(crate) async fn journey(
+    lane: &Lane,
+    snapshot: &Snapshot,
+    inbound: Inbound,
+    story: &mut Story,
+) -> Result<Response<Body>, Problem> {
+    let Inbound {
+        head, body, peer, ..
+    } = inbound;
     match decide(lane, snapshot, &head, &peer, story).await? {
         Decided::Answered(response) => Ok(response.map(Body::full)),
-        Decided::Permitted(permitted) => carry_out(lane, snapshot, *permitted, head, body, story).await,
+        Decided::Permitted(permitted) => {
+            carry_out(lane, snapshot, *permitted, head, body, story).await
+        }
     }
 }
 
 /// Everything that is decided on the head: who calls, how often, from where, and whether they may.
-pub(crate) async fn decide(lane: &Lane, snapshot: &Snapshot, head: &Parts, peer: &Peer, story: &mut Story) -> Result<Decided, Problem> {
+pub(crate) async fn decide(
+    lane: &Lane,
+    snapshot: &Snapshot,
+    head: &Parts,
+    peer: &Peer,
+    story: &mut Story,
+) -> Result<Decided, Problem> {
     // accept: one host, one path, one client address, or 400 and 421
     story.stage = Stage::Accept;
     let client = snapshot.trusted.client(peer, &head.headers);
     let scheme = snapshot.trusted.scheme(peer, &head.headers);
     story.client = client.ip();
     let place = snapshot.hosts.check(head, scheme)?;
-    let path = path::canonicalize(head.uri.path()).map_err(|error| Problem::new(&problem::AMBIGUOUS_PATH).detail(error.to_string()))?;
-    if let https::Outcome::Redirect(location) = https::check(head, place, snapshot.mode, snapshot.https_port)? {
+    let path = path::canonicalize(head.uri.path())
+        .map_err(|error| Problem::new(&problem::AMBIGUOUS_PATH).detail(error.to_string()))?;
+    if let https::Outcome::Redirect(location) =
+        https::check(head, place, snapshot.mode, snapshot.https_port)?
+    {
         return Ok(Decided::Answered(redirect(location)));
     }
 
     // route: what no route names is refused, but not before the flood of such requests is counted
     story.stage = Stage::Route;
     let preflight = requested_method(head);
-    let found = find_route(snapshot, place, preflight.as_ref().unwrap_or(&head.method), &path);
-    let guards = found.as_ref().map_or(&snapshot.unrouted, |found| snapshot.guards(found.is_own, found.route.id));
+    let found = find_route(
+        snapshot,
+        place,
+        preflight.as_ref().unwrap_or(&head.method),
+        &path,
+    );
+    let guards = found.as_ref().map_or(&snapshot.unrouted, |found| {
+        snapshot.guards(found.is_own, found.route.id)
+    });
     story.set_route(found.as_ref().ok().map(|found| &found.route));
 
     // address limit: 429
     story.stage = Stage::AddressLimit;
-    let mut charged = lane.take_before(snapshot, &guards.limits, &path, client.ip()).await?;
+    let mut charged = lane
+        .take_before(snapshot, &guards.limits, &path, client.ip())
+        .await?;
     story.stage = Stage::Route;
-    let FoundRoute { route, params, is_own } = found?;
+    let FoundRoute {
+        route,
+        params,
+        is_own,
+    } = found?;
     let grant = match check_cors(snapshot, route, is_own, head, place)? {
-        cors::Outcome::Preflight(headers) => return Ok(Decided::Answered(preflight_answer(headers))),
+        cors::Outcome::Preflight(headers) => {
+            return Ok(Decided::Answered(preflight_answer(headers)));
+        }
         cors::Outcome::Pass(grant) => grant,
     };
 
@@ -107,26 +140,66 @@ pub(crate) async fn decide(lane: &Lane, snapshot: &Snapshot, head: &Parts, peer:
 
     // csrf: 403 where another site speaks in the caller's name
     story.stage = Stage::Csrf;
-    check_csrf(snapshot, route, is_own, head, place, caller.session.as_ref())?;
+    check_csrf(
+        snapshot,
+        route,
+        is_own,
+        head,
+        place,
+        caller.session.as_ref(),
+    )?;
 
     // quota: 429, counted by who is calling
     story.stage = Stage::Quota;
-    lane.take_after(snapshot, &guards.limits, &path, client.ip(), &caller.principal, &mut charged).await?;
+    lane.take_after(
+        snapshot,
+        &guards.limits,
+        &path,
+        client.ip(),
+        &caller.principal,
+        &mut charged,
+    )
+    .await?;
 
     // authorize: 401, 403, 404
     story.stage = Stage::Authorize;
-    let set = if is_own { &snapshot.own } else { &snapshot.product };
-    let permit = set.policy.decide(route, &caller.principal, &params).inspect_err(|denied| story.denied = Some(denied.clone()))?;
+    let set = if is_own {
+        &snapshot.own
+    } else {
+        &snapshot.product
+    };
+    let permit = set
+        .policy
+        .decide(route, &caller.principal, &params)
+        .inspect_err(|denied| story.denied = Some(denied.clone()))?;
     let rewritten = match &path {
         Cow::Borrowed(_) => None,
         Cow::Owned(canonical) => Some(canonical.clone()),
     };
     let route = Arc::clone(route);
-    Ok(Decided::Permitted(Box::new(Permitted { permit, principal: caller.principal, session: caller.session, route, is_own, client, scheme, rewritten, grant, charged })))
+    Ok(Decided::Permitted(Box::new(Permitted {
+        permit,
+        principal: caller.principal,
+        session: caller.session,
+        route,
+        is_own,
+        client,
+        scheme,
+        rewritten,
+        grant,
+        charged,
+    })))
 }
 
 /// The permitted request goes to whoever answers it, and the answer is made fit for the client.
-async fn carry_out(lane: &Lane, snapshot: &Snapshot, permitted: Permitted, mut head: Parts, body: Body, story: &mut Story) -> Result<Response<Body>, Problem> {
+async fn carry_out(
+    lane: &Lane,
+    snapshot: &Snapshot,
+    permitted: Permitted,
+    mut head: Parts,
+    body: Body,
+    story: &mut Story,
+) -> Result<Response<Body>, Problem> {
     let guards = snapshot.guards(permitted.is_own, permitted.route.id);
 
     // screen body: 413, at once where the length is told, else as it streams
@@ -141,11 +214,23 @@ async fn carry_out(lane: &Lane, snapshot: &Snapshot, permitted: Permitted, mut h
     story.grant = permitted.grant.clone();
     story.charged = Some(permitted.charged.clone());
     let response = if permitted.is_own {
-        lane.answer_ourselves(permitted, head, body, guards.max_body.as_usize(), story).await?
+        lane.answer_ourselves(permitted, head, body, guards.max_body.as_usize(), story)
+            .await?
     } else {
         prepare(lane, snapshot, guards, &permitted, &mut head, story)?;
-        let upstream = snapshot.upstreams.get(permitted.route.upstream).ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
-        lane.forward(permitted.permit, upstream, permitted.route.timeout, head, body, story).await?
+        let upstream = snapshot
+            .upstreams
+            .get(permitted.route.upstream)
+            .ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
+        lane.forward(
+            permitted.permit,
+            upstream,
+            permitted.route.timeout,
+            head,
+            body,
+            story,
+        )
+        .await?
     };
 
     // harden happens in the shell, for refusals as well
@@ -159,19 +244,38 @@ struct FoundRoute<'s, 'p> {
     is_own: bool,
 }
 
-fn find_route<'s, 'p>(snapshot: &'s Snapshot, place: Own<'_>, method: &Method, path: &'p str) -> Result<FoundRoute<'s, 'p>, Denied> {
+fn find_route<'s, 'p>(
+    snapshot: &'s Snapshot,
+    place: Own<'_>,
+    method: &Method,
+    path: &'p str,
+) -> Result<FoundRoute<'s, 'p>, Denied> {
     let host = place.authority.host;
     match snapshot.own.policy.find(host, method, path) {
-        Ok((route, params)) => Ok(FoundRoute { route, params, is_own: true }),
+        Ok((route, params)) => Ok(FoundRoute {
+            route,
+            params,
+            is_own: true,
+        }),
         Err(Denied::NoRoute) if !own::is_ours(path) => {
             let (route, params) = snapshot.product.policy.find(host, method, path)?;
-            Ok(FoundRoute { route, params, is_own: false })
+            Ok(FoundRoute {
+                route,
+                params,
+                is_own: false,
+            })
         }
         Err(denied) => Err(denied),
     }
 }
 
-fn check_cors(snapshot: &Snapshot, route: &Route, is_own: bool, head: &Parts, place: Own<'_>) -> Result<cors::Outcome, Problem> {
+fn check_cors(
+    snapshot: &Snapshot,
+    route: &Route,
+    is_own: bool,
+    head: &Parts,
+    place: Own<'_>,
+) -> Result<cors::Outcome, Problem> {
     let foreign = match route.csrf {
         RouteCsrf::Exempt if !is_own => Foreign::Pass,
         RouteCsrf::Exempt | RouteCsrf::Required => Foreign::Refuse,
@@ -188,10 +292,22 @@ fn requested_method(head: &Parts) -> Option<Method> {
     if head.method != Method::OPTIONS || !head.headers.contains_key(header::ORIGIN) {
         return None;
     }
-    Method::from_bytes(head.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()
+    Method::from_bytes(
+        head.headers
+            .get(header::ACCESS_CONTROL_REQUEST_METHOD)?
+            .as_bytes(),
+    )
+    .ok()
 }
 
-fn check_csrf(snapshot: &Snapshot, route: &Route, is_own: bool, head: &Parts, place: Own<'_>, session: Option<&TokenHash>) -> Result<(), Problem> {
+fn check_csrf(
+    snapshot: &Snapshot,
+    route: &Route,
+    is_own: bool,
+    head: &Parts,
+    place: Own<'_>,
+    session: Option<&TokenHash>,
+) -> Result<(), Problem> {
     if is_safe(&head.method) {
         return Ok(());
     }
@@ -210,24 +326,46 @@ fn screen(guards: &RouteGuards, head: &Parts, body: Body) -> Result<Body, Proble
         return Ok(body);
     }
     let limited = LimitedBody::new(body, guards.max_body);
-    Ok(Body::stream(http_body_util::BodyExt::map_err(limited, |error| match Overflow::find(&*error) {
-        Some(overflow) => BodyError::Refused(overflow.into()),
-        None => match error.downcast::<BodyError>() {
-            Ok(error) => *error,
-            Err(error) => BodyError::Other(error),
+    Ok(Body::stream(http_body_util::BodyExt::map_err(
+        limited,
+        |error| match Overflow::find(&*error) {
+            Some(overflow) => BodyError::Refused(overflow.into()),
+            None => match error.downcast::<BodyError>() {
+                Ok(error) => *error,
+                Err(error) => BodyError::Other(error),
+            },
         },
-    })))
+    )))
 }
 
 /// Takes from the head what the client may not say, and adds what the gate knows.
-fn prepare(lane: &Lane, snapshot: &Snapshot, guards: &RouteGuards, permitted: &Permitted, head: &mut Parts, story: &Story) -> Result<(), Problem> {
+fn prepare(
+    lane: &Lane,
+    snapshot: &Snapshot,
+    guards: &RouteGuards,
+    permitted: &Permitted,
+    head: &mut Parts,
+    story: &Story,
+) -> Result<(), Problem> {
     let headers = &mut head.headers;
     let mut id = uuid::Uuid::encode_buffer();
     let request_id = story.id.as_uuid().hyphenated().encode_lower(&mut id);
-    clean_request(headers, &Forwarded { client: permitted.client, scheme: permitted.scheme, request_id, host: false, strip: &[] });
+    clean_request(
+        headers,
+        &Forwarded {
+            client: permitted.client,
+            scheme: permitted.scheme,
+            request_id,
+            host: false,
+            strip: &[],
+        },
+    );
     remove_cookies(headers, |name| snapshot.is_our_cookie(name));
     if snapshot.headers.wants_identity(&guards.headers) && accepts_html(headers) {
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
     }
     let assertion = lane.assertion(snapshot, permitted)?;
     headers.insert(snapshot.assertion.header.clone(), assertion);
@@ -236,7 +374,12 @@ fn prepare(lane: &Lane, snapshot: &Snapshot, guards: &RouteGuards, permitted: &P
 
 /// Only pages get nonces; scripts, pictures and API answers may stay compressed.
 fn accepts_html(headers: &HeaderMap) -> bool {
-    headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html")))
+    headers.get(header::ACCEPT).is_some_and(|accept| {
+        accept
+            .as_bytes()
+            .windows(9)
+            .any(|part| part.eq_ignore_ascii_case(b"text/html"))
+    })
 }
 
 fn with_path(uri: &Uri, path: &str) -> Result<Uri, Problem> {

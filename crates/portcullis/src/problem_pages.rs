@@ -10,7 +10,10 @@ include!(concat!(env!("OUT_DIR"), "/problem_pages.rs"));
 
 /// The page about a kind of problem.
 pub(crate) fn text(slug: &str) -> Option<&'static str> {
-    PAGES.iter().find(|(known, _)| *known == slug).map(|(_, text)| *text)
+    PAGES
+        .iter()
+        .find(|(known, _)| *known == slug)
+        .map(|(_, text)| *text)
 }
 
 #[cfg(test)]
@@ -18,7 +21,11 @@ mod tests {
     #[test]
     fn every_problem_has_a_page() {
         for kind in portcullis_core::problem::ALL {
-            assert!(super::text(kind.slug).is_some(), "docs/problems/{}.md", kind.slug);
+            assert!(
+                super::text(kind.slug).is_some(),
+                "docs/problems/{}.md",
+                kind.slug
+            );
         }
     }
 }

@@ -9,8 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::check;
-use crate::config::document::Environment;
 use crate::config;
+use crate::config::document::Environment;
 use crate::gate::Gate;
 use crate::serve::Standing;
 use crate::snapshot::Snapshot;
@@ -34,7 +34,9 @@ pub(crate) fn watch(standing: &Standing, file: PathBuf) -> JoinHandle<()> {
                 _ = hangup.recv() => true,
                 _ = ticks.tick() => false,
             };
-            let Ok(content) = tokio::fs::read(&file).await else { continue };
+            let Ok(content) = tokio::fs::read(&file).await else {
+                continue;
+            };
             if asked || content != known {
                 known = content;
                 reload(&gate, &file).await;
@@ -55,20 +57,32 @@ async fn reload(gate: &Gate, file: &Path) {
             (Action::PolicyRejected, problems)
         }
     };
-    let outcome = if action == Action::PolicyReloaded { Outcome::Allowed } else { Outcome::Failed };
-    let event = Event::new(gate.clock.now(), action, outcome).by(Actor::System).with("findings", detail);
+    let outcome = if action == Action::PolicyReloaded {
+        Outcome::Allowed
+    } else {
+        Outcome::Failed
+    };
+    let event = Event::new(gate.clock.now(), action, outcome)
+        .by(Actor::System)
+        .with("findings", detail);
     if let Err(error) = gate.trail.record(event).await {
         tracing::warn!(%error, "a reload could not be recorded");
     }
 }
 
 fn compile(gate: &Gate, file: &Path) -> Result<Snapshot, String> {
-    let mut loaded = config::load(file, Environment::of_process()).map_err(|error| error.to_string())?;
+    let mut loaded =
+        config::load(file, Environment::of_process()).map_err(|error| error.to_string())?;
     let snapshot = check::keys(&mut loaded).and_then(|keys| Snapshot::compile(&mut loaded, &keys));
     check::guardrails(&mut loaded);
     let _ = gate;
     match snapshot.filter(|_| !loaded.has_errors()) {
         Some(snapshot) => Ok(snapshot),
-        None => Err(loaded.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        None => Err(loaded
+            .findings
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")),
     }
 }

@@ -47,10 +47,14 @@ pub(crate) struct Standing {
 /// `portcullis serve`.
 pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
     let mut loaded = load(file, Environment::of_process())?;
-    let Some(keys) = check::keys(&mut loaded) else { return Ok(refuse(&loaded.findings)) };
+    let Some(keys) = check::keys(&mut loaded) else {
+        return Ok(refuse(&loaded.findings));
+    };
     let snapshot = Snapshot::compile(&mut loaded, &keys);
     check::guardrails(&mut loaded);
-    let Some(snapshot) = snapshot.filter(|_| !loaded.has_errors()) else { return Ok(refuse(&loaded.findings)) };
+    let Some(snapshot) = snapshot.filter(|_| !loaded.has_errors()) else {
+        return Ok(refuse(&loaded.findings));
+    };
     portcullis_events::log::init(loaded.config.log.level, loaded.config.log.format)?;
     for finding in &loaded.findings {
         tracing::warn!(rule = finding.rule, key = %finding.key, line = finding.line, "{}", finding.message);
@@ -74,31 +78,59 @@ fn refuse(findings: &[Finding]) -> bool {
     for finding in findings {
         output::aside(finding);
     }
-    output::aside("the gate does not start with this configuration: mend the errors above, `portcullis check` tells what is left");
+    output::aside(
+        "the gate does not start with this configuration: mend the errors above, `portcullis check` tells what is left",
+    );
     false
 }
 
 /// Starts everything.
 pub(crate) fn start(loaded: &Loaded, snapshot: Snapshot, keys: Keys) -> anyhow::Result<Standing> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let back = Builder::new_multi_thread().worker_threads(cores.clamp(2, 8)).thread_name("back").enable_all().build()?;
+    let back = Builder::new_multi_thread()
+        .worker_threads(cores.clamp(2, 8))
+        .thread_name("back")
+        .enable_all()
+        .build()?;
     let log = access_log(loaded)?;
-    let metrics = log.as_ref().map_or_else(Metrics::new, |(_, metrics)| Arc::clone(metrics));
-    let gate = back.block_on(assemble(loaded, snapshot, keys, metrics, back.handle().clone()))?;
+    let metrics = log
+        .as_ref()
+        .map_or_else(Metrics::new, |(_, metrics)| Arc::clone(metrics));
+    let gate = back.block_on(assemble(
+        loaded,
+        snapshot,
+        keys,
+        metrics,
+        back.handle().clone(),
+    ))?;
     let log = log.map(|(log, _)| log);
-    let settings = Settings::compile(&loaded.listen(), cores).map_err(|findings| anyhow::anyhow!("{}", joined(&findings)))?;
+    let settings = Settings::compile(&loaded.listen(), cores)
+        .map_err(|findings| anyhow::anyhow!("{}", joined(&findings)))?;
     let (stopper, ear) = drain();
     let (address, lanes) = start_lanes(&gate, &settings, loaded, &ear, log.as_ref(), cores)?;
     start_admin(&back, &gate, loaded)?;
     tracing::info!(%address, lanes = cores, mode = ?loaded.config.mode, "listening");
     if loaded.config.mode == Mode::Development {
-        tracing::warn!("development mode: cookies are not Secure, plain http is served, loopback only");
+        tracing::warn!(
+            "development mode: cookies are not Secure, plain http is served, loopback only"
+        );
     }
-    Ok(Standing { gate, address, back, stopper, lanes, log })
+    Ok(Standing {
+        gate,
+        address,
+        back,
+        stopper,
+        lanes,
+        log,
+    })
 }
 
 fn joined(findings: &[Finding]) -> String {
-    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    findings
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn access_log(loaded: &Loaded) -> anyhow::Result<Option<(AccessLog, Arc<Metrics>)>> {
@@ -106,20 +138,47 @@ fn access_log(loaded: &Loaded) -> anyhow::Result<Option<(AccessLog, Arc<Metrics>
         return Ok(None);
     }
     let metrics = Metrics::new();
-    let log = AccessLog::start(Box::new(std::io::stdout()), loaded.config.log.format, Arc::clone(&metrics))?;
+    let log = AccessLog::start(
+        Box::new(std::io::stdout()),
+        loaded.config.log.format,
+        Arc::clone(&metrics),
+    )?;
     Ok(Some((log, metrics)))
 }
 
-async fn assemble(loaded: &Loaded, snapshot: Snapshot, keys: Keys, metrics: Arc<Metrics>, back: tokio::runtime::Handle) -> anyhow::Result<Arc<Gate>> {
+async fn assemble(
+    loaded: &Loaded,
+    snapshot: Snapshot,
+    keys: Keys,
+    metrics: Arc<Metrics>,
+    back: tokio::runtime::Handle,
+) -> anyhow::Result<Arc<Gate>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let config = &loaded.config;
-    let url = loaded.secrets.database.as_ref().context("`state.database` names no database")?;
-    let db = Db::open(&config.state, url, clock.now()).await.context("the database (`state.database`) cannot be used")?;
+    let url = loaded
+        .secrets
+        .database
+        .as_ref()
+        .context("`state.database` names no database")?;
+    let db = Db::open(&config.state, url, clock.now())
+        .await
+        .context("the database (`state.database`) cannot be used")?;
     let counters = counters(loaded)?;
-    let trail = Trail::start(db.clone(), Arc::clone(&clock), Arc::clone(&metrics), &config.audit);
+    let trail = Trail::start(
+        db.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&metrics),
+        &config.audit,
+    );
     let signer = Signer::new(&keys)?;
     let identity = upkeep::identity(loaded, &db, &keys, &trail, &clock).await?;
-    let own = crate::own_api::router(&identity, signer.jwks().clone(), &snapshot.csrf, is_secure(config), &config.auth_api.mounts);
+    let own = crate::own_api::router(
+        &identity,
+        signer.jwks().clone(),
+        &snapshot.csrf,
+        is_secure(config),
+        &config.auth_api.mounts,
+    );
     let gate = Gate::new(gate::Parts {
         clock: Arc::clone(&clock),
         snapshot,
@@ -133,7 +192,10 @@ async fn assemble(loaded: &Loaded, snapshot: Snapshot, keys: Keys, metrics: Arc<
         own,
     });
     upkeep::start(&gate, &identity);
-    trail.record(Event::new(clock.now(), Action::GateStarted, Outcome::Allowed).by(Actor::System)).await.context("the first event cannot be recorded")?;
+    trail
+        .record(Event::new(clock.now(), Action::GateStarted, Outcome::Allowed).by(Actor::System))
+        .await
+        .context("the first event cannot be recorded")?;
     Ok(gate)
 }
 
@@ -159,7 +221,9 @@ fn start_lanes(
     cores: usize,
 ) -> anyhow::Result<(std::net::SocketAddr, Vec<JoinHandle<()>>)> {
     let listen = &loaded.config.listen;
-    let bind = |address, key: &str| Listener::bind(address).with_context(|| format!("cannot listen on {address} (`{key}`)"));
+    let bind = |address, key: &str| {
+        Listener::bind(address).with_context(|| format!("cannot listen on {address} (`{key}`)"))
+    };
     let first = bind(listen.address, "listen.address")?;
     let address = first.local_addr()?;
     let mut listeners = vec![(first, settings.clone())];
@@ -174,13 +238,21 @@ fn start_lanes(
         .enumerate()
         .map(|(number, (listener, settings))| {
             let (gate, ear, log) = (Arc::clone(gate), ear.clone(), log.map(AccessLog::lane));
-            std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || run_lane(gate, listener, settings, ear, log))
+            std::thread::Builder::new()
+                .name(format!("lane-{number}"))
+                .spawn(move || run_lane(gate, listener, settings, ear, log))
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok((address, lanes))
 }
 
-fn run_lane(gate: Arc<Gate>, listener: Listener, settings: Settings, ear: Drain, log: Option<portcullis_events::access_log::Lane>) {
+fn run_lane(
+    gate: Arc<Gate>,
+    listener: Listener,
+    settings: Settings,
+    ear: Drain,
+    log: Option<portcullis_events::access_log::Lane>,
+) {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -198,7 +270,9 @@ fn run_lane(gate: Arc<Gate>, listener: Listener, settings: Settings, ear: Drain,
 
 fn start_admin(back: &Runtime, gate: &Arc<Gate>, loaded: &Loaded) -> anyhow::Result<()> {
     let wanted = loaded.config.admin.address;
-    let listener = back.block_on(tokio::net::TcpListener::bind(wanted)).with_context(|| format!("cannot listen on {wanted} (`admin.address`)"))?;
+    let listener = back
+        .block_on(tokio::net::TcpListener::bind(wanted))
+        .with_context(|| format!("cannot listen on {wanted} (`admin.address`)"))?;
     let address = listener.local_addr()?;
     if !address.ip().is_loopback() && loaded.config.mode == Mode::Development {
         bail!("`admin.address` is {address}: development mode binds loopback only");
@@ -218,7 +292,10 @@ impl Standing {
     pub(crate) fn wait_for_signal(&self) {
         self.back.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+            let (Ok(mut terminate), Ok(mut interrupt)) = (
+                signal(SignalKind::terminate()),
+                signal(SignalKind::interrupt()),
+            ) else {
                 tracing::error!("signals cannot be received");
                 return;
             };
@@ -243,7 +320,8 @@ impl Standing {
             if let Err(error) = self.gate.sessions.flush().await {
                 tracing::warn!(%error, "the activity of sessions could not be written");
             }
-            let event = Event::new(self.gate.clock.now(), Action::GateStopped, Outcome::Allowed).by(Actor::System);
+            let event = Event::new(self.gate.clock.now(), Action::GateStopped, Outcome::Allowed)
+                .by(Actor::System);
             if let Err(error) = self.gate.trail.record(event).await {
                 tracing::warn!(%error, "the last event could not be recorded");
             }

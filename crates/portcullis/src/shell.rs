@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Method, Response, header};
-use portcullis_core::{Problem, RequestId, Scheme, problem};
 use http_body_util::BodyExt as _;
+use portcullis_core::{Problem, RequestId, Scheme, problem};
 use portcullis_edge::body::BodyError;
 use portcullis_edge::{Arrival, Body, Inbound};
 use portcullis_events::access_log::Line;
@@ -33,15 +33,27 @@ pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
     match arrival {
         Arrival::Malformed { reason, peer } => {
             let mut story = Story::new(id, at, peer.addr.ip());
-            let told = Told { method: Method::GET, path: "-".into(), prefers: Prefers::Json, scheme: scheme(peer.tls) };
+            let told = Told {
+                method: Method::GET,
+                path: "-".into(),
+                prefers: Prefers::Json,
+                scheme: scheme(peer.tls),
+            };
             finish(lane, &snapshot, Err(reason.into()), &mut story, &told)
         }
         Arrival::Request(inbound) => {
             let mut story = Story::new(id, at, inbound.peer.addr.ip());
-            let told = Told::of(&inbound, snapshot.trusted.scheme(&inbound.peer, &inbound.head.headers));
+            let told = Told::of(
+                &inbound,
+                snapshot
+                    .trusted
+                    .scheme(&inbound.peer, &inbound.head.headers),
+            );
             // A panic unwinds through values that are dropped with this request; the lane's own state
             // is in cells that are whole between awaits.
-            let outcome = AssertUnwindSafe(pipeline::journey(lane, &snapshot, inbound, &mut story)).catch_unwind().await;
+            let outcome = AssertUnwindSafe(pipeline::journey(lane, &snapshot, inbound, &mut story))
+                .catch_unwind()
+                .await;
             let outcome = outcome.unwrap_or_else(|_| {
                 lane.gate.panicked();
                 Err(Problem::new(&problem::INTERNAL_ERROR))
@@ -61,7 +73,12 @@ pub(crate) struct Told {
 
 impl Told {
     fn of(inbound: &Inbound, scheme: Scheme) -> Self {
-        Told { method: inbound.head.method.clone(), path: inbound.head.uri.path().into(), prefers: Prefers::of(&inbound.head.headers), scheme }
+        Told {
+            method: inbound.head.method.clone(),
+            path: inbound.head.uri.path().into(),
+            prefers: Prefers::of(&inbound.head.headers),
+            scheme,
+        }
     }
 }
 
@@ -69,7 +86,13 @@ const fn scheme(tls: bool) -> Scheme {
     if tls { Scheme::Https } else { Scheme::Http }
 }
 
-fn finish(lane: &Lane, snapshot: &Snapshot, outcome: Result<Response<Body>, Problem>, story: &mut Story, told: &Told) -> Response<Body> {
+fn finish(
+    lane: &Lane,
+    snapshot: &Snapshot,
+    outcome: Result<Response<Body>, Problem>,
+    story: &mut Story,
+    told: &Told,
+) -> Response<Body> {
     let exit = exit(&outcome, story);
     let slug = outcome.as_ref().err().map(|problem| problem.kind.slug);
     let response = match outcome {
@@ -91,7 +114,9 @@ fn finish(lane: &Lane, snapshot: &Snapshot, outcome: Result<Response<Body>, Prob
             principal: story.user,
             client: story.client,
             duration: Duration::from(lane.gate.clock.now().since(story.at)),
-            bytes: http_body::Body::size_hint(response.body()).exact().unwrap_or(0),
+            bytes: http_body::Body::size_hint(response.body())
+                .exact()
+                .unwrap_or(0),
             upstream: story.upstream.as_ref().map(|upstream| upstream.name()),
         });
     }
@@ -111,7 +136,10 @@ fn exit(outcome: &Result<Response<Body>, Problem>, story: &Story) -> Exit {
 fn refuse(lane: &Lane, problem: &Problem, story: &Story, told: &Told) -> Response<Body> {
     lane.metrics.refused(problem.kind, story.stage);
     if problem.kind.status.is_server_error() {
-        let cause = problem.cause.as_ref().map(|cause| portcullis_events::redact::text(&chain(&**cause)));
+        let cause = problem
+            .cause
+            .as_ref()
+            .map(|cause| portcullis_events::redact::text(&chain(&**cause)));
         tracing::error!(request_id = %story.id, problem = problem.kind.slug, stage = story.stage.as_str(), cause = cause.as_deref().unwrap_or("-"), "request failed");
     }
     if let Some(event) = story.refusal_event(problem.kind, told.method.as_str()) {
@@ -123,7 +151,9 @@ fn refuse(lane: &Lane, problem: &Problem, story: &Story, told: &Told) -> Respons
 
 /// An error and its sources, in one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    let causes: Vec<String> = std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect();
     causes.join(": ")
 }
 
@@ -132,7 +162,10 @@ fn sign_in_link(told: &Told) -> String {
     format!("{}?next={next}", own::SIGN_IN)
 }
 
-fn nonce_body(body: Body, rewrite: &portcullis_guard::headers::Rewrite) -> impl http_body::Body<Data = Bytes, Error = BodyError> + 'static {
+fn nonce_body(
+    body: Body,
+    rewrite: &portcullis_guard::headers::Rewrite,
+) -> impl http_body::Body<Data = Bytes, Error = BodyError> + 'static {
     NonceBody::new(body, rewrite).map_err(|error| match error.downcast::<BodyError>() {
         Ok(error) => *error,
         Err(error) => BodyError::Other(error),
@@ -140,7 +173,12 @@ fn nonce_body(body: Body, rewrite: &portcullis_guard::headers::Rewrite) -> impl 
 }
 
 /// Headers that every answer bears, whoever wrote it.
-fn harden(snapshot: &Snapshot, response: Response<Body>, story: &Story, told: &Told) -> Response<Body> {
+fn harden(
+    snapshot: &Snapshot,
+    response: Response<Body>,
+    story: &Story,
+    told: &Told,
+) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
         return Response::from_parts(head, body);
@@ -155,7 +193,12 @@ fn harden(snapshot: &Snapshot, response: Response<Body>, story: &Story, told: &T
     };
     snapshot.cors.finish(&story.grant, &mut head.headers);
     if let Some(charged) = &story.charged {
-        rate_limit::write_headers(&snapshot.limits, &charged.charges, &charged.spent, &mut head.headers);
+        rate_limit::write_headers(
+            &snapshot.limits,
+            &charged.charges,
+            &charged.spent,
+            &mut head.headers,
+        );
     }
     if story.stale_session && story.stage != Stage::Harden {
         take_back_cookies(snapshot, &mut head.headers, told.scheme);
@@ -164,19 +207,29 @@ fn harden(snapshot: &Snapshot, response: Response<Body>, story: &Story, told: &T
         Some(nonce) => Source::Own(nonce),
         None => Source::Upstream,
     };
-    match snapshot.headers.harden(&guards.headers, told.scheme, source, &mut head, story.id) {
+    match snapshot
+        .headers
+        .harden(&guards.headers, told.scheme, source, &mut head, story.id)
+    {
         Ok(None) => Response::from_parts(head, body),
         Ok(Some(rewrite)) => Response::from_parts(head, Body::stream(nonce_body(body, &rewrite))),
         Err(error) => {
             tracing::error!(request_id = %story.id, %error, "an answer could not be hardened");
             let problem = Problem::new(&problem::INTERNAL_ERROR);
-            answer::problem(&problem, story.id, told.prefers, own::SIGN_IN).map(|bytes: Bytes| Body::full(bytes))
+            answer::problem(&problem, story.id, told.prefers, own::SIGN_IN)
+                .map(|bytes: Bytes| Body::full(bytes))
         }
     }
 }
 
 fn take_back_cookies(snapshot: &Snapshot, headers: &mut HeaderMap, scheme: Scheme) {
-    for value in [snapshot.cookies.clear_value(), snapshot.csrf.clear_cookie(scheme)].into_iter().flatten() {
+    for value in [
+        snapshot.cookies.clear_value(),
+        snapshot.csrf.clear_cookie(scheme),
+    ]
+    .into_iter()
+    .flatten()
+    {
         headers.append(header::SET_COOKIE, value);
     }
 }

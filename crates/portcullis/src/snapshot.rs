@@ -69,16 +69,30 @@ pub(crate) struct Assertion {
 }
 
 impl RouteSet {
-    fn compile(config: &AccessConfig, known: &Known, compiler: &mut Compiler<'_>, own: bool) -> Option<Self> {
+    fn compile(
+        config: &AccessConfig,
+        known: &Known,
+        compiler: &mut Compiler<'_>,
+        own: bool,
+    ) -> Option<Self> {
         let policy = match Policy::compile(config, known) {
             Ok(policy) => policy,
             Err(mistakes) => {
-                compiler.findings.extend(mistakes.into_iter().map(Finding::from));
+                compiler
+                    .findings
+                    .extend(mistakes.into_iter().map(Finding::from));
                 return None;
             }
         };
-        compiler.findings.extend(policy.warnings().iter().cloned().map(Finding::from));
-        let guards = config.routes.iter().enumerate().map(|(position, route)| compiler.guards(position, route, own)).collect::<Option<Vec<_>>>()?;
+        compiler
+            .findings
+            .extend(policy.warnings().iter().cloned().map(Finding::from));
+        let guards = config
+            .routes
+            .iter()
+            .enumerate()
+            .map(|(position, route)| compiler.guards(position, route, own))
+            .collect::<Option<Vec<_>>>()?;
         Some(RouteSet { policy, guards })
     }
 }
@@ -107,8 +121,12 @@ impl Snapshot {
         if !headers.contains_key(header::SET_COOKIE) {
             return;
         }
-        let kept: Vec<HeaderValue> =
-            headers.get_all(header::SET_COOKIE).iter().filter(|value| !self.is_our_cookie(cookie_name(value.as_bytes()))).cloned().collect();
+        let kept: Vec<HeaderValue> = headers
+            .get_all(header::SET_COOKIE)
+            .iter()
+            .filter(|value| !self.is_our_cookie(cookie_name(value.as_bytes())))
+            .cloned()
+            .collect();
         headers.remove(header::SET_COOKIE);
         for value in kept {
             headers.append(header::SET_COOKIE, value);
@@ -118,12 +136,18 @@ impl Snapshot {
     /// Whether a cookie of this name is the gate's own. Prefixes are compared as browsers do, without case.
     pub(crate) fn is_our_cookie(&self, name: &[u8]) -> bool {
         let [session, device] = self.cookies.own_names();
-        [session, device, self.csrf.cookie_name()].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
+        [session, device, self.csrf.cookie_name()]
+            .iter()
+            .any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
     }
 }
 
 fn cookie_name(set_cookie: &[u8]) -> &[u8] {
-    set_cookie.split(|byte| *byte == b'=' || *byte == b';').next().unwrap_or_default().trim_ascii()
+    set_cookie
+        .split(|byte| *byte == b'=' || *byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii()
 }
 
 struct Compiler<'c> {
@@ -134,15 +158,27 @@ struct Compiler<'c> {
 }
 
 impl Compiler<'_> {
-    fn guards(&mut self, position: usize, route: &portcullis_access::config::RouteConfig, own: bool) -> Option<RouteGuards> {
+    fn guards(
+        &mut self,
+        position: usize,
+        route: &portcullis_access::config::RouteConfig,
+        own: bool,
+    ) -> Option<RouteGuards> {
         let key = format!("route.{position}");
         let names = (own || !route.limits.is_empty()).then_some(route.limits.as_slice());
-        let limits = self.limits.for_route(&route.path, &format!("{key}.limits"), names);
+        let limits = self
+            .limits
+            .for_route(&route.path, &format!("{key}.limits"), names);
         let framing = route.framing.map(|framing| match framing {
             RouteFraming::Deny => Framing::Deny,
             RouteFraming::SameOrigin => Framing::SameOrigin,
         });
-        let headers = if own { self.headers.for_own_pages() } else { self.headers.for_route(&key, framing.as_ref(), &CspChoice::Gate) };
+        let headers = if own {
+            self.headers.for_own_pages()
+        } else {
+            self.headers
+                .for_route(&key, framing.as_ref(), &CspChoice::Gate)
+        };
         let max_body = match (own, route.max_body) {
             (_, Some(size)) => size,
             (true, None) => self.config.body.max_own_size,
@@ -150,7 +186,11 @@ impl Compiler<'_> {
         };
         let limits = self.keep(limits);
         let headers = self.keep(headers);
-        Some(RouteGuards { limits: limits?, headers: headers?, max_body })
+        Some(RouteGuards {
+            limits: limits?,
+            headers: headers?,
+            max_body,
+        })
     }
 
     fn keep<T, F: Into<Finding>>(&mut self, result: Result<T, Vec<F>>) -> Option<T> {
@@ -167,19 +207,44 @@ pub(crate) fn is_secure(config: &Config) -> bool {
 }
 
 fn identity_findings(findings: Vec<portcullis_identity::Finding>) -> Vec<Finding> {
-    findings.into_iter().map(|finding| Finding::error("identity", finding.key, finding.message)).collect()
+    findings
+        .into_iter()
+        .map(|finding| Finding::error("identity", finding.key, finding.message))
+        .collect()
 }
 
 /// The value, or nothing and its findings noted.
 fn keep<T, F: Into<Finding>>(result: Result<T, Vec<F>>, findings: &mut Vec<Finding>) -> Option<T> {
-    result.map_err(|faults| findings.extend(faults.into_iter().map(Into::into))).ok()
+    result
+        .map_err(|faults| findings.extend(faults.into_iter().map(Into::into)))
+        .ok()
 }
 
-fn compile(config: &Config, keys: &Keys, loaded: &Loaded, findings: &mut Vec<Finding>) -> Option<Snapshot> {
+fn compile(
+    config: &Config,
+    keys: &Keys,
+    loaded: &Loaded,
+    findings: &mut Vec<Finding>,
+) -> Option<Snapshot> {
     findings.extend(config.listen.findings().into_iter().map(Finding::from));
-    findings.extend(config.state.findings().into_iter().map(|(key, message)| Finding::error("state", format!("state.{key}"), message)));
-    findings.extend(config.audit.findings(config.mode == Mode::Production).into_iter().map(Finding::from));
-    let cookies = config.sessions.compile(is_secure(config)).map(|settings| settings.cookies);
+    findings.extend(
+        config
+            .state
+            .findings()
+            .into_iter()
+            .map(|(key, message)| Finding::error("state", format!("state.{key}"), message)),
+    );
+    findings.extend(
+        config
+            .audit
+            .findings(config.mode == Mode::Production)
+            .into_iter()
+            .map(Finding::from),
+    );
+    let cookies = config
+        .sessions
+        .compile(is_secure(config))
+        .map(|settings| settings.cookies);
     let cookies = keep(cookies.map_err(identity_findings), findings);
     findings.extend(identity_findings(config.passwords.findings()));
     let upstreams = compile_upstreams(config, loaded, findings);
@@ -187,16 +252,28 @@ fn compile(config: &Config, keys: &Keys, loaded: &Loaded, findings: &mut Vec<Fin
     let csrf = match keys.mac(Purpose::Csrf) {
         Ok(mac) => keep(config.csrf.compile(mac), findings),
         Err(error) => {
-            findings.push(Finding::error("csrf-key", "secrets.master", error.to_string()));
+            findings.push(Finding::error(
+                "csrf-key",
+                "secrets.master",
+                error.to_string(),
+            ));
             None
         }
     };
     let cors = keep(config.cors.compile(config.mode), findings);
-    let no_cors = keep(portcullis_guard::cors::Config::default().compile(config.mode), findings);
+    let no_cors = keep(
+        portcullis_guard::cors::Config::default().compile(config.mode),
+        findings,
+    );
     let assertion = compile_assertion(&config.assertion, findings);
     let limits = keep(config.limits.compile(), findings);
     let headers = keep(config.headers.compile(), findings)?;
-    let mut compiler = Compiler { config, headers: &headers, limits: limits?, findings: Vec::new() };
+    let mut compiler = Compiler {
+        config,
+        headers: &headers,
+        limits: limits?,
+        findings: Vec::new(),
+    };
     let known = Known {
         upstreams: config.upstreams.keys().cloned().collect(),
         limits: compiler.limits.known().map(str::to_owned).collect(),
@@ -204,11 +281,22 @@ fn compile(config: &Config, keys: &Keys, loaded: &Loaded, findings: &mut Vec<Fin
         reserved: own::reserved(&config.auth_api.mounts),
     };
     let product = RouteSet::compile(&config.access, &known, &mut compiler, false);
-    let own_config = AccessConfig { roles: config.access.roles.clone(), routes: own::routes(&config.auth_api.mounts, &config.access) };
-    let own_known = Known { upstreams: vec![OWN_UPSTREAM.to_owned()], reserved: Vec::new(), ..known };
+    let own_config = AccessConfig {
+        roles: config.access.roles.clone(),
+        routes: own::routes(&config.auth_api.mounts, &config.access),
+    };
+    let own_known = Known {
+        upstreams: vec![OWN_UPSTREAM.to_owned()],
+        reserved: Vec::new(),
+        ..known
+    };
     let own = RouteSet::compile(&own_config, &own_known, &mut compiler, true);
     let unrouted_limits = compiler.limits.for_route("", "limits", None);
-    let unrouted = RouteGuards { limits: compiler.keep(unrouted_limits)?, headers: keep(headers.for_own_pages(), findings)?, max_body: config.body.max_size };
+    let unrouted = RouteGuards {
+        limits: compiler.keep(unrouted_limits)?,
+        headers: keep(headers.for_own_pages(), findings)?,
+        max_body: config.body.max_size,
+    };
     let limits = compiler.limits;
     findings.append(&mut compiler.findings);
     Some(Snapshot {
@@ -225,14 +313,29 @@ fn compile(config: &Config, keys: &Keys, loaded: &Loaded, findings: &mut Vec<Fin
         upstreams: upstreams?,
         assertion: assertion?,
         cookies: cookies?,
-        https_port: if config.listen.tls.is_some() { config.listen.address.port() } else { 443 },
+        https_port: if config.listen.tls.is_some() {
+            config.listen.address.port()
+        } else {
+            443
+        },
         headers,
     })
 }
 
-fn compile_upstreams(config: &Config, loaded: &Loaded, findings: &mut Vec<Finding>) -> Option<Vec<Arc<Upstream>>> {
+fn compile_upstreams(
+    config: &Config,
+    loaded: &Loaded,
+    findings: &mut Vec<Finding>,
+) -> Option<Vec<Arc<Upstream>>> {
     if config.upstreams.is_empty() {
-        findings.push(Finding::error("no-upstream", "upstream", "there is nothing to stand in front of").remedy("write [upstream.app] with url = \"http://127.0.0.1:8000\""));
+        findings.push(
+            Finding::error(
+                "no-upstream",
+                "upstream",
+                "there is nothing to stand in front of",
+            )
+            .remedy("write [upstream.app] with url = \"http://127.0.0.1:8000\""),
+        );
     }
     let compiled: Vec<Option<Arc<Upstream>>> = config
         .upstreams
@@ -241,7 +344,14 @@ fn compile_upstreams(config: &Config, loaded: &Loaded, findings: &mut Vec<Findin
             let mut upstream = upstream.clone();
             upstream.ca = upstream.ca.map(|ca| loaded.path(&ca));
             if name == OWN_UPSTREAM {
-                findings.push(Finding::error("upstream-name", format!("upstream.{name}"), "this name is the gate's own").remedy("give it another name"));
+                findings.push(
+                    Finding::error(
+                        "upstream-name",
+                        format!("upstream.{name}"),
+                        "this name is the gate's own",
+                    )
+                    .remedy("give it another name"),
+                );
             }
             keep(Upstream::compile(name, &upstream), findings)
         })
@@ -253,17 +363,44 @@ fn compile_assertion(config: &AssertionConfig, findings: &mut Vec<Finding>) -> O
     let name = config.header.to_ascii_lowercase();
     if !name.starts_with("x-portcullis-") {
         // SECURITY: only names with this beginning are taken from every client's request.
-        findings.push(Finding::error("assertion-header", "assertion.header", format!("`{}` could be sent by a client", config.header)).remedy("begin it with `X-Portcullis-`"));
+        findings.push(
+            Finding::error(
+                "assertion-header",
+                "assertion.header",
+                format!("`{}` could be sent by a client", config.header),
+            )
+            .remedy("begin it with `X-Portcullis-`"),
+        );
         return None;
     }
     if config.lifetime.is_zero() || config.lifetime > portcullis_core::Span::from_minutes(5) {
-        findings.push(Finding::error("assertion-lifetime", "assertion.lifetime", format!("`{}` is not more than nothing and at most 5m", config.lifetime)).remedy("write \"60s\""));
+        findings.push(
+            Finding::error(
+                "assertion-lifetime",
+                "assertion.lifetime",
+                format!(
+                    "`{}` is not more than nothing and at most 5m",
+                    config.lifetime
+                ),
+            )
+            .remedy("write \"60s\""),
+        );
         return None;
     }
     match HeaderName::from_bytes(name.as_bytes()) {
-        Ok(header) => Some(Assertion { header, config: config.clone() }),
+        Ok(header) => Some(Assertion {
+            header,
+            config: config.clone(),
+        }),
         Err(_) => {
-            findings.push(Finding::error("assertion-header", "assertion.header", format!("`{}` is not a header name", config.header)).remedy("use letters, digits and `-`"));
+            findings.push(
+                Finding::error(
+                    "assertion-header",
+                    "assertion.header",
+                    format!("`{}` is not a header name", config.header),
+                )
+                .remedy("use letters, digits and `-`"),
+            );
             None
         }
     }

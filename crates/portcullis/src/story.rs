@@ -73,14 +73,28 @@ impl Story {
     /// The security event that this refusal is, if it is one.
     pub(crate) fn refusal_event(&self, kind: &'static Kind, method: &str) -> Option<Event> {
         let action = match self.stage {
-            Stage::AddressLimit | Stage::Quota if kind == &problem::RATE_LIMITED => Action::LimitExceeded,
+            Stage::AddressLimit | Stage::Quota if kind == &problem::RATE_LIMITED => {
+                Action::LimitExceeded
+            }
             Stage::Csrf => Action::CsrfRefused,
-            Stage::Route | Stage::Authorize if kind == &problem::ORIGIN_NOT_ALLOWED => Action::OriginRefused,
+            Stage::Route | Stage::Authorize if kind == &problem::ORIGIN_NOT_ALLOWED => {
+                Action::OriginRefused
+            }
             Stage::Route | Stage::Authorize => Action::AccessDenied,
             Stage::Accept => Action::RequestMalformed,
-            Stage::AddressLimit | Stage::Quota | Stage::Authenticate | Stage::Body | Stage::Forward | Stage::Harden => return None,
+            Stage::AddressLimit
+            | Stage::Quota
+            | Stage::Authenticate
+            | Stage::Body
+            | Stage::Forward
+            | Stage::Harden => return None,
         };
-        let mut event = Event::new(self.at, action, Outcome::Denied).during(self.id).from(self.client).tenant(self.tenant).with("problem", kind.slug).with("method", method);
+        let mut event = Event::new(self.at, action, Outcome::Denied)
+            .during(self.id)
+            .from(self.client)
+            .tenant(self.tenant)
+            .with("problem", kind.slug)
+            .with("method", method);
         if let Some(user) = self.user {
             event = event.by(Actor::User(user));
         }

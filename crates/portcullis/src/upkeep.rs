@@ -32,7 +32,13 @@ pub(crate) struct Identity {
 }
 
 /// Puts the identity slice together.
-pub(crate) async fn identity(loaded: &Loaded, db: &Db, keys: &Keys, trail: &Trail, clock: &Arc<dyn Clock>) -> anyhow::Result<Identity> {
+pub(crate) async fn identity(
+    loaded: &Loaded,
+    db: &Db,
+    keys: &Keys,
+    trail: &Trail,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Identity> {
     let config = &loaded.config;
     let said = |findings: Vec<portcullis_identity::Finding>| anyhow!("{findings:?}");
     let settings = config.sessions.compile(is_secure(config)).map_err(said)?;
@@ -50,7 +56,11 @@ pub(crate) async fn identity(loaded: &Loaded, db: &Db, keys: &Keys, trail: &Trai
         record: Record::new(trail.clone()),
         config: config.accounts.clone(),
     });
-    Ok(Identity { accounts, sessions, feed })
+    Ok(Identity {
+        accounts,
+        sessions,
+        feed,
+    })
 }
 
 /// Starts the tasks that keep memory true. Returns once revocations have been heard for the first time.

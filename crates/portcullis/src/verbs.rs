@@ -43,8 +43,12 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
             output::answer(cli.output, &diff);
             Ok(!diff.opens_something())
         }
-        Verb::Users(verb) => with_stores(&cli.config, async |stores| users(cli.output, verb, stores).await),
-        Verb::Audit(verb) => with_stores(&cli.config, async |stores| audit(cli.output, verb, stores).await),
+        Verb::Users(verb) => with_stores(&cli.config, async |stores| {
+            users(cli.output, verb, stores).await
+        }),
+        Verb::Audit(verb) => with_stores(&cli.config, async |stores| {
+            audit(cli.output, verb, stores).await
+        }),
     }
 }
 
@@ -70,19 +74,41 @@ struct Stores {
     loaded: Loaded,
 }
 
-fn with_stores<T>(file: &Path, work: impl AsyncFnOnce(&Stores) -> anyhow::Result<T>) -> anyhow::Result<T> {
+fn with_stores<T>(
+    file: &Path,
+    work: impl AsyncFnOnce(&Stores) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let mut loaded = serve::load(file, Environment::of_process())?;
     let Some(keys) = check::keys(&mut loaded).filter(|_| !loaded.has_errors()) else {
         bail!("the configuration has errors: `portcullis check` names them");
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let url = loaded.secrets.database.as_ref().context("`state.database` names no database")?;
-        let db = Db::open(&loaded.config.state, url, clock.now()).await.context("the database (`state.database`) cannot be used")?;
-        let trail = Trail::start(db.clone(), Arc::clone(&clock), Metrics::new(), &loaded.config.audit);
+        let url = loaded
+            .secrets
+            .database
+            .as_ref()
+            .context("`state.database` names no database")?;
+        let db = Db::open(&loaded.config.state, url, clock.now())
+            .await
+            .context("the database (`state.database`) cannot be used")?;
+        let trail = Trail::start(
+            db.clone(),
+            Arc::clone(&clock),
+            Metrics::new(),
+            &loaded.config.audit,
+        );
         let identity = upkeep::identity(&loaded, &db, &keys, &trail, &clock).await?;
-        let stores = Stores { db, identity, trail, loaded };
+        let stores = Stores {
+            db,
+            identity,
+            trail,
+            loaded,
+        };
         let outcome = work(&stores).await;
         stores.trail.shutdown().await;
         stores.db.close().await;
@@ -112,11 +138,33 @@ impl std::fmt::Display for Created {
 async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<bool> {
     let accounts = &stores.identity.accounts;
     match verb {
-        Users::Create { email, roles, password_stdin } => {
+        Users::Create {
+            email,
+            roles,
+            password_stdin,
+        } => {
             known_roles(stores, roles)?;
             let (password, shown) = password(*password_stdin)?;
-            let account = accounts.create(&Registering { email, password: &password, display_name: None }, roles, None).await.map_err(|error| anyhow::anyhow!("{email}: {}", told(error)))?;
-            output::answer(format, &Created { id: account.id, email: account.email, password: shown.then(|| password.expose().clone()) });
+            let account = accounts
+                .create(
+                    &Registering {
+                        email,
+                        password: &password,
+                        display_name: None,
+                    },
+                    roles,
+                    None,
+                )
+                .await
+                .map_err(|error| anyhow::anyhow!("{email}: {}", told(error)))?;
+            output::answer(
+                format,
+                &Created {
+                    id: account.id,
+                    email: account.email,
+                    password: shown.then(|| password.expose().clone()),
+                },
+            );
         }
         Users::List => {
             let list = portcullis_identity::users::list(&stores.db, 1000).await?;
@@ -132,12 +180,23 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
         }
         Users::SetRoles { user, roles } => {
             known_roles(stores, roles)?;
-            accounts.set_roles(*user, roles).await.map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
-            output::aside(format_args!("{user} holds [{}] from the next request on", roles.join(", ")));
+            accounts
+                .set_roles(*user, roles)
+                .await
+                .map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
+            output::aside(format_args!(
+                "{user} holds [{}] from the next request on",
+                roles.join(", ")
+            ));
         }
         Users::Deactivate { user } => {
-            accounts.deactivate(*user).await.map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
-            output::aside(format_args!("{user} is switched off and its sessions have ended"));
+            accounts
+                .deactivate(*user)
+                .await
+                .map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
+            output::aside(format_args!(
+                "{user} is switched off and its sessions have ended"
+            ));
         }
     }
     Ok(true)
@@ -146,16 +205,32 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
 /// What a client would be told, for the operator: the sentence, and each field's fault.
 fn told(error: impl Into<portcullis_core::Problem>) -> String {
     let problem = error.into();
-    let faults = problem.fields.iter().map(|fault| format!("{}: {}", fault.field, fault.message));
+    let faults = problem
+        .fields
+        .iter()
+        .map(|fault| format!("{}: {}", fault.field, fault.message));
     let cause = problem.cause.as_ref().map(|cause| cause.to_string());
-    std::iter::once(problem.detail.as_deref().unwrap_or(problem.kind.title).to_owned()).chain(faults).chain(cause).collect::<Vec<_>>().join("; ")
+    std::iter::once(
+        problem
+            .detail
+            .as_deref()
+            .unwrap_or(problem.kind.title)
+            .to_owned(),
+    )
+    .chain(faults)
+    .chain(cause)
+    .collect::<Vec<_>>()
+    .join("; ")
 }
 
 fn known_roles(stores: &Stores, roles: &[String]) -> anyhow::Result<()> {
     let defined = stores.loaded.config.access.roles();
     for role in roles {
         if !defined.contains_key(role) {
-            bail!("no role `{role}` is defined: there are {}", defined.keys().cloned().collect::<Vec<_>>().join(", "));
+            bail!(
+                "no role `{role}` is defined: there are {}",
+                defined.keys().cloned().collect::<Vec<_>>().join(", ")
+            );
         }
     }
     Ok(())
@@ -179,15 +254,36 @@ fn password(from_stdin: bool) -> anyhow::Result<(Secret, bool)> {
 async fn audit(format: Format, verb: &Audit, stores: &Stores) -> anyhow::Result<bool> {
     let Audit::List { limit, action } = verb;
     let action = action.as_deref().map(str::parse).transpose()?;
-    let filter = Filter { action, ..Filter::default() };
-    let page = portcullis_events::audit::list(&stores.db, &filter, None, (*limit).clamp(1, 1000)).await?;
+    let filter = Filter {
+        action,
+        ..Filter::default()
+    };
+    let page =
+        portcullis_events::audit::list(&stores.db, &filter, None, (*limit).clamp(1, 1000)).await?;
     match format {
-        Format::Json => output::json(&page.events.iter().map(portcullis_events::Event::to_json).collect::<Vec<_>>()),
+        Format::Json => output::json(
+            &page
+                .events
+                .iter()
+                .map(portcullis_events::Event::to_json)
+                .collect::<Vec<_>>(),
+        ),
         Format::Text => {
             for event in &page.events {
-                let target = event.target.as_ref().map_or("-", portcullis_events::Target::as_str);
-                let client = event.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
-                output::line(format_args!("{}  {:<20} {:<8} {:<39} {client}  {target}", event.at, event.action.as_str(), event.outcome.as_str(), event.actor));
+                let target = event
+                    .target
+                    .as_ref()
+                    .map_or("-", portcullis_events::Target::as_str);
+                let client = event
+                    .client
+                    .map_or_else(|| "-".to_owned(), |client| client.to_string());
+                output::line(format_args!(
+                    "{}  {:<20} {:<8} {:<39} {client}  {target}",
+                    event.at,
+                    event.action.as_str(),
+                    event.outcome.as_str(),
+                    event.actor
+                ));
             }
         }
     }

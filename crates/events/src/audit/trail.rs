@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portcullis_core::finding::Finding;
 use portcullis_core::Clock;
+use portcullis_core::finding::Finding;
 use portcullis_store::{Db, Tx};
 use serde::Deserialize;
 use tokio::sync::oneshot;
@@ -54,13 +54,34 @@ impl Config {
     pub fn findings(&self, production: bool) -> Vec<Finding> {
         let mut findings = Vec::new();
         if production && !self.enabled {
-            findings.push(Finding::error("audit", "audit.enabled", "the audit trail is switched off in production").remedy("remove the key, or set it to true"));
+            findings.push(
+                Finding::error(
+                    "audit",
+                    "audit.enabled",
+                    "the audit trail is switched off in production",
+                )
+                .remedy("remove the key, or set it to true"),
+            );
         }
         if !(100..=1_000_000).contains(&self.queue) {
-            findings.push(Finding::error("audit", "audit.queue", format!("`{}` is outside 100 to 1000000", self.queue)).remedy("remove the key for the default of 10000"));
+            findings.push(
+                Finding::error(
+                    "audit",
+                    "audit.queue",
+                    format!("`{}` is outside 100 to 1000000", self.queue),
+                )
+                .remedy("remove the key for the default of 10000"),
+            );
         }
         if !(10..=100_000).contains(&self.notes_per_second) {
-            findings.push(Finding::error("audit", "audit.notes-per-second", format!("`{}` is outside 10 to 100000", self.notes_per_second)).remedy("remove the key for the default of 500"));
+            findings.push(
+                Finding::error(
+                    "audit",
+                    "audit.notes-per-second",
+                    format!("`{}` is outside 10 to 100000", self.notes_per_second),
+                )
+                .remedy("remove the key for the default of 500"),
+            );
         }
         findings
     }

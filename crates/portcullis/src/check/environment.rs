@@ -31,7 +31,12 @@ pub(super) fn check(loaded: &Loaded, found: &mut Vec<Finding>) {
     for name in WATCHED {
         let is_set = loaded.environment.get(name).is_some();
         let is_read = loaded.asked.contains(*name);
-        let is_the_products = loaded.config.environment.read_by_the_product.iter().any(|known| known == name);
+        let is_the_products = loaded
+            .config
+            .environment
+            .read_by_the_product
+            .iter()
+            .any(|known| known == name);
         if is_set && !is_read && !is_the_products {
             found.push(
                 Finding::warning("variable-read-by-nobody", "environment", format!("`{name}` is set, and nothing in this configuration reads it"))
@@ -39,17 +44,32 @@ pub(super) fn check(loaded: &Loaded, found: &mut Vec<Finding>) {
             );
         }
     }
-    for name in loaded.environment.names().filter(|name| name.starts_with("PORTCULLIS_") && !name.starts_with("PORTCULLIS_TEST_")) {
+    for name in loaded
+        .environment
+        .names()
+        .filter(|name| name.starts_with("PORTCULLIS_") && !name.starts_with("PORTCULLIS_TEST_"))
+    {
         if !loaded.asked.contains(name) {
             found.push(
-                Finding::error("variable-not-understood", "environment", format!("`{name}` looks like an override and is none"))
-                    .remedy("write PORTCULLIS__TABLE__KEY, with two underscores before each part"),
+                Finding::error(
+                    "variable-not-understood",
+                    "environment",
+                    format!("`{name}` looks like an override and is none"),
+                )
+                .remedy("write PORTCULLIS__TABLE__KEY, with two underscores before each part"),
             );
         }
     }
     for name in &loaded.config.environment.read_by_the_product {
         if loaded.environment.get(name).is_none() {
-            found.push(Finding::warning("variable-not-set", "environment.read-by-the-product", format!("`{name}` is not set here")).remedy("set it, or take its name out"));
+            found.push(
+                Finding::warning(
+                    "variable-not-set",
+                    "environment.read-by-the-product",
+                    format!("`{name}` is not set here"),
+                )
+                .remedy("set it, or take its name out"),
+            );
         }
     }
 }

@@ -22,7 +22,10 @@ pub(crate) fn guardrails(loaded: &mut Loaded) {
     for finding in found {
         let relaxed = match loaded.config.mode {
             Mode::Production => finding,
-            Mode::Development => Finding { severity: finding.severity.min(Severity::Warning), ..finding },
+            Mode::Development => Finding {
+                severity: finding.severity.min(Severity::Warning),
+                ..finding
+            },
         };
         loaded.report(relaxed);
     }
@@ -31,24 +34,63 @@ pub(crate) fn guardrails(loaded: &mut Loaded) {
 
 fn secrets(loaded: &Loaded, found: &mut Vec<Finding>) {
     let named = std::iter::once(("secrets.master".to_owned(), loaded.secrets.master.as_ref()))
-        .chain(loaded.secrets.previous.iter().enumerate().map(|(position, secret)| (format!("secrets.previous.{position}"), Some(secret))));
-    let named: Vec<_> = named.filter_map(|(key, secret)| Some((key, secret?))).collect();
+        .chain(
+            loaded
+                .secrets
+                .previous
+                .iter()
+                .enumerate()
+                .map(|(position, secret)| (format!("secrets.previous.{position}"), Some(secret))),
+        );
+    let named: Vec<_> = named
+        .filter_map(|(key, secret)| Some((key, secret?)))
+        .collect();
     for (key, secret) in &named {
         for weakness in strength::weaknesses(secret.expose()) {
-            found.push(Finding::error("weak-secret", key.clone(), weakness.to_string()).remedy("make one with `openssl rand -hex 32`"));
+            found.push(
+                Finding::error("weak-secret", key.clone(), weakness.to_string())
+                    .remedy("make one with `openssl rand -hex 32`"),
+            );
         }
     }
     for (position, (key, secret)) in named.iter().enumerate() {
-        let twin = named.iter().take(position).find(|(_, other)| other == secret);
+        let twin = named
+            .iter()
+            .take(position)
+            .find(|(_, other)| other == secret);
         if let Some((other, _)) = twin {
-            found.push(Finding::error("secret-used-twice", key.clone(), format!("it is the same as `{other}`")).remedy("give each its own value"));
+            found.push(
+                Finding::error(
+                    "secret-used-twice",
+                    key.clone(),
+                    format!("it is the same as `{other}`"),
+                )
+                .remedy("give each its own value"),
+            );
         }
     }
-    let master = loaded.secrets.master.as_ref().map(|secret| secret.expose().as_str());
-    for (key, url) in [("state.database", &loaded.secrets.database), ("state.redis", &loaded.secrets.redis)] {
-        let password = url.as_ref().and_then(|url| url::Url::parse(url.expose()).ok()).and_then(|url| url.password().map(str::to_owned));
+    let master = loaded
+        .secrets
+        .master
+        .as_ref()
+        .map(|secret| secret.expose().as_str());
+    for (key, url) in [
+        ("state.database", &loaded.secrets.database),
+        ("state.redis", &loaded.secrets.redis),
+    ] {
+        let password = url
+            .as_ref()
+            .and_then(|url| url::Url::parse(url.expose()).ok())
+            .and_then(|url| url.password().map(str::to_owned));
         if password.is_some() && password.as_deref() == master {
-            found.push(Finding::error("secret-used-twice", key, "its password is the master secret").remedy("give each its own value"));
+            found.push(
+                Finding::error(
+                    "secret-used-twice",
+                    key,
+                    "its password is the master secret",
+                )
+                .remedy("give each its own value"),
+            );
         }
     }
 }
@@ -63,16 +105,29 @@ fn transport(loaded: &Loaded, found: &mut Vec<Finding>) {
     }
     if !loaded.config.admin.address.ip().is_loopback() {
         found.push(
-            Finding::warning("admin-on-the-network", "admin.address", format!("metrics are readable by whoever reaches {}", loaded.config.admin.address))
-                .remedy("use a loopback address, or let only your monitoring reach it"),
+            Finding::warning(
+                "admin-on-the-network",
+                "admin.address",
+                format!(
+                    "metrics are readable by whoever reaches {}",
+                    loaded.config.admin.address
+                ),
+            )
+            .remedy("use a loopback address, or let only your monitoring reach it"),
         );
     }
     for (name, upstream) in &loaded.config.upstreams {
-        let plain_and_remote = url::Url::parse(&upstream.url).is_ok_and(|url| url.scheme() == "http" && !is_near(url.host_str().unwrap_or_default()));
+        let plain_and_remote = url::Url::parse(&upstream.url).is_ok_and(|url| {
+            url.scheme() == "http" && !is_near(url.host_str().unwrap_or_default())
+        });
         if plain_and_remote {
             found.push(
-                Finding::warning("plain-upstream", format!("upstream.{name}.url"), "requests and assertions cross the network in the clear")
-                    .remedy("use https, or keep gate and product on one private network"),
+                Finding::warning(
+                    "plain-upstream",
+                    format!("upstream.{name}.url"),
+                    "requests and assertions cross the network in the clear",
+                )
+                .remedy("use https, or keep gate and product on one private network"),
             );
         }
     }
@@ -81,7 +136,10 @@ fn transport(loaded: &Loaded, found: &mut Vec<Finding>) {
 /// Loopback, or a name without a dot, as on a container network.
 fn is_near(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    !host.contains('.') && !host.contains(':') || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    !host.contains('.') && !host.contains(':')
+        || bare
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn state(loaded: &Loaded, found: &mut Vec<Finding>) {
@@ -92,29 +150,59 @@ fn state(loaded: &Loaded, found: &mut Vec<Finding>) {
                 .remedy("name a Redis all nodes share, or write nodes = 1"),
         );
     }
-    let on_file = loaded.secrets.database.as_ref().is_some_and(|url| url.expose().starts_with("sqlite"));
+    let on_file = loaded
+        .secrets
+        .database
+        .as_ref()
+        .is_some_and(|url| url.expose().starts_with("sqlite"));
     if state.nodes > 1 && on_file {
         found.push(
-            Finding::error("sqlite-for-many", "state.database", format!("{} nodes cannot share a SQLite file", state.nodes)).remedy("name a PostgreSQL database all nodes share"),
+            Finding::error(
+                "sqlite-for-many",
+                "state.database",
+                format!("{} nodes cannot share a SQLite file", state.nodes),
+            )
+            .remedy("name a PostgreSQL database all nodes share"),
         );
     }
     if let Location::Plain(url) = &state.database
         && url.contains(":memory:")
     {
-        found.push(Finding::error("database-in-memory", "state.database", "accounts and sessions would be gone with the process").remedy("name a file"));
+        found.push(
+            Finding::error(
+                "database-in-memory",
+                "state.database",
+                "accounts and sessions would be gone with the process",
+            )
+            .remedy("name a file"),
+        );
     }
 }
 
 fn routes(loaded: &Loaded, found: &mut Vec<Finding>) {
     if loaded.config.access.routes.is_empty() {
-        found.push(Finding::error("no-routes", "route", "no route is open: every request is refused").remedy("write [[route]] tables, or let `portcullis init` write them"));
+        found.push(
+            Finding::error(
+                "no-routes",
+                "route",
+                "no route is open: every request is refused",
+            )
+            .remedy("write [[route]] tables, or let `portcullis init` write them"),
+        );
     }
     for (position, route) in loaded.config.access.routes.iter().enumerate() {
         let is_catch_all = route.path.contains("{*");
-        if is_catch_all && route.allow.as_ref().is_some_and(Allow::is_public) && route.path.starts_with("/{*") {
+        if is_catch_all
+            && route.allow.as_ref().is_some_and(Allow::is_public)
+            && route.path.starts_with("/{*")
+        {
             found.push(
-                Finding::error("everything-public", format!("route.{position}.allow"), "every path that no other route names is open to the whole internet")
-                    .remedy("write allow = \"user\", and open public paths one by one"),
+                Finding::error(
+                    "everything-public",
+                    format!("route.{position}.allow"),
+                    "every path that no other route names is open to the whole internet",
+                )
+                .remedy("write allow = \"user\", and open public paths one by one"),
             );
         }
     }
@@ -122,14 +210,42 @@ fn routes(loaded: &Loaded, found: &mut Vec<Finding>) {
 
 /// Values from examples, and the placeholder of secrets, left where real ones belong.
 fn leftovers(loaded: &Loaded, found: &mut Vec<Finding>) {
-    let hosts = loaded.config.hosts.allow.iter().enumerate().map(|(position, host)| (format!("hosts.allow.{position}"), host.as_str()));
-    let origins = loaded.config.cors.allow_origins.iter().enumerate().map(|(position, origin)| (format!("cors.allow-origins.{position}"), origin.as_str()));
-    let upstreams = loaded.config.upstreams.iter().map(|(name, upstream)| (format!("upstream.{name}.url"), upstream.url.as_str()));
+    let hosts = loaded
+        .config
+        .hosts
+        .allow
+        .iter()
+        .enumerate()
+        .map(|(position, host)| (format!("hosts.allow.{position}"), host.as_str()));
+    let origins = loaded
+        .config
+        .cors
+        .allow_origins
+        .iter()
+        .enumerate()
+        .map(|(position, origin)| (format!("cors.allow-origins.{position}"), origin.as_str()));
+    let upstreams = loaded
+        .config
+        .upstreams
+        .iter()
+        .map(|(name, upstream)| (format!("upstream.{name}.url"), upstream.url.as_str()));
     for (key, value) in hosts.chain(origins).chain(upstreams) {
-        let host = value.rsplit("//").next().unwrap_or(value).split([':', '/']).next().unwrap_or_default();
-        let reserved = ["example.com", "example.org", "example.net"].iter().any(|name| host == *name || host.ends_with(&format!(".{name}"))) || host.ends_with(".example");
+        let host = value
+            .rsplit("//")
+            .next()
+            .unwrap_or(value)
+            .split([':', '/'])
+            .next()
+            .unwrap_or_default();
+        let reserved = ["example.com", "example.org", "example.net"]
+            .iter()
+            .any(|name| host == *name || host.ends_with(&format!(".{name}")))
+            || host.ends_with(".example");
         if reserved {
-            found.push(Finding::error("example-value", key, format!("`{value}` is an example's")).remedy("write your own, or take it out"));
+            found.push(
+                Finding::error("example-value", key, format!("`{value}` is an example's"))
+                    .remedy("write your own, or take it out"),
+            );
         }
     }
 }
@@ -139,7 +255,10 @@ fn development_is_local(loaded: &mut Loaded) {
     if loaded.config.mode == Mode::Production {
         return;
     }
-    for (key, address) in [("listen.address", loaded.config.listen.address), ("admin.address", loaded.config.admin.address)] {
+    for (key, address) in [
+        ("listen.address", loaded.config.listen.address),
+        ("admin.address", loaded.config.admin.address),
+    ] {
         if !address.ip().is_loopback() {
             loaded.report(
                 Finding::error("development-on-the-network", key, format!("development mode relaxes protections and binds loopback only, not {address}"))

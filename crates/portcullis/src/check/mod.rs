@@ -54,8 +54,18 @@ pub(crate) fn run(file: &Path, environment: Environment) -> anyhow::Result<Repor
     guardrails(&mut loaded);
     let mut findings = loaded.findings;
     findings.sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.line));
-    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    Ok(Report { file: file.display().to_string(), errors: count(Severity::Error), warnings: count(Severity::Warning), findings })
+    let count = |severity| {
+        findings
+            .iter()
+            .filter(|finding| finding.severity == severity)
+            .count()
+    };
+    Ok(Report {
+        file: file.display().to_string(),
+        errors: count(Severity::Error),
+        warnings: count(Severity::Warning),
+        findings,
+    })
 }
 
 /// The keys, or a finding: without a master secret there is nothing to start with.
@@ -75,7 +85,10 @@ pub(crate) fn keys(loaded: &mut Loaded) -> Option<Keys> {
 fn files(loaded: &mut Loaded) {
     if let Err(findings) = portcullis_edge::Settings::compile(&loaded.listen(), 1) {
         for finding in findings {
-            let known = loaded.findings.iter().any(|known| known.key == finding.key && known.message == finding.message);
+            let known = loaded
+                .findings
+                .iter()
+                .any(|known| known.key == finding.key && known.message == finding.message);
             if !known {
                 loaded.report(finding);
             }
@@ -91,7 +104,11 @@ impl fmt::Display for Report {
         match (self.errors, self.warnings) {
             (0, 0) => write!(f, "{}: nothing to mend", self.file),
             (0, warnings) => write!(f, "{}: the gate starts; {warnings} to look at", self.file),
-            (errors, warnings) => write!(f, "{}: {errors} to mend before the gate starts, {warnings} to look at", self.file),
+            (errors, warnings) => write!(
+                f,
+                "{}: {errors} to mend before the gate starts, {warnings} to look at",
+                self.file
+            ),
         }
     }
 }

@@ -18,13 +18,31 @@ use self::output::Format;
 ///                   portcullis check
 ///                   portcullis serve
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, verbatim_doc_comment, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "portcullis",
+    version,
+    verbatim_doc_comment,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     /// The configuration file.
-    #[arg(long, short, global = true, default_value = "portcullis.toml", value_name = "FILE")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        default_value = "portcullis.toml",
+        value_name = "FILE"
+    )]
     pub(crate) config: PathBuf,
     /// How answers are written.
-    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     pub(crate) output: Format,
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -106,5 +124,9 @@ pub(crate) enum Audit {
 
 /// Exit codes: 0 done, 1 a finding or a failure, 2 wrong usage (clap's own).
 pub(crate) fn exit(ok: bool) -> ExitCode {
-    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

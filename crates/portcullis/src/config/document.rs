@@ -19,12 +19,23 @@ pub(crate) struct Environment(BTreeMap<String, String>);
 
 impl Environment {
     pub(crate) fn of_process() -> Self {
-        Environment(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect())
+        Environment(
+            std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+        )
     }
 
     #[cfg(test)]
     pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
-        Environment(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        Environment(
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        )
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -64,12 +75,27 @@ impl Lines {
 
 impl Document {
     /// Parses the file and fills in the environment. What is wrong is added to `findings`.
-    pub(crate) fn parse(text: &str, environment: &Environment, findings: &mut Vec<Finding>) -> Self {
-        let mut document = match (toml_edit::Document::parse(text), toml::from_str::<Table>(text)) {
-            (Ok(spanned), Ok(table)) => Document { table, lines: index(&spanned, text), asked: BTreeSet::new() },
+    pub(crate) fn parse(
+        text: &str,
+        environment: &Environment,
+        findings: &mut Vec<Finding>,
+    ) -> Self {
+        let mut document = match (
+            toml_edit::Document::parse(text),
+            toml::from_str::<Table>(text),
+        ) {
+            (Ok(spanned), Ok(table)) => Document {
+                table,
+                lines: index(&spanned, text),
+                asked: BTreeSet::new(),
+            },
             (Err(error), _) => {
                 let line = error.span().map(|span| line_at(text, span.start));
-                findings.push(Finding::error("not-toml", "", error.message().to_owned()).at(line).remedy("mend the line: the file is TOML 1.0"));
+                findings.push(
+                    Finding::error("not-toml", "", error.message().to_owned())
+                        .at(line)
+                        .remedy("mend the line: the file is TOML 1.0"),
+                );
                 return Document::default();
             }
             (Ok(_), Err(error)) => {
@@ -88,13 +114,23 @@ impl Document {
 
     fn apply_overrides(&mut self, environment: &Environment) {
         for (name, text) in &environment.0 {
-            let Some(path) = name.strip_prefix(OVERRIDE_PREFIX) else { continue };
-            let keys: Vec<String> = path.split("__").map(|part| part.to_ascii_lowercase().replace('_', "-")).collect();
-            let Some((last, tables)) = keys.split_last() else { continue };
+            let Some(path) = name.strip_prefix(OVERRIDE_PREFIX) else {
+                continue;
+            };
+            let keys: Vec<String> = path
+                .split("__")
+                .map(|part| part.to_ascii_lowercase().replace('_', "-"))
+                .collect();
+            let Some((last, tables)) = keys.split_last() else {
+                continue;
+            };
             let mut at = Some(&mut self.table);
             for key in tables {
                 at = at.and_then(|table| {
-                    table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new())).as_table_mut()
+                    table
+                        .entry(key.clone())
+                        .or_insert_with(|| Value::Table(Table::new()))
+                        .as_table_mut()
                 });
             }
             if let Some(table) = at {
@@ -104,22 +140,49 @@ impl Document {
         }
     }
 
-    fn fill(&mut self, value: &mut Value, key: &str, environment: &Environment, findings: &mut Vec<Finding>) {
-        if let Some(name) = value.get("from-env").and_then(Value::as_str).map(str::to_owned) {
+    fn fill(
+        &mut self,
+        value: &mut Value,
+        key: &str,
+        environment: &Environment,
+        findings: &mut Vec<Finding>,
+    ) {
+        if let Some(name) = value
+            .get("from-env")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+        {
             self.asked.insert(name.clone());
-            let split = value.get("split").and_then(Value::as_str).map(str::to_owned);
+            let split = value
+                .get("split")
+                .and_then(Value::as_str)
+                .map(str::to_owned);
             let default = value.get("default").cloned();
             *value = match (environment.get(&name), default) {
                 (Some(text), _) => split.map_or_else(
                     || scalar(text),
-                    |mark| Value::Array(text.split(&*mark).map(str::trim).filter(|part| !part.is_empty()).map(|part| Value::String(part.to_owned())).collect()),
+                    |mark| {
+                        Value::Array(
+                            text.split(&*mark)
+                                .map(str::trim)
+                                .filter(|part| !part.is_empty())
+                                .map(|part| Value::String(part.to_owned()))
+                                .collect(),
+                        )
+                    },
                 ),
                 (None, Some(default)) => default,
                 (None, None) => {
                     findings.push(
-                        Finding::error("environment-variable-missing", key, format!("the environment variable `{name}` is not set"))
-                            .at(self.lines.of(key))
-                            .remedy(format!("set `{name}`, or write `{{ from-env = \"{name}\", default = … }}`")),
+                        Finding::error(
+                            "environment-variable-missing",
+                            key,
+                            format!("the environment variable `{name}` is not set"),
+                        )
+                        .at(self.lines.of(key))
+                        .remedy(format!(
+                            "set `{name}`, or write `{{ from-env = \"{name}\", default = … }}`"
+                        )),
                     );
                     Value::String(String::new())
                 }
@@ -137,7 +200,11 @@ impl Document {
                     self.fill(inner, &format!("{key}.{position}"), environment, findings);
                 }
             }
-            Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
+            Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_) => {}
         }
     }
 }
@@ -147,12 +214,18 @@ fn scalar(text: &str) -> Value {
     match text {
         "true" => Value::Boolean(true),
         "false" => Value::Boolean(false),
-        _ => text.parse().map_or_else(|_| Value::String(text.to_owned()), Value::Integer),
+        _ => text
+            .parse()
+            .map_or_else(|_| Value::String(text.to_owned()), Value::Integer),
     }
 }
 
 fn line_at(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count().saturating_add(1)
+    text.bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
+        .saturating_add(1)
 }
 
 fn index(document: &toml_edit::Document<&str>, text: &str) -> Lines {
@@ -162,13 +235,26 @@ fn index(document: &toml_edit::Document<&str>, text: &str) -> Lines {
 }
 
 fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}.{name}")
+    }
 }
 
-fn index_table(table: &dyn toml_edit::TableLike, prefix: &str, text: &str, lines: &mut BTreeMap<String, usize>) {
+fn index_table(
+    table: &dyn toml_edit::TableLike,
+    prefix: &str,
+    text: &str,
+    lines: &mut BTreeMap<String, usize>,
+) {
     for (name, item) in table.iter() {
         let key = join(prefix, name);
-        let start = table.key(name).and_then(toml_edit::Key::span).or_else(|| item.span()).map(|span| span.start);
+        let start = table
+            .key(name)
+            .and_then(toml_edit::Key::span)
+            .or_else(|| item.span())
+            .map(|span| span.start);
         if let Some(start) = start {
             lines.insert(key.clone(), line_at(text, start));
         }
@@ -202,19 +288,38 @@ mod tests {
     #[test]
     fn keys_know_their_lines() {
         let (document, _) = parse(&Environment::default());
-        for (key, line) in [("mode", 1), ("listen.address", 4), ("route.0.path", 10), ("route.1.allow", 14), ("route.1.nothing", 12)] {
+        for (key, line) in [
+            ("mode", 1),
+            ("listen.address", 4),
+            ("route.0.path", 10),
+            ("route.1.allow", 14),
+            ("route.1.nothing", 12),
+        ] {
             assert_eq!(document.lines.of(key), Some(line), "{key}");
         }
     }
 
     #[test]
     fn the_environment_fills_in_and_overrides() {
-        let environment = Environment::of(&[("ORIGINS", "https://a.example, https://b.example"), ("PORTCULLIS__LISTEN__ADDRESS", "127.0.0.1:81"), ("PORTCULLIS__SESSIONS__IDLE_TIMEOUT", "5m")]);
+        let environment = Environment::of(&[
+            ("ORIGINS", "https://a.example, https://b.example"),
+            ("PORTCULLIS__LISTEN__ADDRESS", "127.0.0.1:81"),
+            ("PORTCULLIS__SESSIONS__IDLE_TIMEOUT", "5m"),
+        ]);
         let (document, findings) = parse(&environment);
         assert!(findings.is_empty());
-        assert_eq!(document.table["cors"]["origins"].as_array().unwrap().len(), 2);
-        assert_eq!(document.table["listen"]["address"].as_str(), Some("127.0.0.1:81"));
-        assert_eq!(document.table["sessions"]["idle-timeout"].as_str(), Some("5m"));
+        assert_eq!(
+            document.table["cors"]["origins"].as_array().unwrap().len(),
+            2
+        );
+        assert_eq!(
+            document.table["listen"]["address"].as_str(),
+            Some("127.0.0.1:81")
+        );
+        assert_eq!(
+            document.table["sessions"]["idle-timeout"].as_str(),
+            Some("5m")
+        );
         assert!(document.asked.contains("ORIGINS"));
     }
 
@@ -222,6 +327,9 @@ mod tests {
     fn a_missing_variable_is_a_finding_with_its_line() {
         let (_, findings) = parse(&Environment::default());
         assert_eq!(findings.len(), 1);
-        assert_eq!((findings[0].line, findings[0].key.as_str()), (Some(7), "cors.origins"));
+        assert_eq!(
+            (findings[0].line, findings[0].key.as_str()),
+            (Some(7), "cors.origins")
+        );
     }
 }

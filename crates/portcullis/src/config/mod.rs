@@ -73,7 +73,9 @@ pub(crate) struct AdminConfig {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        AdminConfig { address: SocketAddr::from(([127, 0, 0, 1], 9090)) }
+        AdminConfig {
+            address: SocketAddr::from(([127, 0, 0, 1], 9090)),
+        }
     }
 }
 
@@ -92,7 +94,11 @@ pub(crate) struct AssertionConfig {
 
 impl Default for AssertionConfig {
     fn default() -> Self {
-        AssertionConfig { header: "X-Portcullis-Assertion".to_owned(), lifetime: Span::from_seconds(60), issuer: "portcullis".to_owned() }
+        AssertionConfig {
+            header: "X-Portcullis-Assertion".to_owned(),
+            lifetime: Span::from_seconds(60),
+            issuer: "portcullis".to_owned(),
+        }
     }
 }
 
@@ -145,7 +151,9 @@ impl Loaded {
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+        self.findings
+            .iter()
+            .any(|finding| finding.severity == Severity::Error)
     }
 
     /// `[listen]`, with its files found from where the configuration lies.
@@ -166,7 +174,10 @@ impl Loaded {
 /// Reads a configuration file.
 pub(crate) fn load(file: &Path, environment: Environment) -> std::io::Result<Loaded> {
     let text = std::fs::read_to_string(file)?;
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     Ok(parse(text, folder, environment))
 }
 
@@ -174,7 +185,11 @@ pub(crate) fn load(file: &Path, environment: Environment) -> std::io::Result<Loa
 pub(crate) fn parse(text: String, folder: &Path, environment: Environment) -> Loaded {
     let mut findings = Vec::new();
     let document = Document::parse(&text, &environment, &mut findings);
-    let mut sections = Sections { table: document.table, lines: &document.lines, findings };
+    let mut sections = Sections {
+        table: document.table,
+        lines: &document.lines,
+        findings,
+    };
     let routes: Vec<(usize, RouteConfig)> = sections.take_each("route");
     let config = Config {
         mode: sections.take("mode"),
@@ -194,7 +209,10 @@ pub(crate) fn parse(text: String, folder: &Path, environment: Environment) -> Lo
         accounts: sections.take("accounts"),
         passwords: sections.take("passwords"),
         auth_api: sections.take("auth-api"),
-        access: AccessConfig { roles: sections.take::<Option<BTreeMap<String, RoleConfig>>>("roles"), routes: located(routes, &document.lines) },
+        access: AccessConfig {
+            roles: sections.take::<Option<BTreeMap<String, RoleConfig>>>("roles"),
+            routes: located(routes, &document.lines),
+        },
         log: sections.take("log"),
         audit: sections.take("audit"),
         environment: sections.take("environment"),
@@ -215,7 +233,10 @@ pub(crate) fn parse(text: String, folder: &Path, environment: Environment) -> Lo
         loaded.asked.insert("LOG_LEVEL".to_owned());
         match level.parse() {
             Ok(level) => loaded.config.log.level = level,
-            Err(error) => loaded.report(Finding::error("log-level", "log.level", error.to_string()).remedy("mend or unset `LOG_LEVEL`")),
+            Err(error) => loaded.report(
+                Finding::error("log-level", "log.level", error.to_string())
+                    .remedy("mend or unset `LOG_LEVEL`"),
+            ),
         }
     }
     read_secrets(&mut loaded);
@@ -224,7 +245,10 @@ pub(crate) fn parse(text: String, folder: &Path, environment: Environment) -> Lo
 
 /// Routes that know their lines.
 fn located(routes: Vec<(usize, RouteConfig)>, lines: &Lines) -> Vec<RouteConfig> {
-    let locate = |(position, route)| RouteConfig { line: lines.of(&format!("route.{position}")), ..route };
+    let locate = |(position, route)| RouteConfig {
+        line: lines.of(&format!("route.{position}")),
+        ..route
+    };
     routes.into_iter().map(locate).collect()
 }
 
@@ -247,12 +271,18 @@ impl Sections<'_> {
     fn take_each<T: DeserializeOwned>(&mut self, name: &str) -> Vec<(usize, T)> {
         match self.table.remove(name) {
             None => Vec::new(),
-            Some(Value::Array(items)) => {
-                items.into_iter().enumerate().filter_map(|(position, item)| Some((position, self.read(&format!("{name}.{position}"), item)?))).collect()
-            }
+            Some(Value::Array(items)) => items
+                .into_iter()
+                .enumerate()
+                .filter_map(|(position, item)| {
+                    Some((position, self.read(&format!("{name}.{position}"), item)?))
+                })
+                .collect(),
             Some(_) => {
                 self.findings.push(
-                    Finding::error("wrong-shape", name, format!("`{name}` is a list of tables")).at(self.lines.of(name)).remedy(format!("write `[[{name}]]`")),
+                    Finding::error("wrong-shape", name, format!("`{name}` is a list of tables"))
+                        .at(self.lines.of(name))
+                        .remedy(format!("write `[[{name}]]`")),
                 );
                 Vec::new()
             }
@@ -263,9 +293,16 @@ impl Sections<'_> {
         serde_path_to_error::deserialize(value)
             .map_err(|error| {
                 let inner = error.path().to_string();
-                let key = if inner == "." { key.to_owned() } else { format!("{key}.{}", inner.replace('[', ".").replace(']', "")) };
+                let key = if inner == "." {
+                    key.to_owned()
+                } else {
+                    format!("{key}.{}", inner.replace('[', ".").replace(']', ""))
+                };
                 let message = error.into_inner().to_string();
-                self.findings.push(Finding::error("not-understood", &key, message.trim().to_owned()).at(self.lines.of(&key)));
+                self.findings.push(
+                    Finding::error("not-understood", &key, message.trim().to_owned())
+                        .at(self.lines.of(&key)),
+                );
             })
             .ok()
     }
@@ -281,7 +318,8 @@ impl Sections<'_> {
 
 fn read_secrets(loaded: &mut Loaded) {
     let master = loaded.config.secrets.master.clone();
-    loaded.secrets.master = master.and_then(|reference| read_secret(loaded, "secrets.master", &reference));
+    loaded.secrets.master =
+        master.and_then(|reference| read_secret(loaded, "secrets.master", &reference));
     for (position, reference) in loaded.config.secrets.previous.clone().iter().enumerate() {
         let secret = read_secret(loaded, &format!("secrets.previous.{position}"), reference);
         loaded.secrets.previous.extend(secret);
@@ -293,7 +331,11 @@ fn read_secrets(loaded: &mut Loaded) {
     }
 }
 
-fn read_location(loaded: &mut Loaded, key: &str, location: &portcullis_store::Location) -> Option<Secret> {
+fn read_location(
+    loaded: &mut Loaded,
+    key: &str,
+    location: &portcullis_store::Location,
+) -> Option<Secret> {
     use portcullis_store::Location;
     match location {
         Location::Plain(url) => Some(Secret::new(in_folder(url, &loaded.folder))),
@@ -305,7 +347,9 @@ fn read_location(loaded: &mut Loaded, key: &str, location: &portcullis_store::Lo
 /// A relative SQLite path starts where the configuration lies, wherever the gate was started.
 fn in_folder(url: &str, folder: &Path) -> String {
     match url.strip_prefix("sqlite://") {
-        Some(path) if Path::new(path).is_relative() && !path.starts_with(':') => format!("sqlite://{}", folder.join(path).display()),
+        Some(path) if Path::new(path).is_relative() && !path.starts_with(':') => {
+            format!("sqlite://{}", folder.join(path).display())
+        }
         Some(_) | None => url.to_owned(),
     }
 }

@@ -22,7 +22,10 @@ pub(crate) enum SecretError {
     #[error("the environment variable `{0}` is empty")]
     EmptyVariable(String),
     #[error("the file `{}` cannot be read: {error}", path.display())]
-    Unreadable { path: PathBuf, error: std::io::Error },
+    Unreadable {
+        path: PathBuf,
+        error: std::io::Error,
+    },
     #[error("the file `{}` is empty", .0.display())]
     EmptyFile(PathBuf),
 }
@@ -30,7 +33,11 @@ pub(crate) enum SecretError {
 impl SecretRef {
     /// Reads the secret. Paths are relative to `folder`, where the configuration file lies. One
     /// trailing line break is not part of the secret.
-    pub(crate) fn read(&self, environment: &Environment, folder: &Path) -> Result<Secret, SecretError> {
+    pub(crate) fn read(
+        &self,
+        environment: &Environment,
+        folder: &Path,
+    ) -> Result<Secret, SecretError> {
         match self {
             SecretRef::Env { env } => match environment.get(env) {
                 None => Err(SecretError::NotSet(env.clone())),
@@ -39,9 +46,17 @@ impl SecretRef {
             },
             SecretRef::File { file } => {
                 let path = folder.join(file);
-                let text = std::fs::read_to_string(&path).map_err(|error| SecretError::Unreadable { path: path.clone(), error })?;
+                let text =
+                    std::fs::read_to_string(&path).map_err(|error| SecretError::Unreadable {
+                        path: path.clone(),
+                        error,
+                    })?;
                 let value = text.trim_end_matches(['\r', '\n']);
-                if value.is_empty() { Err(SecretError::EmptyFile(path)) } else { Ok(Secret::new(value.to_owned())) }
+                if value.is_empty() {
+                    Err(SecretError::EmptyFile(path))
+                } else {
+                    Ok(Secret::new(value.to_owned()))
+                }
             }
         }
     }

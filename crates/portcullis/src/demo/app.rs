@@ -36,30 +36,43 @@ pub(super) fn router() -> Router {
         .route("/board", get(board))
         .route("/api/notes", get(list).post(add))
         .route("/api/notes/clear", post(clear))
-        .route("/api/internal/debug", get(async || "nobody should ever see this"))
+        .route(
+            "/api/internal/debug",
+            get(async || "nobody should ever see this"),
+        )
         .with_state(Board::default())
 }
 
 async fn home() -> Html<String> {
-    page("Portcullis demo", &maud::html! {
-        p { "This page is public. Everything else here is behind the gate." }
-        ul {
-            li { a href="/board" { "The board" } " needs a session." }
-            li { a href="/api/notes" { "The notes as JSON" } " need one as well." }
-            li { a href="/api/internal/debug" { "The debug page" } " is closed to everybody." }
-        }
-    })
+    page(
+        "Portcullis demo",
+        &maud::html! {
+            p { "This page is public. Everything else here is behind the gate." }
+            ul {
+                li { a href="/board" { "The board" } " needs a session." }
+                li { a href="/api/notes" { "The notes as JSON" } " need one as well." }
+                li { a href="/api/internal/debug" { "The debug page" } " is closed to everybody." }
+            }
+        },
+    )
 }
 
 async fn board(State(board): State<Board>, headers: HeaderMap) -> Html<String> {
-    let notes = board.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    page("The board", &maud::html! {
-        p { "Signed in as " code { (caller(&headers)) } ", says the gate's assertion." }
-        ul id="notes" { @for note in &notes { li { (note.text) " " small { "by " (note.by) } } } }
-        form id="add" { label { "A note " input name="text" required maxlength="200"; } button { "Add" } }
-        form method="post" action="/.portcullis/auth/sign-out" { button { "Sign out" } }
-        script nonce=(super::NONCE) { (maud::PreEscaped(ADD_NOTE)) }
-    })
+    let notes = board
+        .0
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    page(
+        "The board",
+        &maud::html! {
+            p { "Signed in as " code { (caller(&headers)) } ", says the gate's assertion." }
+            ul id="notes" { @for note in &notes { li { (note.text) " " small { "by " (note.by) } } } }
+            form id="add" { label { "A note " input name="text" required maxlength="200"; } button { "Add" } }
+            form method="post" action="/.portcullis/auth/sign-out" { button { "Sign out" } }
+            script nonce=(super::NONCE) { (maud::PreEscaped(ADD_NOTE)) }
+        },
+    )
 }
 
 /// Sends the note with the CSRF token that the gate gave to this session.
@@ -77,11 +90,24 @@ document.getElementById("add").addEventListener("submit", async (event) => {
 "#;
 
 async fn list(State(board): State<Board>) -> Json<Vec<Note>> {
-    Json(board.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    Json(
+        board
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone(),
+    )
 }
 
-async fn add(State(board): State<Board>, headers: HeaderMap, Json(new): Json<NewNote>) -> (StatusCode, Json<Note>) {
-    let note = Note { by: caller(&headers), text: new.text.chars().take(200).collect() };
+async fn add(
+    State(board): State<Board>,
+    headers: HeaderMap,
+    Json(new): Json<NewNote>,
+) -> (StatusCode, Json<Note>) {
+    let note = Note {
+        by: caller(&headers),
+        text: new.text.chars().take(200).collect(),
+    };
     let mut notes = board.0.lock().unwrap_or_else(PoisonError::into_inner);
     if notes.len() >= MOST_NOTES {
         notes.remove(0);
@@ -91,7 +117,11 @@ async fn add(State(board): State<Board>, headers: HeaderMap, Json(new): Json<New
 }
 
 async fn clear(State(board): State<Board>) -> StatusCode {
-    board.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    board
+        .0
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clear();
     StatusCode::NO_CONTENT
 }
 
@@ -106,7 +136,11 @@ fn caller(headers: &HeaderMap) -> String {
         .get("x-portcullis-assertion")
         .and_then(|value| value.to_str().ok())
         .and_then(|token| token.split('.').nth(1))
-        .and_then(|payload| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).ok())
+        .and_then(|payload| {
+            base64::engine::general_purpose::URL_SAFE_NO_PAD
+                .decode(payload)
+                .ok()
+        })
         .and_then(|json| serde_json::from_slice::<Claims>(&json).ok());
     claims.map_or_else(|| "nobody".to_owned(), |claims| claims.sub)
 }

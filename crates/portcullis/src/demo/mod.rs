@@ -25,15 +25,30 @@ const NONCE: &str = "portcullis-demo-nonce";
 
 /// Runs until it is interrupted. Everything it made is gone afterwards.
 pub(crate) fn run(args: &Demo) -> anyhow::Result<bool> {
-    ensure!(args.listen.ip().is_loopback(), "`--listen {}`: the demo listens on loopback only", args.listen);
+    ensure!(
+        args.listen.ip().is_loopback(),
+        "`--listen {}`: the demo listens on loopback only",
+        args.listen
+    );
     let folder = Folder::new()?;
-    let master = Token::generate().map(|token| token.text()).context("no random numbers could be had")?;
+    let master = Token::generate()
+        .map(|token| token.text())
+        .context("no random numbers could be had")?;
     std::fs::write(folder.path().join("master"), master.expose())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     let upstream = runtime.block_on(start_app())?;
-    let mut loaded = config::parse(configuration(args.listen, upstream), folder.path(), Environment::default());
+    let mut loaded = config::parse(
+        configuration(args.listen, upstream),
+        folder.path(),
+        Environment::default(),
+    );
     let keys = check::keys(&mut loaded).context("the demo has no key")?;
-    let Some(snapshot) = Snapshot::compile(&mut loaded, &keys) else { bail!("the demo's configuration is wrong: {:?}", loaded.findings) };
+    let Some(snapshot) = Snapshot::compile(&mut loaded, &keys) else {
+        bail!("the demo's configuration is wrong: {:?}", loaded.findings)
+    };
     portcullis_events::log::init(loaded.config.log.level, loaded.config.log.format)?;
     let password = runtime.block_on(create_admin(&loaded, &keys))?;
     let standing = serve::start(&loaded, snapshot, keys)?;
@@ -50,16 +65,36 @@ async fn start_app() -> anyhow::Result<SocketAddr> {
     Ok(address)
 }
 
-async fn create_admin(loaded: &config::Loaded, keys: &portcullis_vault::keys::Keys) -> anyhow::Result<Secret> {
+async fn create_admin(
+    loaded: &config::Loaded,
+    keys: &portcullis_vault::keys::Keys,
+) -> anyhow::Result<Secret> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let url = loaded.secrets.database.as_ref().context("the demo has no database")?;
+    let url = loaded
+        .secrets
+        .database
+        .as_ref()
+        .context("the demo has no database")?;
     let db = Db::open(&loaded.config.state, url, clock.now()).await?;
-    let trail = Trail::start(db.clone(), Arc::clone(&clock), Metrics::new(), &loaded.config.audit);
+    let trail = Trail::start(
+        db.clone(),
+        Arc::clone(&clock),
+        Metrics::new(),
+        &loaded.config.audit,
+    );
     let identity = upkeep::identity(loaded, &db, keys, &trail, &clock).await?;
     let password = one_time_password()?;
     let roles = ["admin".to_owned(), "user".to_owned()];
-    let new = Registering { email: EMAIL, password: &password, display_name: None };
-    identity.accounts.create(&new, &roles, None).await.context("the demo's account")?;
+    let new = Registering {
+        email: EMAIL,
+        password: &password,
+        display_name: None,
+    };
+    identity
+        .accounts
+        .create(&new, &roles, None)
+        .await
+        .context("the demo's account")?;
     trail.shutdown().await;
     db.close().await;
     Ok(password)
@@ -67,7 +102,9 @@ async fn create_admin(loaded: &config::Loaded, keys: &portcullis_vault::keys::Ke
 
 /// A password that nobody has to remember: 128 random bits and more, in a form that can be copied.
 pub(crate) fn one_time_password() -> anyhow::Result<Secret> {
-    let token = Token::generate().context("no random numbers could be had")?.text();
+    let token = Token::generate()
+        .context("no random numbers could be had")?
+        .text();
     Ok(Secret::new(token.expose().chars().take(24).collect()))
 }
 
@@ -149,7 +186,8 @@ struct Folder(std::path::PathBuf);
 
 impl Folder {
     fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("portcullis-demo-{}", uuid::Uuid::new_v4().simple()));
+        let path =
+            std::env::temp_dir().join(format!("portcullis-demo-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&path)?;
         Ok(Folder(path))
     }

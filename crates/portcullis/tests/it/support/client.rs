@@ -24,7 +24,9 @@ impl Answer {
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{} is not JSON ({error}): {}", self.status, self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
+            panic!("{} is not JSON ({error}): {}", self.status, self.text())
+        })
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -33,11 +35,26 @@ impl Answer {
 
     /// The problem's slug. Fails where the answer is no problem document.
     pub(crate) fn problem(&self) -> String {
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{} {}", self.status, self.text());
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{} {}",
+            self.status,
+            self.text()
+        );
         let json = self.json();
-        assert_eq!(json["status"].as_u64(), Some(u64::from(self.status.as_u16())));
+        assert_eq!(
+            json["status"].as_u64(),
+            Some(u64::from(self.status.as_u16()))
+        );
         assert!(json["request_id"].is_string());
-        json["type"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
+        json["type"]
+            .as_str()
+            .unwrap()
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .to_owned()
     }
 
     /// The cookies that the answer sets, name to value; deleted ones have an empty value.
@@ -62,12 +79,23 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn to(address: SocketAddr) -> Self {
-        Client { address, host: address.to_string() }
+        Client {
+            address,
+            host: address.to_string(),
+        }
     }
 
     pub(crate) fn request(&self, method: Method, target: &str) -> RequestBuilder {
-        let request = Request::builder().method(method).uri(target).header(header::HOST, &self.host);
-        RequestBuilder { address: self.address, request, body: Bytes::new(), jar: None }
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header(header::HOST, &self.host);
+        RequestBuilder {
+            address: self.address,
+            request,
+            body: Bytes::new(),
+            jar: None,
+        }
     }
 
     pub(crate) fn get(&self, target: &str) -> RequestBuilder {
@@ -84,7 +112,11 @@ impl Client {
         // The other side may refuse and close while we still write.
         let _ = stream.write_all(bytes).await;
         let mut answer = Vec::new();
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+        let _ = tokio::time::timeout(
+            std::time::Duration::from_secs(20),
+            stream.read_to_end(&mut answer),
+        )
+        .await;
         answer
     }
 }
@@ -101,7 +133,10 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn at(address: SocketAddr) -> Self {
-        Browser { client: Client::to(address), jar: Jar::default() }
+        Browser {
+            client: Client::to(address),
+            jar: Jar::default(),
+        }
     }
 
     fn request(&self, method: Method, target: &str) -> RequestBuilder {
@@ -109,7 +144,10 @@ impl Browser {
         builder.jar = Some(self.jar.clone());
         let cookies = self.jar.lock().unwrap().clone();
         if !cookies.is_empty() {
-            let line: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let line: Vec<String> = cookies
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             builder = builder.header("cookie", &line.join("; "));
         }
         builder.header("sec-fetch-site", "same-origin")
@@ -123,7 +161,9 @@ impl Browser {
     pub(crate) fn send(&self, method: Method, target: &str) -> RequestBuilder {
         let origin = format!("http://{}", self.client.host);
         let token = self.cookie("csrf_token").unwrap_or_default();
-        self.request(method, target).header("origin", &origin).header("x-csrf-token", &token)
+        self.request(method, target)
+            .header("origin", &origin)
+            .header("x-csrf-token", &token)
     }
 
     pub(crate) fn post(&self, target: &str) -> RequestBuilder {
@@ -152,7 +192,10 @@ impl RequestBuilder {
 
     /// Replaces a header that was set before.
     pub(crate) fn replace(mut self, name: &'static str, value: &str) -> Self {
-        self.request.headers_mut().unwrap().insert(name, value.parse().unwrap());
+        self.request
+            .headers_mut()
+            .unwrap()
+            .insert(name, value.parse().unwrap());
         self
     }
 
@@ -168,21 +211,38 @@ impl RequestBuilder {
     }
 
     pub(crate) fn json(self, value: &serde_json::Value) -> Self {
-        self.header("content-type", "application/json").body(value.to_string())
+        self.header("content-type", "application/json")
+            .body(value.to_string())
     }
 
     pub(crate) async fn send(self) -> Answer {
-        let stream = TcpStream::connect(self.address).await.expect("the gate accepts");
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let stream = TcpStream::connect(self.address)
+            .await
+            .expect("the gate accepts");
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
         tokio::spawn(connection);
         let request = self.request.body(Full::new(self.body)).unwrap();
-        let (head, body) = sender.send_request(request).await.expect("an answer").into_parts();
+        let (head, body) = sender
+            .send_request(request)
+            .await
+            .expect("an answer")
+            .into_parts();
         let body = body.collect().await.expect("a whole answer").to_bytes();
-        let answer = Answer { status: head.status, headers: head.headers, body };
+        let answer = Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        };
         if let Some(jar) = self.jar {
             let mut jar = jar.lock().unwrap();
             for (name, value) in answer.cookies() {
-                if value.is_empty() { jar.remove(&name) } else { jar.insert(name, value) };
+                if value.is_empty() {
+                    jar.remove(&name)
+                } else {
+                    jar.insert(name, value)
+                };
             }
         }
         answer

@@ -45,9 +45,18 @@ impl Gateway {
 
     /// A gate with these `[[route]]` tables (and whatever other tables follow them).
     pub(crate) async fn builder(upstream: &Upstream, rest: &str) -> GatewayBuilder {
-        let folder = Arc::new(tempfile::Builder::new().prefix("portcullis-it-").tempdir().unwrap());
+        let folder = Arc::new(
+            tempfile::Builder::new()
+                .prefix("portcullis-it-")
+                .tempdir()
+                .unwrap(),
+        );
         let state = State::fresh(folder.path()).await;
-        std::fs::write(folder.path().join("master"), "0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0\n").unwrap();
+        std::fs::write(
+            folder.path().join("master"),
+            "0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0\n",
+        )
+        .unwrap();
         std::fs::write(folder.path().join("database"), &state.database).unwrap();
         let redis = match &state.redis {
             None => String::new(),
@@ -79,7 +88,12 @@ url = "{url}"
 "#,
             url = upstream.url(),
         );
-        GatewayBuilder { folder, config, environment: Vec::new(), users: Vec::new() }
+        GatewayBuilder {
+            folder,
+            config,
+            environment: Vec::new(),
+            users: Vec::new(),
+        }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -117,7 +131,10 @@ url = "{url}"
 
     /// Waits until the gate has printed `text`; fails after ten seconds.
     pub(crate) async fn wait_until_printed(&self, text: &str) {
-        eventually(&format!("`{text}` is printed"), || self.printed().contains(text)).await;
+        eventually(&format!("`{text}` is printed"), || {
+            self.printed().contains(text)
+        })
+        .await;
     }
 
     /// Asks the gate to end and waits until it did.
@@ -168,13 +185,19 @@ impl GatewayBuilder {
 
     /// An account with the password [`PASSWORD`], there before the gate starts.
     pub(crate) fn user(mut self, email: &str, roles: &[&str]) -> Self {
-        self.users.push((email.to_owned(), roles.iter().map(ToString::to_string).collect()));
+        self.users.push((
+            email.to_owned(),
+            roles.iter().map(ToString::to_string).collect(),
+        ));
         self
     }
 
     /// Replaces a piece of the configuration. Fails where it is not there.
     pub(crate) fn replace(mut self, from: &str, to: &str) -> Self {
-        assert!(self.config.contains(from), "`{from}` is not in the configuration");
+        assert!(
+            self.config.contains(from),
+            "`{from}` is not in the configuration"
+        );
         self.config = self.config.replace(from, to);
         self
     }
@@ -206,7 +229,11 @@ impl GatewayBuilder {
                 arguments.extend(["--role", role]);
             }
             let output = cli(self.folder.path(), &self.environment, &arguments, PASSWORD);
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         let mut child = command(self.folder.path(), &self.environment, &["serve"])
             .stdin(Stdio::null())
@@ -220,21 +247,37 @@ impl GatewayBuilder {
         let mut found = None;
         eventually("the gate listens", || {
             let text = printed.lock().unwrap().clone();
-            assert!(child.try_wait().unwrap().is_none(), "the gate ended:\n{text}");
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "the gate ended:\n{text}"
+            );
             found = address_after(&text, "listening").zip(address_after(&text, "admin listening"));
             found.is_some()
         })
         .await;
         let (address, admin) = found.unwrap();
-        Gateway { child, address, admin, folder: self.folder.path().to_owned(), _folder: self.folder, printed }
+        Gateway {
+            child,
+            address,
+            admin,
+            folder: self.folder.path().to_owned(),
+            _folder: self.folder,
+            printed,
+        }
     }
 }
 
 /// The gate says `listening` and `admin listening` with an `address` field, as text or JSON.
 fn address_after(text: &str, message: &str) -> Option<SocketAddr> {
     text.lines()
-        .filter(|line| line.contains(message) && (message.starts_with("admin") || !line.contains("admin listening")))
-        .find_map(|line| line.split(['"', '=', ' ', ',']).find_map(|word| word.trim().parse().ok()))
+        .filter(|line| {
+            line.contains(message)
+                && (message.starts_with("admin") || !line.contains("admin listening"))
+        })
+        .find_map(|line| {
+            line.split(['"', '=', ' ', ','])
+                .find_map(|word| word.trim().parse().ok())
+        })
 }
 
 fn collect(stream: impl std::io::Read + Send + 'static, printed: &Arc<Mutex<String>>) {
@@ -265,12 +308,20 @@ fn cli(folder: &Path, environment: &[(String, String)], arguments: &[&str], inpu
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     child.wait_with_output().unwrap()
 }
 
 pub(crate) fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 

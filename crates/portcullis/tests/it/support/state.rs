@@ -18,8 +18,14 @@ pub(crate) struct State {
 impl State {
     pub(crate) async fn fresh(folder: &Path) -> Self {
         match std::env::var("PORTCULLIS_TEST_STATE").as_deref() {
-            Ok("shared") => State { database: fresh_postgres().await, redis: Some(required("PORTCULLIS_TEST_REDIS")) },
-            Ok("local") | Err(_) => State { database: format!("sqlite://{}", folder.join("portcullis.db").display()), redis: None },
+            Ok("shared") => State {
+                database: fresh_postgres().await,
+                redis: Some(required("PORTCULLIS_TEST_REDIS")),
+            },
+            Ok("local") | Err(_) => State {
+                database: format!("sqlite://{}", folder.join("portcullis.db").display()),
+                redis: None,
+            },
             Ok(other) => panic!("PORTCULLIS_TEST_STATE is `{other}`: it is `local` or `shared`"),
         }
     }
@@ -28,8 +34,13 @@ impl State {
 async fn fresh_postgres() -> String {
     let server = required("PORTCULLIS_TEST_POSTGRES");
     let name = format!("it_{}", uuid::Uuid::new_v4().simple());
-    let mut connection = sqlx::PgConnection::connect(&server).await.expect("PostgreSQL of the test set-up answers");
-    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("a database of the test's own");
+    let mut connection = sqlx::PgConnection::connect(&server)
+        .await
+        .expect("PostgreSQL of the test set-up answers");
+    connection
+        .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .await
+        .expect("a database of the test's own");
     let (base, _) = server.rsplit_once('/').expect("a URL with a database");
     format!("{base}/{name}")
 }

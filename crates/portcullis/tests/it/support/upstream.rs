@@ -38,7 +38,9 @@ impl Upstream {
         Upstream::answering(|_| "hello from the product".into_response()).await
     }
 
-    pub(crate) async fn answering(answer: impl Fn(&Received) -> Response<Body> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn answering(
+        answer: impl Fn(&Received) -> Response<Body> + Send + Sync + 'static,
+    ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -65,15 +67,28 @@ impl Upstream {
     }
 
     pub(crate) fn last(&self) -> Received {
-        self.received().pop().expect("the product was asked something")
+        self.received()
+            .pop()
+            .expect("the product was asked something")
     }
 }
 
-async fn record(State((received, answer)): State<(Arc<Mutex<Vec<Received>>>, Answers)>, request: Request) -> Response<Body> {
+async fn record(
+    State((received, answer)): State<(Arc<Mutex<Vec<Received>>>, Answers)>,
+    request: Request,
+) -> Response<Body> {
     let (head, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-    let target = head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
-    let request = Received { method: head.method, target, headers: head.headers, body };
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or_else(String::new, ToString::to_string);
+    let request = Received {
+        method: head.method,
+        target,
+        headers: head.headers,
+        body,
+    };
     received.lock().unwrap().push(request.clone());
     answer(&request)
 }
