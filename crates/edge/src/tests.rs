@@ -255,7 +255,7 @@ fn failures_of_the_upstream_are_502_and_504() {
         })
         .await;
         let gate = gateway(to, |_, target| {
-            target.response_timeout = Span::from_millis(50)
+            target.response_timeout = Span::from_millis(50);
         });
         let answer = exchange(&gate, LAST).await;
         assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");

@@ -68,7 +68,7 @@ pub(crate) fn router(gate: Arc<Gate>) -> Router {
         .with_state(gate)
 }
 
-/// The exposition format that Prometheus and OpenMetrics readers take.
+/// The exposition format that Prometheus and `OpenMetrics` readers take.
 async fn metrics(State(gate): State<Arc<Gate>>) -> impl IntoResponse {
     readiness(&gate).await;
     let mut text = gate.metrics.encode();

@@ -109,14 +109,14 @@ impl Lane {
         charged: &mut Charged,
         from: usize,
     ) -> Result<(), Problem> {
-        let charges = charged.charges.get(from..).unwrap_or_default();
-        if charges.is_empty() {
+        let new = charged.charges.get(from..).unwrap_or_default();
+        if new.is_empty() {
             return Ok(());
         }
         let now = self.gate.clock.now();
-        let taken: Taken = match self.gate.counters.take_now(now, charges) {
+        let taken: Taken = match self.gate.counters.take_now(now, new) {
             Some(taken) => taken,
-            None => self.gate.counters.take(now, charges).await,
+            None => self.gate.counters.take(now, new).await,
         };
         charged.spent.extend_from_slice(taken.spent());
         if taken.is_allowed() {

@@ -15,7 +15,6 @@
 //!   somebody's name, and before the quota, so that another site cannot spend a user's quota.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -407,9 +406,4 @@ fn preflight_answer(headers: HeaderMap) -> Response<Bytes> {
 /// The refusal of a limit, in one place for both stages.
 pub(crate) fn limit_refusal(snapshot: &Snapshot, charged: &Charged) -> Problem {
     rate_limit::refusal(&snapshot.limits, &charged.charges, &charged.spent)
-}
-
-/// Address that limits count, for a caller beside the path.
-pub(crate) const fn unspecified() -> IpAddr {
-    IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
 }

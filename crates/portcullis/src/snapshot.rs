@@ -226,7 +226,7 @@ fn compile(
     loaded: &Loaded,
     findings: &mut Vec<Finding>,
 ) -> Option<Snapshot> {
-    findings.extend(config.listen.findings().into_iter().map(Finding::from));
+    findings.extend(config.listen.findings());
     findings.extend(
         config
             .state
@@ -234,13 +234,7 @@ fn compile(
             .into_iter()
             .map(|(key, message)| Finding::error("state", format!("state.{key}"), message)),
     );
-    findings.extend(
-        config
-            .audit
-            .findings(config.mode == Mode::Production)
-            .into_iter()
-            .map(Finding::from),
-    );
+    findings.extend(config.audit.findings(config.mode == Mode::Production));
     let cookies = config
         .sessions
         .compile(is_secure(config))
@@ -387,21 +381,16 @@ fn compile_assertion(config: &AssertionConfig, findings: &mut Vec<Finding>) -> O
         );
         return None;
     }
-    match HeaderName::from_bytes(name.as_bytes()) {
-        Ok(header) => Some(Assertion {
-            header,
-            config: config.clone(),
-        }),
-        Err(_) => {
-            findings.push(
-                Finding::error(
-                    "assertion-header",
-                    "assertion.header",
-                    format!("`{}` is not a header name", config.header),
-                )
+    let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
+        let message = format!("`{}` is not a header name", config.header);
+        findings.push(
+            Finding::error("assertion-header", "assertion.header", message)
                 .remedy("use letters, digits and `-`"),
-            );
-            None
-        }
-    }
+        );
+        return None;
+    };
+    Some(Assertion {
+        header,
+        config: config.clone(),
+    })
 }

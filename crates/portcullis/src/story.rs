@@ -1,6 +1,6 @@
 //! What is known of one request, for the log, the metrics and the audit trail.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use portcullis_access::policy::Route;
@@ -49,10 +49,6 @@ impl Story {
             charged: None,
             own_nonce: None,
         }
-    }
-
-    pub(crate) fn unknown(id: RequestId, at: Timestamp) -> Self {
-        Story::new(id, at, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 
     pub(crate) fn set_route(&mut self, route: Option<&&Arc<Route>>) {

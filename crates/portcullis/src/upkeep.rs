@@ -21,7 +21,7 @@ use crate::gate::Gate;
 use crate::snapshot::is_secure;
 
 /// Activity is written and what has ended is dropped this often.
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
+const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
 /// The slice that knows accounts and sessions, put together.
 #[derive(Clone)]
@@ -63,8 +63,8 @@ pub(crate) async fn identity(
     })
 }
 
-/// Starts the tasks that keep memory true. Returns once revocations have been heard for the first time.
-pub(crate) async fn start(gate: &Arc<Gate>, identity: &Identity) -> anyhow::Result<()> {
+/// Starts the tasks that keep memory true.
+pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
     follow_revocations(gate, Arc::clone(&identity.feed));
     let (gate, identity) = (Arc::clone(gate), identity.clone());
     gate.back.clone().spawn(async move {
@@ -77,7 +77,6 @@ pub(crate) async fn start(gate: &Arc<Gate>, identity: &Identity) -> anyhow::Resu
             crate::admin::readiness(&gate).await;
         }
     });
-    Ok(())
 }
 
 /// Hears what was revoked, on this node or any other, and forgets it.
@@ -90,9 +89,7 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
             ticks.tick().await;
             let began = gate.clock.now();
             match feed.poll(began, &|revocation| gate.sessions.revoked(revocation)).await {
-                Ok(_) => {
-                    gate.metrics.feed_age(portcullis_core::Span::ZERO);
-                }
+                Ok(_) => heard_at = began,
                 Err(error) => {
                     gate.metrics.dependency(Dependency::Database, false);
                     tracing::warn!(%error, "no news of revocations: sessions are looked up one by one");

@@ -209,7 +209,7 @@ fn told(error: impl Into<portcullis_core::Problem>) -> String {
         .fields
         .iter()
         .map(|fault| format!("{}: {}", fault.field, fault.message));
-    let cause = problem.cause.as_ref().map(|cause| cause.to_string());
+    let cause = problem.cause.as_ref().map(ToString::to_string);
     std::iter::once(
         problem
             .detail

@@ -13,7 +13,7 @@ const LIMITS: Limits = Limits {
     headers: 20,
     uri: 1024,
 };
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 const PATIENCE: Patience = Patience {
     head: LONG,
     idle: LONG,

@@ -13,10 +13,10 @@ use self::output::Format;
 
 /// A security gate in front of your product.
 ///
-/// Try it:           portcullis demo
-/// Put it in front:  portcullis init --upstream http://127.0.0.1:8000
-///                   portcullis check
-///                   portcullis serve
+/// Try it:           `portcullis demo`
+/// Put it in front:  `portcullis init --upstream http://127.0.0.1:8000`
+///                   `portcullis check`
+///                   `portcullis serve`
 #[derive(Debug, Parser)]
 #[command(
     name = "portcullis",

@@ -130,7 +130,6 @@ pub(crate) struct Loaded {
     pub(crate) environment: Environment,
     /// Where the file lies; relative paths start here.
     pub(crate) folder: PathBuf,
-    pub(crate) text: String,
     lines: Lines,
 }
 
@@ -178,13 +177,13 @@ pub(crate) fn load(file: &Path, environment: Environment) -> std::io::Result<Loa
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    Ok(parse(text, folder, environment))
+    Ok(parse(&text, folder, environment))
 }
 
 /// Reads a configuration from its text.
-pub(crate) fn parse(text: String, folder: &Path, environment: Environment) -> Loaded {
+pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Loaded {
     let mut findings = Vec::new();
-    let document = Document::parse(&text, &environment, &mut findings);
+    let document = Document::parse(text, &environment, &mut findings);
     let mut sections = Sections {
         table: document.table,
         lines: &document.lines,
@@ -226,7 +225,6 @@ pub(crate) fn parse(text: String, folder: &Path, environment: Environment) -> Lo
         asked: document.asked,
         environment,
         folder: folder.to_owned(),
-        text,
         lines: document.lines,
     };
     if let Some(level) = loaded.environment.get("LOG_LEVEL").map(str::to_owned) {

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Demo) -> anyhow::Result<bool> {
         .build()?;
     let upstream = runtime.block_on(start_app())?;
     let mut loaded = config::parse(
-        configuration(args.listen, upstream),
+        &configuration(args.listen, upstream),
         folder.path(),
         Environment::default(),
     );

@@ -22,6 +22,7 @@ pub(crate) enum Preset {
 const BASE: &str = include_str!("presets/base.toml");
 
 impl Preset {
+    #[cfg(test)]
     pub(crate) const ALL: [Preset; 5] = [
         Preset::SessionApp,
         Preset::Widget,

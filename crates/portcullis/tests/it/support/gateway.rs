@@ -18,7 +18,7 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) folder: PathBuf,
-    _folder: Arc<tempfile::TempDir>,
+    kept: Arc<tempfile::TempDir>,
     /// Everything it printed, both streams.
     printed: Arc<Mutex<String>>,
 }
@@ -62,7 +62,7 @@ impl Gateway {
             None => String::new(),
             Some(url) => {
                 std::fs::write(folder.path().join("redis"), url).unwrap();
-                format!("redis = {{ file = \"redis\" }}")
+                "redis = { file = \"redis\" }".to_owned()
             }
         };
         let config = format!(
@@ -154,7 +154,7 @@ url = "{url}"
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         GatewayBuilder {
-            folder: Arc::clone(&self._folder),
+            folder: Arc::clone(&self.kept),
             config: std::fs::read_to_string(self.config_path()).unwrap(),
             environment: Vec::new(),
             users: Vec::new(),
@@ -261,7 +261,7 @@ impl GatewayBuilder {
             address,
             admin,
             folder: self.folder.path().to_owned(),
-            _folder: self.folder,
+            kept: self.folder,
             printed,
         }
     }

@@ -4,6 +4,8 @@
 //! says that it listens. `PORTCULLIS_TEST_STATE` chooses the pair of stores, so the whole suite
 //! runs on SQLite and memory (`local`) and on PostgreSQL and Redis (`shared`).
 
+#![expect(dead_code, unused_imports, reason = "grows with the tests that use it")]
+
 mod client;
 mod gateway;
 mod state;
