@@ -5,7 +5,8 @@
 //! 2. Limits per address are taken before authentication, so that guessing credentials is paid
 //!    for; the others after it, when it is known who calls.
 //! 3. IPv6 is counted per /64, which is what one subscriber holds; IPv4 mapped into IPv6 is IPv4.
-//! 4. A request takes all of its limits or none of them.
+//! 4. A request takes all of its limits per address or none of them, and then all of the others or
+//!    none: what it paid before authentication stays paid when a limit per user refuses it.
 //! 5. Every counted answer tells its budget: `RateLimit-Policy` and `RateLimit`
 //!    (draft-ietf-httpapi-ratelimit-headers-11), on request the older `X-RateLimit-*`, and
 //!    `Retry-After` with a refusal.

@@ -1,7 +1,7 @@
 //! What lives as long as the process and is shared by everything: stores, keys, the snapshot.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -13,6 +13,7 @@ use portcullis_store::counters::Counters;
 use portcullis_vault::signing::Signer;
 use tokio::runtime::Handle;
 
+use crate::health::Probe;
 use crate::snapshot::Snapshot;
 
 /// The process's one gate.
@@ -30,7 +31,7 @@ pub(crate) struct Gate {
     pub(crate) back: Handle,
     /// The gate's own handlers.
     pub(crate) own: Router,
-    pub(crate) draining: AtomicBool,
+    pub(crate) probe: Probe,
     panics: AtomicU64,
 }
 
@@ -46,6 +47,7 @@ pub(crate) struct Parts {
     pub(crate) signer: Signer,
     pub(crate) back: Handle,
     pub(crate) own: Router,
+    pub(crate) probe: Probe,
 }
 
 impl Gate {
@@ -61,6 +63,7 @@ impl Gate {
             signer,
             back,
             own,
+            probe,
         } = parts;
         Arc::new(Gate {
             clock,
@@ -73,7 +76,7 @@ impl Gate {
             signer,
             back,
             own,
-            draining: AtomicBool::new(false),
+            probe,
             panics: AtomicU64::new(0),
         })
     }

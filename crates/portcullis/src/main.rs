@@ -13,6 +13,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod gate;
+mod health;
 mod init;
 mod lane;
 mod own;

@@ -14,6 +14,7 @@ use portcullis_identity::api::{self, Api, CsrfCookie, CsrfToken, Failure};
 use portcullis_vault::tokens::TokenHash;
 use serde_json::Value;
 
+use crate::health::Probe;
 use crate::own::{AUTH, BASE};
 use crate::upkeep::Identity;
 
@@ -24,10 +25,12 @@ pub(crate) fn router(
     csrf: &Arc<Csrf>,
     secure: bool,
     mounts: &[String],
+    probe: Probe,
 ) -> Router {
     let tokens = csrf_tokens(Arc::clone(csrf), secure);
     let mut router = Router::new()
         .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(async move || probe.readiness().await))
         .route(
             "/health",
             get(async || Json(serde_json::json!({ "status": "ok" }))),

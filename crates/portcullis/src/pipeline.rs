@@ -24,6 +24,7 @@ use portcullis_access::policy::{Cors as RouteCors, Csrf as RouteCsrf, Route};
 use portcullis_core::decision::Denied;
 use portcullis_core::{Permit, Principal, Problem, Scheme, path, problem};
 use portcullis_edge::body::BodyError;
+use portcullis_edge::forward::WebSocketAsked;
 use portcullis_edge::headers::{Forwarded, clean_request, remove_cookies};
 use portcullis_edge::{Body, ClientAddr, Inbound, Peer};
 use portcullis_events::metrics::Stage;
@@ -307,6 +308,11 @@ fn check_csrf(
     place: Own<'_>,
     session: Option<&TokenHash>,
 ) -> Result<(), Problem> {
+    // SECURITY: a WebSocket handshake is a GET that opens a channel for writing, and browsers send
+    // cookies with it from any page (CWE-1385). No page can add a header, so its Origin decides.
+    if session.is_some() && head.extensions.get::<WebSocketAsked>().is_some() {
+        return Ok(snapshot.csrf.check_origin(head, place)?);
+    }
     if is_safe(&head.method) {
         return Ok(());
     }

@@ -8,7 +8,6 @@ use std::num::NonZero;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
@@ -30,6 +29,7 @@ use crate::cli::output;
 use crate::config::document::Environment;
 use crate::config::{self, Loaded};
 use crate::gate::{self, Gate};
+use crate::health::Probe;
 use crate::lane::Lane;
 use crate::snapshot::{Snapshot, is_secure};
 use crate::{admin, check, reload, shell, upkeep};
@@ -172,12 +172,14 @@ async fn assemble(
     );
     let signer = Signer::new(&keys)?;
     let identity = upkeep::identity(loaded, &db, &keys, &trail, &clock).await?;
+    let probe = Probe::new(db.clone(), counters.clone(), Arc::clone(&metrics));
     let own = crate::own_api::router(
         &identity,
         signer.jwks().clone(),
         &snapshot.csrf,
         is_secure(config),
         &config.auth_api.mounts,
+        probe.clone(),
     );
     let gate = Gate::new(gate::Parts {
         clock: Arc::clone(&clock),
@@ -190,6 +192,7 @@ async fn assemble(
         signer,
         back,
         own,
+        probe,
     });
     upkeep::start(&gate, &identity);
     trail
@@ -309,7 +312,7 @@ impl Standing {
     /// Lets requests finish, writes what is only in memory, and closes the stores.
     pub(crate) fn stop(self) {
         tracing::info!("stopping: requests in flight may finish");
-        self.gate.draining.store(true, Ordering::Relaxed);
+        self.gate.probe.drain();
         self.stopper.start();
         for lane in self.lanes {
             if lane.join().is_err() {

@@ -74,7 +74,7 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
             if let Err(error) = identity.accounts.keep_house().await {
                 tracing::warn!(%error, "ended sessions and old attempts could not be cleaned up");
             }
-            crate::admin::readiness(&gate).await;
+            gate.probe.readiness().await;
         }
     });
 }

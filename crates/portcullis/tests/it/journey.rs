@@ -213,3 +213,44 @@ async fn sign_in_is_limited_per_address() {
             .contains("\"auth\";q=5;w=60")
     );
 }
+
+#[tokio::test]
+async fn a_websocket_opened_by_another_site_is_refused() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder_usual(&upstream)
+        .await
+        .user("ana@corp.test", &["user"])
+        .start()
+        .await;
+    let ana = gateway.signed_in("ana@corp.test").await;
+    let handshake = |origin: &str| {
+        ana.get("/socket")
+            .without("sec-fetch-site")
+            .header("origin", origin)
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+    };
+    let answer = handshake("https://evil.test").send().await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().as_str()),
+        (403, "csrf-cross-site")
+    );
+    assert_eq!(upstream.requests(), 0);
+    let own = format!("http://{}", gateway.address);
+    assert_eq!(handshake(&own).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn the_gate_says_that_it_is_ready() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::in_front_of(&upstream).await;
+    for path in ["/healthz", "/readyz", "/health"] {
+        assert_eq!(
+            gateway.client().get(path).send().await.status,
+            200,
+            "{path}"
+        );
+    }
+}
