@@ -163,7 +163,7 @@ async fn assemble(
     let db = Db::open(&config.state, url, clock.now())
         .await
         .context("the database (`state.database`) cannot be used")?;
-    let counters = counters(loaded)?;
+    let counters = counters(loaded).await?;
     let trail = Trail::start(
         db.clone(),
         Arc::clone(&clock),
@@ -202,13 +202,18 @@ async fn assemble(
     Ok(gate)
 }
 
-/// The counters that the configuration asks for. Redis is connected to in the background: until it
-/// answers, limits are counted here, at this node's share.
-fn counters(loaded: &Loaded) -> anyhow::Result<Counters> {
+/// The counters that the configuration asks for. Where Redis does not answer now, limits are counted
+/// here, at this node's share, until it does.
+async fn counters(loaded: &Loaded) -> anyhow::Result<Counters> {
     match &loaded.secrets.redis {
         None => Ok(Counters::Memory(Arc::default())),
         Some(url) => {
             let (counters, keeper) = Counters::redis(&loaded.config.state, url)?;
+            if !keeper.connect().await {
+                tracing::warn!(
+                    "Redis (`state.redis`) does not answer yet: limits are counted by this node alone, at a share of their rates"
+                );
+            }
             tokio::spawn(keeper.run());
             Ok(counters)
         }

@@ -19,6 +19,9 @@ pub struct Config {
     /// Redis for the counters that several nodes share, such as `{ env = "REDIS_URL" }`; `rediss://`
     /// for TLS. Default none: counters are in memory, and each node counts for itself.
     pub redis: Option<Location>,
+    /// Name before every key in Redis. Default `"portcullis"`. Nodes of one gate must agree on it;
+    /// gates that share a Redis and not their limits must not.
+    pub redis_namespace: String,
     /// How many nodes there are. Default `1`. While Redis is away, each node allows its share of
     /// every limit: a number that is too low lets more through then, one too high less.
     pub nodes: u32,
@@ -42,6 +45,7 @@ impl Default for Config {
         Config {
             database: Location::Plain("sqlite://portcullis.db".to_owned()),
             redis: None,
+            redis_namespace: "portcullis".to_owned(),
             nodes: 1,
             readers: 4,
             connections: 16,
@@ -80,6 +84,15 @@ impl Config {
                     },
                 ));
             }
+        }
+        let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if !(1..=64).contains(&self.redis_namespace.len())
+            || !self.redis_namespace.bytes().all(named)
+        {
+            findings.push((
+                "redis-namespace",
+                "must be 1 to 64 letters, digits, `-` or `_`",
+            ));
         }
         if let Location::Plain(url) = &self.database
             && !url.starts_with("sqlite:")

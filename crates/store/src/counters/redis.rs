@@ -1,7 +1,7 @@
 //! Counters that several nodes share through Redis or Valkey.
 //!
 //! - One script, one round trip for all charges of a request.
-//! - All keys bear the hash tag `{portcullis}`: the script must see one request's keys together,
+//! - All keys bear one hash tag, the configured namespace (`{portcullis}`): the script must see one request's keys together,
 //!   and an address, a user and a session have no common part that would spread them better. One
 //!   slot answers far more questions than a gate asks.
 //! - Keys expire when they say the same as no key.
@@ -45,6 +45,7 @@ pub struct Redis {
     broken: Notify,
     limit: Duration,
     nodes: u32,
+    namespace: Box<str>,
     local: Memory,
 }
 
@@ -84,6 +85,7 @@ impl Counters {
             broken: Notify::new(),
             limit: config.redis_timeout.as_duration(),
             nodes: config.nodes,
+            namespace: config.redis_namespace.as_str().into(),
             local: Memory::default(),
         });
         let keeper = Keeper {
@@ -142,7 +144,7 @@ impl Redis {
         let mut call = self.script.prepare_invoke();
         call.arg(now.map_or_else(String::new, |now| now.as_micros().to_string()));
         for charge in charges {
-            call.key(key(charge))
+            call.key(key(&self.namespace, charge))
                 .arg(charge.rate.interval_micros().min(LONGEST))
                 .arg(charge.rate.capacity_micros().min(LONGEST));
         }
@@ -277,9 +279,9 @@ fn probe() -> Vec<Charge> {
         .collect()
 }
 
-fn key(charge: &Charge) -> String {
+fn key(namespace: &str, charge: &Charge) -> String {
     let mut key = String::with_capacity(64);
-    let _ = write!(key, "{{portcullis}}:{:016x}:", charge.limit.as_u64());
+    let _ = write!(key, "{{{namespace}}}:{:016x}:", charge.limit.as_u64());
     for byte in charge.subject.as_bytes() {
         let _ = write!(key, "{byte:02x}");
     }

@@ -62,7 +62,10 @@ impl Gateway {
             None => String::new(),
             Some(url) => {
                 std::fs::write(folder.path().join("redis"), url).unwrap();
-                "redis = { file = \"redis\" }".to_owned()
+                format!(
+                    "redis = {{ file = \"redis\" }}\nredis-namespace = \"{}\"",
+                    uuid::Uuid::new_v4().simple()
+                )
             }
         };
         let config = format!(

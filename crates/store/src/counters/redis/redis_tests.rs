@@ -96,13 +96,13 @@ async fn the_servers_clock_counts_and_keys_expire() {
     }
     let mut connection = redis.link().connection.clone().unwrap();
     let life: i64 = redis::cmd("PTTL")
-        .arg(key(&one))
+        .arg(key("portcullis", &one))
         .query_async(&mut connection)
         .await
         .unwrap();
     assert!((1..=60_000).contains(&life), "{life}");
     let stored: String = redis::cmd("GET")
-        .arg(key(&one))
+        .arg(key("portcullis", &one))
         .query_async(&mut connection)
         .await
         .unwrap();
@@ -115,7 +115,7 @@ async fn a_counter_that_holds_nonsense_closes() {
     let one = charge(&salt(), "8/minute burst 8");
     let mut connection = redis.link().connection.clone().unwrap();
     let () = redis::cmd("SET")
-        .arg(key(&one))
+        .arg(key("portcullis", &one))
         .arg("x")
         .arg("PX")
         .arg(60_000)
