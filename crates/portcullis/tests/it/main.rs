@@ -9,5 +9,7 @@
     reason = "a test ends where something is not as it should be, and reads what the set-up tells it"
 )]
 
+mod attacks;
+mod conformance;
 mod journey;
 mod support;

@@ -205,6 +205,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Adds tables at the end of the configuration.
+    pub(crate) fn more(mut self, tables: &str) -> Self {
+        self.config.push_str(tables);
+        self
+    }
+
     pub(crate) fn file(self, name: &str, content: &str) -> Self {
         std::fs::write(self.folder.path().join(name), content).unwrap();
         self

@@ -50,6 +50,14 @@ impl Upstream {
         Upstream { address, received }
     }
 
+    /// One that the test itself serves; nothing is recorded here.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Upstream {
+            address,
+            received: Arc::default(),
+        }
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

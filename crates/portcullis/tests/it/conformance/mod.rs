@@ -1,0 +1,1 @@
+//! What standards demand of the gate, one test per MUST.
