@@ -47,12 +47,7 @@ pub(crate) struct Standing {
 /// `portcullis serve`.
 pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
     let mut loaded = load(file, Environment::of_process())?;
-    let Some(keys) = check::keys(&mut loaded) else {
-        return Ok(refuse(&loaded.findings));
-    };
-    let snapshot = Snapshot::compile(&mut loaded, &keys);
-    check::guardrails(&mut loaded);
-    let Some(snapshot) = snapshot.filter(|_| !loaded.has_errors()) else {
+    let Some((snapshot, keys)) = check::judge(&mut loaded) else {
         return Ok(refuse(&loaded.findings));
     };
     portcullis_events::log::init(loaded.config.log.level, loaded.config.log.format)?;

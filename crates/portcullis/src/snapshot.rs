@@ -261,18 +261,26 @@ fn compile(
     );
     let assertion = compile_assertion(&config.assertion, findings);
     let limits = keep(config.limits.compile(), findings);
-    let headers = keep(config.headers.compile(), findings)?;
+    let headers = keep(config.headers.compile(), findings);
+    findings.extend(config.headers.advise());
+    let known = Known {
+        upstreams: config.upstreams.keys().cloned().collect(),
+        limits: limit_names(config, limits.as_ref()),
+        hosts: config.hosts.allow.clone(),
+        reserved: own::reserved(&config.auth_api.mounts),
+    };
+    let (Some(limits), Some(headers)) = (limits, headers) else {
+        // Nothing comes of it, but what is wrong with the routes is said in the same breath.
+        if let Err(mistakes) = Policy::compile(&config.access, &known) {
+            findings.extend(mistakes.into_iter().map(Finding::from));
+        }
+        return None;
+    };
     let mut compiler = Compiler {
         config,
         headers: &headers,
-        limits: limits?,
+        limits,
         findings: Vec::new(),
-    };
-    let known = Known {
-        upstreams: config.upstreams.keys().cloned().collect(),
-        limits: compiler.limits.known().map(str::to_owned).collect(),
-        hosts: config.hosts.allow.clone(),
-        reserved: own::reserved(&config.auth_api.mounts),
     };
     let product = RouteSet::compile(&config.access, &known, &mut compiler, false);
     let own_config = AccessConfig {
@@ -314,6 +322,17 @@ fn compile(
         },
         headers,
     })
+}
+
+/// Names that a route may give under `limits`, also where the table itself is wrong.
+fn limit_names(config: &Config, limits: Option<&Limits>) -> Vec<String> {
+    limits.map_or_else(
+        || {
+            let built_in = ["default", "auth"].into_iter().map(str::to_owned);
+            config.limits.0.keys().cloned().chain(built_in).collect()
+        },
+        |limits| limits.known().map(str::to_owned).collect(),
+    )
 }
 
 fn compile_upstreams(
