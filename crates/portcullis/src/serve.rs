@@ -25,7 +25,7 @@ use portcullis_vault::signing::Signer;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
-use crate::cli::output;
+use crate::cli::{Usage, output};
 use crate::config::document::Environment;
 use crate::config::{self, Loaded};
 use crate::gate::{self, Gate};
@@ -63,8 +63,8 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
 }
 
 pub(crate) fn load(file: &Path, environment: Environment) -> anyhow::Result<Loaded> {
-    config::load(file, environment).with_context(|| {
-        format!("`{}` cannot be read. `portcullis init --upstream http://127.0.0.1:8000` writes one; `--config FILE` names another", file.display())
+    config::load(file, environment).map_err(|error| {
+        Usage::error(format!("`{}` cannot be read ({error}). `portcullis init --upstream http://127.0.0.1:8000` writes one; `--config FILE` names another", file.display()))
     })
 }
 
