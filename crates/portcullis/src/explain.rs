@@ -6,7 +6,6 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
 use http::Method;
 use portcullis_access::policy::Route;
 use portcullis_core::decision::Denied;
@@ -14,6 +13,7 @@ use portcullis_core::principal::User;
 use portcullis_core::{Principal, Problem, SessionId, Timestamp, UserId, path};
 use serde::Serialize;
 
+use crate::cli::Usage;
 use crate::cli::output::{self, Format};
 use crate::snapshot::Snapshot;
 use crate::{own, verbs};
@@ -97,7 +97,13 @@ fn explain(
         .method
         .to_ascii_uppercase()
         .parse()
-        .with_context(|| format!("`{}` is no method", args.method))?;
+        .map_err(|_| Usage::error(format!("`{}` is no method: write GET, POST and so on", args.method)))?;
+    if !args.path.starts_with('/') {
+        return Err(Usage::error(format!(
+            "`{}` is no path: it begins with `/`",
+            args.path
+        )));
+    }
     let principal = caller(args, snapshot)?;
     let path_only = args.path.split('?').next().unwrap_or_default();
     let mut explanation = Explanation {
@@ -169,10 +175,10 @@ fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
     if let Some(unknown) = roles.iter().find(|role| !defined.contains(role)) {
         let mut known: Vec<&str> = defined.names().collect();
         known.sort_unstable();
-        bail!(
+        return Err(Usage::error(format!(
             "no role `{unknown}` is defined: --as takes `anonymous` or roles among {}",
             known.join(", ")
-        );
+        )));
     }
     Ok(Principal::User(User {
         id: args.user_id.unwrap_or_default_id(),

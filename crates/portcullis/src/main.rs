@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Ok(ok) => cli::exit(ok),
         Err(error) => {
             cli::output::aside(format_args!("portcullis: {error:#}"));
-            ExitCode::FAILURE
+            cli::exit_of(&error)
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn watch(standing: &Standing, file: PathBuf) -> JoinHandle<()> {
 }
 
 async fn reload(gate: &Gate, file: &Path) {
-    let (action, detail) = match compile(gate, file) {
+    let (action, detail) = match compile(file) {
         Ok(snapshot) => {
             gate.snapshot.store(Arc::new(snapshot));
             tracing::info!("policy reloaded");
@@ -70,14 +70,11 @@ async fn reload(gate: &Gate, file: &Path) {
     }
 }
 
-fn compile(gate: &Gate, file: &Path) -> Result<Snapshot, String> {
+fn compile(file: &Path) -> Result<Snapshot, String> {
     let mut loaded =
         config::load(file, Environment::of_process()).map_err(|error| error.to_string())?;
-    let snapshot = check::keys(&mut loaded).and_then(|keys| Snapshot::compile(&mut loaded, &keys));
-    check::guardrails(&mut loaded);
-    let _ = gate;
-    match snapshot.filter(|_| !loaded.has_errors()) {
-        Some(snapshot) => Ok(snapshot),
+    match check::judge(&mut loaded) {
+        Some((snapshot, _)) => Ok(snapshot),
         None => Err(loaded
             .findings
             .iter()

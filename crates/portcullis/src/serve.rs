@@ -25,7 +25,7 @@ use portcullis_vault::signing::Signer;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
-use crate::cli::output;
+use crate::cli::{Usage, output};
 use crate::config::document::Environment;
 use crate::config::{self, Loaded};
 use crate::gate::{self, Gate};
@@ -47,12 +47,7 @@ pub(crate) struct Standing {
 /// `portcullis serve`.
 pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
     let mut loaded = load(file, Environment::of_process())?;
-    let Some(keys) = check::keys(&mut loaded) else {
-        return Ok(refuse(&loaded.findings));
-    };
-    let snapshot = Snapshot::compile(&mut loaded, &keys);
-    check::guardrails(&mut loaded);
-    let Some(snapshot) = snapshot.filter(|_| !loaded.has_errors()) else {
+    let Some((snapshot, keys)) = check::judge(&mut loaded) else {
         return Ok(refuse(&loaded.findings));
     };
     portcullis_events::log::init(loaded.config.log.level, loaded.config.log.format)?;
@@ -68,8 +63,8 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
 }
 
 pub(crate) fn load(file: &Path, environment: Environment) -> anyhow::Result<Loaded> {
-    config::load(file, environment).with_context(|| {
-        format!("`{}` cannot be read. `portcullis init --upstream http://127.0.0.1:8000` writes one; `--config FILE` names another", file.display())
+    config::load(file, environment).map_err(|error| {
+        Usage::error(format!("`{}` cannot be read ({error}). `portcullis init --upstream http://127.0.0.1:8000` writes one; `--config FILE` names another", file.display()))
     })
 }
 

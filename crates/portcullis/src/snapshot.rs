@@ -241,6 +241,8 @@ fn compile(
         .map(|settings| settings.cookies);
     let cookies = keep(cookies.map_err(identity_findings), findings);
     findings.extend(identity_findings(config.passwords.findings()));
+    registration_roles(config, findings);
+    let mounts_are_right = mounts(&config.auth_api.mounts, findings);
     let upstreams = compile_upstreams(config, loaded, findings);
     let hosts = keep(config.hosts.compile(config.mode), findings);
     let csrf = match keys.mac(Purpose::Csrf) {
@@ -261,18 +263,26 @@ fn compile(
     );
     let assertion = compile_assertion(&config.assertion, findings);
     let limits = keep(config.limits.compile(), findings);
-    let headers = keep(config.headers.compile(), findings)?;
+    let headers = keep(config.headers.compile(), findings);
+    findings.extend(config.headers.advise());
+    let known = Known {
+        upstreams: config.upstreams.keys().cloned().collect(),
+        limits: limit_names(config, limits.as_ref()),
+        hosts: config.hosts.allow.clone(),
+        reserved: own::reserved(&config.auth_api.mounts),
+    };
+    let (Some(limits), Some(headers)) = (limits, headers) else {
+        // Nothing comes of it, but what is wrong with the routes is said in the same breath.
+        if let Err(mistakes) = Policy::compile(&config.access, &known) {
+            findings.extend(mistakes.into_iter().map(Finding::from));
+        }
+        return None;
+    };
     let mut compiler = Compiler {
         config,
         headers: &headers,
-        limits: limits?,
+        limits,
         findings: Vec::new(),
-    };
-    let known = Known {
-        upstreams: config.upstreams.keys().cloned().collect(),
-        limits: compiler.limits.known().map(str::to_owned).collect(),
-        hosts: config.hosts.allow.clone(),
-        reserved: own::reserved(&config.auth_api.mounts),
     };
     let product = RouteSet::compile(&config.access, &known, &mut compiler, false);
     let own_config = AccessConfig {
@@ -284,7 +294,9 @@ fn compile(
         reserved: Vec::new(),
         ..known
     };
-    let own = RouteSet::compile(&own_config, &own_known, &mut compiler, true);
+    let own = mounts_are_right
+        .then(|| RouteSet::compile(&own_config, &own_known, &mut compiler, true))
+        .flatten();
     let unrouted_limits = compiler.limits.for_route("", "limits", None);
     let unrouted = RouteGuards {
         limits: compiler.keep(unrouted_limits)?,
@@ -314,6 +326,60 @@ fn compile(
         },
         headers,
     })
+}
+
+fn registration_roles(config: &Config, findings: &mut Vec<Finding>) {
+    let defined = config.access.roles();
+    for (position, role) in config.accounts.registration_roles.iter().enumerate() {
+        if !defined.contains_key(role) {
+            findings.push(
+                Finding::error(
+                    "unknown-role",
+                    format!("accounts.registration-roles.{position}"),
+                    format!("no role `{role}` is defined"),
+                )
+                .remedy(format!("define [roles.{role}], or take one of {}", names(&defined))),
+            );
+        }
+    }
+}
+
+fn names<T>(defined: &std::collections::BTreeMap<String, T>) -> String {
+    defined.keys().cloned().collect::<Vec<_>>().join(", ")
+}
+
+/// Whether the auth API can be put where the file says: a plain path, once.
+fn mounts(mounts: &[String], findings: &mut Vec<Finding>) -> bool {
+    let before = findings.len();
+    for (position, mount) in mounts.iter().enumerate() {
+        let is_plain = portcullis_core::path::canonicalize(mount).is_ok_and(|path| path == *mount)
+            && !mount.ends_with('/')
+            && !mount.contains(['{', '}', '?', '#'])
+            && !own::is_ours(mount);
+        let is_twin = mounts.iter().take(position).any(|other| other == mount);
+        if !is_plain || is_twin {
+            findings.push(
+                Finding::error(
+                    "auth-api-mount",
+                    format!("auth-api.mounts.{position}"),
+                    format!("`{mount}` is not a path of the product's own, given once"),
+                )
+                .remedy("write it like \"/api/v1/auth\": from `/` on, without parameters and without `/` at the end"),
+            );
+        }
+    }
+    findings.len() == before
+}
+
+/// Names that a route may give under `limits`, also where the table itself is wrong.
+fn limit_names(config: &Config, limits: Option<&Limits>) -> Vec<String> {
+    limits.map_or_else(
+        || {
+            let built_in = ["default", "auth"].into_iter().map(str::to_owned);
+            config.limits.0.keys().cloned().chain(built_in).collect()
+        },
+        |limits| limits.known().map(str::to_owned).collect(),
+    )
 }
 
 fn compile_upstreams(

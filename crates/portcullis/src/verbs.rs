@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
-use crate::cli::{Audit, Cli, Routes, Users, Verb};
+use crate::cli::{Audit, Cli, Routes, Usage, Users, Verb};
 use crate::config::Loaded;
 use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
@@ -27,7 +27,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
     match &cli.verb {
         Verb::Demo(args) => demo::run(args),
         Verb::Init(args) => {
-            output::answer(cli.output, &init::run(args)?);
+            output::answer(cli.output, &init::run(args, &cli.config)?);
             Ok(true)
         }
         Verb::Serve => serve::run(&cli.config),
@@ -135,6 +135,28 @@ impl std::fmt::Display for Created {
     }
 }
 
+/// A password that was set, and what it is where nobody else knows it.
+#[derive(Serialize)]
+struct PasswordSet {
+    id: UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+}
+
+impl std::fmt::Display for PasswordSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} has a new password and its sessions have ended",
+            self.id
+        )?;
+        match &self.password {
+            Some(password) => write!(f, "\npassword, shown this once: {password}"),
+            None => Ok(()),
+        }
+    }
+}
+
 async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<bool> {
     let accounts = &stores.identity.accounts;
     match verb {
@@ -180,8 +202,9 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
         }
         Users::SetRoles { user, roles } => {
             known_roles(stores, roles)?;
+            let id = find(stores, user).await?;
             accounts
-                .set_roles(*user, roles)
+                .set_roles(id, roles)
                 .await
                 .map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
             output::aside(format_args!(
@@ -189,9 +212,28 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
                 roles.join(", ")
             ));
         }
-        Users::Deactivate { user } => {
+        Users::SetPassword {
+            user,
+            password_stdin,
+        } => {
+            let id = find(stores, user).await?;
+            let (password, shown) = password(*password_stdin)?;
             accounts
-                .deactivate(*user)
+                .set_password(id, &password)
+                .await
+                .map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
+            output::answer(
+                format,
+                &PasswordSet {
+                    id,
+                    password: shown.then(|| password.expose().clone()),
+                },
+            );
+        }
+        Users::Deactivate { user } => {
+            let id = find(stores, user).await?;
+            accounts
+                .deactivate(id)
                 .await
                 .map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
             output::aside(format_args!(
@@ -200,6 +242,28 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
         }
     }
     Ok(true)
+}
+
+/// The account with this address or id.
+async fn find(stores: &Stores, who: &str) -> anyhow::Result<UserId> {
+    use portcullis_identity::{Email, users};
+    let found = if let Ok(id) = who.parse::<UserId>() {
+        users::find(&stores.db, id).await?.map(|account| account.id)
+    } else {
+        let email = Email::parse(who).map_err(|_| {
+            Usage::error(format!(
+                "`{who}` is neither an e-mail address nor the id of an account"
+            ))
+        })?;
+        users::find_by_email(&stores.db, &email)
+            .await?
+            .map(|account| account.id)
+    };
+    found.ok_or_else(|| {
+        Usage::error(format!(
+            "there is no account `{who}`: `portcullis users list` shows those there are"
+        ))
+    })
 }
 
 /// What a client would be told, for the operator: the sentence, and each field's fault.
@@ -227,10 +291,10 @@ fn known_roles(stores: &Stores, roles: &[String]) -> anyhow::Result<()> {
     let defined = stores.loaded.config.access.roles();
     for role in roles {
         if !defined.contains_key(role) {
-            bail!(
+            return Err(Usage::error(format!(
                 "no role `{role}` is defined: there are {}",
                 defined.keys().cloned().collect::<Vec<_>>().join(", ")
-            );
+            )));
         }
     }
     Ok(())
@@ -246,14 +310,17 @@ fn password(from_stdin: bool) -> anyhow::Result<(Secret, bool)> {
     let trimmed = text.trim_end_matches(['\r', '\n']).len();
     text.truncate(trimmed);
     if text.is_empty() {
-        bail!("no password came on standard input");
+        return Err(Usage::error("no password came on standard input"));
     }
     Ok((Secret::new(text), false))
 }
 
 async fn audit(format: Format, verb: &Audit, stores: &Stores) -> anyhow::Result<bool> {
     let Audit::List { limit, action } = verb;
-    let action = action.as_deref().map(str::parse).transpose()?;
+    let action = match action.as_deref() {
+        Some(name) => Some(name.parse().map_err(|_| unknown_action(name))?),
+        None => None,
+    };
     let filter = Filter {
         action,
         ..Filter::default()
@@ -288,6 +355,17 @@ async fn audit(format: Format, verb: &Audit, stores: &Stores) -> anyhow::Result<
         }
     }
     Ok(true)
+}
+
+fn unknown_action(name: &str) -> anyhow::Error {
+    let known: Vec<&str> = portcullis_events::audit::Action::ALL
+        .iter()
+        .map(|action| action.as_str())
+        .collect();
+    Usage::error(format!(
+        "there is no action `{name}`: there are {}",
+        known.join(", ")
+    ))
 }
 
 /// Compiles a configuration for verbs that only look at it.

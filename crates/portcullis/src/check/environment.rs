@@ -44,11 +44,7 @@ pub(super) fn check(loaded: &Loaded, found: &mut Vec<Finding>) {
             );
         }
     }
-    for name in loaded
-        .environment
-        .names()
-        .filter(|name| name.starts_with("PORTCULLIS_") && !name.starts_with("PORTCULLIS_TEST_"))
-    {
+    for name in loaded.environment.names().filter(|name| is_ours(name)) {
         if !loaded.asked.contains(name) {
             found.push(
                 Finding::error(
@@ -59,6 +55,16 @@ pub(super) fn check(loaded: &Loaded, found: &mut Vec<Finding>) {
                 .remedy("write PORTCULLIS__TABLE__KEY, with two underscores before each part"),
             );
         }
+    }
+    for (key, name) in &loaded.defaulted {
+        found.push(
+            Finding::note(
+                "variable-not-set",
+                key.clone(),
+                format!("`{name}` is read here and not set: the default beside it holds"),
+            )
+            .remedy(format!("set `{name}`, or write the value itself")),
+        );
     }
     for name in &loaded.config.environment.read_by_the_product {
         if loaded.environment.get(name).is_none() {
@@ -72,4 +78,16 @@ pub(super) fn check(loaded: &Loaded, found: &mut Vec<Finding>) {
             );
         }
     }
+}
+
+/// Whether a variable is meant for the gate. Container platforms set `NAME_PORT`,
+/// `NAME_SERVICE_HOST` and their like for a service called `portcullis`: those are not.
+fn is_ours(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("PORTCULLIS_") else {
+        return false;
+    };
+    let of_a_platform = ["SERVICE_HOST", "SERVICE_PORT", "PORT"]
+        .iter()
+        .any(|word| rest == *word || rest.starts_with(&format!("{word}_")));
+    !of_a_platform && !rest.starts_with("TEST_")
 }

@@ -15,6 +15,7 @@ pub(crate) fn guardrails(loaded: &mut Loaded) {
     let mut found = Vec::new();
     secrets(loaded, &mut found);
     transport(loaded, &mut found);
+    cookies(loaded, &mut found);
     state(loaded, &mut found);
     routes(loaded, &mut found);
     leftovers(loaded, &mut found);
@@ -130,6 +131,24 @@ fn transport(loaded: &Loaded, found: &mut Vec<Finding>) {
                 .remedy("use https, or keep gate and product on one private network"),
             );
         }
+    }
+}
+
+/// In production cookies are `Secure` whatever the file says; what can be lost is the prefix.
+fn cookies(loaded: &Loaded, found: &mut Vec<Finding>) {
+    if !crate::snapshot::is_secure(&loaded.config) {
+        found.push(
+            Finding::warning("cookie-not-secure", "mode", "session cookies travel over plain http: they are not Secure")
+                .remedy("write mode = \"production\" before anybody else uses it"),
+        );
+        return;
+    }
+    let name = &loaded.config.sessions.cookie;
+    if !name.starts_with("__Host-") {
+        found.push(
+            Finding::warning("cookie-without-prefix", "sessions.cookie", format!("a sibling host, or a page fetched over plain http, can plant a cookie named `{name}`"))
+                .remedy("use the default \"__Host-session\", unless the product insists on the name"),
+        );
     }
 }
 

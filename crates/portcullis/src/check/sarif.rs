@@ -15,6 +15,7 @@ pub(super) fn document(file: &str, findings: &[Finding]) -> Value {
             "tool": { "driver": {
                 "name": "portcullis check",
                 "version": env!("CARGO_PKG_VERSION"),
+                "semanticVersion": env!("CARGO_PKG_VERSION"),
                 "rules": rules.iter().map(|rule| json!({ "id": rule })).collect::<Vec<_>>(),
             }},
             "results": findings.iter().map(|finding| result(file, finding)).collect::<Vec<_>>(),
@@ -34,8 +35,43 @@ fn result(file: &str, finding: &Finding) -> Value {
         "level": level,
         "message": { "text": text.trim() },
         "locations": [{ "physicalLocation": {
-            "artifactLocation": { "uri": file },
+            "artifactLocation": { "uri": uri(file) },
             "region": { "startLine": finding.line.unwrap_or(1) },
         }}],
     })
+}
+
+/// A file's path as the URI reference that SARIF asks for (section 3.4.3, RFC 3986): relative paths
+/// stay relative, so that a code host finds the file in its tree.
+fn uri(file: &str) -> String {
+    let encoded: String = file
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect();
+    if encoded.starts_with('/') {
+        format!("file://{encoded}")
+    } else {
+        encoded.strip_prefix("./").unwrap_or(&encoded).to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_becomes_a_uri_reference() {
+        for (file, expected) in [
+            ("portcullis.toml", "portcullis.toml"),
+            ("./deploy/portcullis.toml", "deploy/portcullis.toml"),
+            ("/etc/a b/p#1.toml", "file:///etc/a%20b/p%231.toml"),
+        ] {
+            assert_eq!(uri(file), expected);
+        }
+    }
 }

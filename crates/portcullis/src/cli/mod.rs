@@ -7,16 +7,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use portcullis_core::UserId;
 
 use self::output::Format;
 
 /// A security gate in front of your product.
 ///
-/// Try it:           `portcullis demo`
-/// Put it in front:  `portcullis init --upstream http://127.0.0.1:8000`
-///                   `portcullis check`
-///                   `portcullis serve`
+/// Try it:
+///   portcullis demo
+///
+/// Put it in front of a product that listens on port 8000:
+///   portcullis init --upstream http://127.0.0.1:8000    writes portcullis.toml
+///   export SECRET_KEY=$(openssl rand -hex 32)
+///   portcullis check                                    says what is missing
+///   portcullis users create --email you@corp.test --role admin
+///   portcullis serve
+///
+/// Exit codes: 0 done, 1 a finding or a failure, 2 wrong usage.
 #[derive(Debug, Parser)]
 #[command(
     name = "portcullis",
@@ -26,7 +32,7 @@ use self::output::Format;
     arg_required_else_help = true
 )]
 pub(crate) struct Cli {
-    /// The configuration file.
+    /// The configuration file. Paths in it are relative to its folder.
     #[arg(
         long,
         short,
@@ -35,7 +41,7 @@ pub(crate) struct Cli {
         value_name = "FILE"
     )]
     pub(crate) config: PathBuf,
-    /// How answers are written.
+    /// How answers are written: `text` for people, `json` for programs.
     #[arg(
         long,
         global = true,
@@ -51,21 +57,45 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Show a working gate in front of a small built-in application, on loopback.
+    ///
+    /// Prints an administrator's one-time password and three things to try. Nothing is left behind.
     Demo(Demo),
     /// Write a commented configuration for a product, from its OpenAPI document if there is one.
+    ///
+    /// With a document each operation gets a decision: what it secures needs a user, what it leaves
+    /// open is closed and listed, so that you open it knowingly. Without one, everything but /health
+    /// needs a user.
     Init(crate::init::Args),
-    /// Stand in front of the product.
+    /// Stand in front of the product until SIGTERM.
+    ///
+    /// Refuses to start with what `check` calls an error. SIGHUP, or a change of the file, takes the
+    /// new policy, if it has no error; otherwise the old one stays.
     Serve,
     /// Say everything that is wrong with the configuration: exactly what `serve` would refuse.
+    ///
+    /// Errors keep the gate from starting; warnings are worth a look; each has the key, the line, the
+    /// reason and the remedy. Opens no socket and no database. Exit code 1 with an error.
     Check(crate::check::Args),
-    /// Try what the configuration names: upstreams, database, Redis, clock, certificate.
+    /// Try what the configuration names: upstreams, database, Redis, clock, certificate, names.
+    ///
+    /// Run it where the gate will run. Exit code 1 if something does not answer.
     Doctor,
     /// Say what would become of a request, why, and by which line of the policy.
+    ///
+    /// Asks the same decision as the running gate, without sending anything. Exit code 1 where the
+    /// request would be refused.
+    ///
+    ///   portcullis explain GET /api/v1/users/7 --as user
+    ///   portcullis explain DELETE /reports/1 --as moderator,premium --output json
+    #[command(verbatim_doc_comment)]
     Explain(crate::explain::Args),
-    /// Show the routes, or compare two OpenAPI documents.
+    /// Show the routes of the policy, or compare two OpenAPI documents.
     #[command(subcommand)]
     Routes(Routes),
     /// Create and change accounts.
+    ///
+    /// Works on the database that the configuration names, also while the gate runs: it hears of
+    /// each change within a second.
     #[command(subcommand)]
     Users(Users),
     /// Read the audit trail.
@@ -84,48 +114,99 @@ pub(crate) struct Demo {
 pub(crate) enum Routes {
     /// Every route of the policy with its decision.
     List,
-    /// Which operations came, went or became public between two OpenAPI documents. Exit code 1 if any became public.
-    Diff { old: PathBuf, new: PathBuf },
+    /// Say which operations came, went or became public between two OpenAPI documents.
+    ///
+    /// Exit code 1 if an operation became public, or came and is public: fit for a build that should
+    /// stop then.
+    Diff {
+        /// The document as it was, JSON.
+        old: PathBuf,
+        /// The document as it is.
+        new: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Users {
     /// Create an account. Prints a one-time password unless one comes on standard input.
     Create {
-        #[arg(long)]
+        /// The address that the user signs in with.
+        #[arg(long, value_name = "ADDRESS")]
         email: String,
-        /// A role to hold; may be given several times.
+        /// A role to hold; may be given several times. Default: none, a plain signed-in user.
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
         /// Read the password from standard input instead of making one.
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Accounts, newest first.
+    /// Show the accounts, newest first.
     List,
-    /// Give the account exactly these roles. Acts on the next request.
-    SetRoles { user: UserId, roles: Vec<String> },
+    /// Give an account exactly these roles, or none. Acts on the next request.
+    SetRoles {
+        /// The account: its address or its id.
+        #[arg(value_name = "USER")]
+        user: String,
+        /// Roles, separated by spaces.
+        #[arg(value_name = "ROLE")]
+        roles: Vec<String>,
+    },
+    /// Set a new password: all sessions of the account end, and waiting after failed attempts too.
+    ///
+    /// Prints a one-time password unless one comes on standard input.
+    SetPassword {
+        /// The account: its address or its id.
+        #[arg(value_name = "USER")]
+        user: String,
+        /// Read the password from standard input instead of making one.
+        #[arg(long)]
+        password_stdin: bool,
+    },
     /// Switch an account off: it cannot sign in, and its sessions end.
-    Deactivate { user: UserId },
+    Deactivate {
+        /// The account: its address or its id.
+        #[arg(value_name = "USER")]
+        user: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
-    /// Events, newest first.
+    /// Show events, newest first.
     List {
-        /// At most this many.
-        #[arg(long, default_value_t = 50)]
+        /// At most this many, up to 1000.
+        #[arg(long, default_value_t = 50, value_name = "NUMBER")]
         limit: u32,
         /// Only this action, such as `login.failed`.
-        #[arg(long)]
+        #[arg(long, value_name = "ACTION")]
         action: Option<String>,
     },
 }
 
-/// Exit codes: 0 done, 1 a finding or a failure, 2 wrong usage (clap's own).
+/// What was asked for cannot be asked for: a file that is not there, a role that nobody defined.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+impl Usage {
+    pub(crate) fn error(message: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Usage(message.into()))
+    }
+}
+
+/// Exit codes: 0 done, 1 a finding or a failure, 2 wrong usage (ours, and clap's own).
 pub(crate) fn exit(ok: bool) -> ExitCode {
     if ok {
         ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The exit code of an error.
+pub(crate) fn exit_of(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Usage>() {
+        ExitCode::from(2)
     } else {
         ExitCode::FAILURE
     }

@@ -54,6 +54,52 @@ pub(crate) struct Document {
     pub(crate) lines: Lines,
     /// Variables that the file (or an override) asked for.
     pub(crate) asked: BTreeSet<String>,
+    pub(crate) sources: Sources,
+    /// Keys that stand on their written default, because their variable is not set.
+    pub(crate) defaulted: Vec<(String, String)>,
+}
+
+/// Which keys came from the environment: dotted path to variable and text.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Sources(BTreeMap<String, Source>);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) variable: String,
+    pub(crate) text: String,
+}
+
+impl Sources {
+    pub(crate) fn get(&self, key: &str) -> Option<&Source> {
+        self.0.get(key)
+    }
+
+    /// The variable that `key`, what is around it or what is in it came from.
+    pub(crate) fn variable(&self, key: &str) -> Option<&str> {
+        let mut at = key;
+        loop {
+            if let Some(source) = self.0.get(at) {
+                return Some(&source.variable);
+            }
+            match at.rsplit_once('.') {
+                Some((around, _)) => at = around,
+                None => break,
+            }
+        }
+        let inside = format!("{key}.");
+        self.0
+            .iter()
+            .find(|(known, _)| known.starts_with(&inside))
+            .map(|(_, source)| source.variable.as_str())
+    }
+
+    fn note(&mut self, key: &str, variable: &str, text: &str) {
+        let source = Source {
+            variable: variable.to_owned(),
+            text: text.to_owned(),
+        };
+        self.0.insert(key.to_owned(), source);
+    }
 }
 
 /// Where each key stands: dotted path, arrays by index (`route.3.path`), to the line from 1 on.
@@ -61,6 +107,10 @@ pub(crate) struct Document {
 pub(crate) struct Lines(BTreeMap<String, usize>);
 
 impl Lines {
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// The line of `key`, or of the closest table around it.
     pub(crate) fn of(&self, key: &str) -> Option<usize> {
         let mut at = key;
@@ -87,7 +137,7 @@ impl Document {
             (Ok(spanned), Ok(table)) => Document {
                 table,
                 lines: index(&spanned, text),
-                asked: BTreeSet::new(),
+                ..Document::default()
             },
             (Err(error), _) => {
                 let line = error.span().map(|span| line_at(text, span.start));
@@ -134,8 +184,9 @@ impl Document {
                 });
             }
             if let Some(table) = at {
-                table.insert(last.clone(), scalar(text));
+                table.insert(last.clone(), value(text));
                 self.asked.insert(name.clone());
+                self.sources.note(&keys.join("."), name, text);
             }
         }
     }
@@ -158,6 +209,11 @@ impl Document {
                 .and_then(Value::as_str)
                 .map(str::to_owned);
             let default = value.get("default").cloned();
+            if let Some(text) = environment.get(&name) {
+                self.sources.note(key, &name, text);
+            } else if default.is_some() {
+                self.defaulted.push((key.to_owned(), name.clone()));
+            }
             *value = match (environment.get(&name), default) {
                 (Some(text), _) => split.map_or_else(
                     || scalar(text),
@@ -207,6 +263,18 @@ impl Document {
             | Value::Datetime(_) => {}
         }
     }
+}
+
+/// An override's text: a list or a table as TOML writes it, or what [`scalar`] makes of it.
+fn value(text: &str) -> Value {
+    let written = text.trim_start();
+    if written.starts_with('[') || written.starts_with('{') {
+        let table = toml::from_str::<Table>(&format!("value = {written}"));
+        if let Some(value) = table.ok().and_then(|mut table| table.remove("value")) {
+            return value;
+        }
+    }
+    scalar(text)
 }
 
 /// A variable's text as the value it spells: a number, a truth value, or itself.

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Value;
 
-use self::document::{Document, Environment, Lines};
+use self::document::{Document, Environment, Lines, Sources};
 use self::secrets::SecretRef;
 
 pub(crate) use portcullis_core::Mode;
@@ -130,7 +130,10 @@ pub(crate) struct Loaded {
     pub(crate) environment: Environment,
     /// Where the file lies; relative paths start here.
     pub(crate) folder: PathBuf,
+    /// Keys that stand on their written default, with the variable that is not set.
+    pub(crate) defaulted: Vec<(String, String)>,
     lines: Lines,
+    sources: Sources,
 }
 
 /// The secrets, read.
@@ -143,10 +146,10 @@ pub(crate) struct Secrets {
 }
 
 impl Loaded {
-    /// Adds a finding, with the line of its key.
+    /// Adds a finding, with the line of its key and the variable that its value came from.
     pub(crate) fn report(&mut self, finding: Finding) {
-        let line = finding.line.or_else(|| self.lines.of(&finding.key));
-        self.findings.push(finding.at(line));
+        self.findings
+            .push(placed(finding, &self.lines, &self.sources));
     }
 
     pub(crate) fn has_errors(&self) -> bool {
@@ -187,6 +190,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
     let mut sections = Sections {
         table: document.table,
         lines: &document.lines,
+        sources: &document.sources,
         findings,
     };
     let routes: Vec<(usize, RouteConfig)> = sections.take_each("route");
@@ -225,7 +229,9 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         asked: document.asked,
         environment,
         folder: folder.to_owned(),
+        defaulted: document.defaulted,
         lines: document.lines,
+        sources: document.sources,
     };
     if let Some(level) = loaded.environment.get("LOG_LEVEL").map(str::to_owned) {
         loaded.asked.insert("LOG_LEVEL".to_owned());
@@ -241,6 +247,26 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
     loaded
 }
 
+/// Says where a finding's key stands: its line, or the variable that set it.
+fn placed(mut finding: Finding, lines: &Lines, sources: &Sources) -> Finding {
+    match sources.variable(&finding.key) {
+        Some(variable) => {
+            finding.message = format!(
+                "{} (from the environment variable `{variable}`)",
+                finding.message
+            )
+            .into();
+            let line = finding.line.filter(|_| lines.has(&finding.key));
+            let line = line.or_else(|| lines.has(&finding.key).then(|| lines.of(&finding.key))?);
+            finding.at(line)
+        }
+        None => {
+            let line = finding.line.or_else(|| lines.of(&finding.key));
+            finding.at(line)
+        }
+    }
+}
+
 /// Routes that know their lines.
 fn located(routes: Vec<(usize, RouteConfig)>, lines: &Lines) -> Vec<RouteConfig> {
     let locate = |(position, route)| RouteConfig {
@@ -254,6 +280,7 @@ fn located(routes: Vec<(usize, RouteConfig)>, lines: &Lines) -> Vec<RouteConfig>
 struct Sections<'l> {
     table: toml::Table,
     lines: &'l Lines,
+    sources: &'l Sources,
     findings: Vec<Finding>,
 }
 
@@ -287,31 +314,82 @@ impl Sections<'_> {
         }
     }
 
-    fn read<T: DeserializeOwned>(&mut self, key: &str, value: Value) -> Option<T> {
-        serde_path_to_error::deserialize(value)
-            .map_err(|error| {
-                let inner = error.path().to_string();
-                let key = if inner == "." {
-                    key.to_owned()
-                } else {
-                    format!("{key}.{}", inner.replace('[', ".").replace(']', ""))
-                };
-                let message = error.into_inner().to_string();
-                self.findings.push(
-                    Finding::error("not-understood", &key, message.trim().to_owned())
-                        .at(self.lines.of(&key)),
-                );
-            })
-            .ok()
+    fn read<T: DeserializeOwned>(&mut self, key: &str, mut value: Value) -> Option<T> {
+        let mut as_text = BTreeSet::new();
+        loop {
+            let error = match serde_path_to_error::deserialize(value.clone()) {
+                Ok(read) => return Some(read),
+                Err(error) => error,
+            };
+            let inner = error.path().to_string();
+            let inner = inner.replace('[', ".").replace(']', "");
+            let inner = inner.trim_matches('.');
+            let whole = if inner.is_empty() {
+                key.to_owned()
+            } else {
+                format!("{key}.{inner}")
+            };
+            // A variable is text: one that spells a number may be meant as text all the same.
+            let source = self.sources.get(&whole);
+            if let Some(source) = source.filter(|_| as_text.insert(whole.clone()))
+                && put(&mut value, inner, &source.text)
+            {
+                continue;
+            }
+            let message = error.into_inner().to_string();
+            self.report(not_understood(&whole, message.trim()));
+            return None;
+        }
+    }
+
+    fn report(&mut self, finding: Finding) {
+        self.findings
+            .push(placed(finding, self.lines, self.sources));
     }
 
     fn refuse_the_rest(&mut self) {
-        for name in self.table.keys() {
-            self.findings.push(
-                Finding::error("unknown-key", name, format!("there is no key `{name}`")).at(self.lines.of(name)).remedy("take it out, or mend its spelling: docs/reference/config.md lists every key"),
-            );
+        let names: Vec<String> = self.table.keys().cloned().collect();
+        for name in names {
+            self.report(unknown_key(&name, format!("there is no key `{name}`")));
         }
     }
+}
+
+fn unknown_key(key: &str, message: String) -> Finding {
+    Finding::error("unknown-key", key, message).remedy(
+        "take it out, or mend its spelling: docs/reference/config.md lists every key",
+    )
+}
+
+/// What serde says of a value, as a finding.
+fn not_understood(key: &str, message: &str) -> Finding {
+    if message.starts_with("unknown field") {
+        return unknown_key(key, message.replace("unknown field", "there is no key"));
+    }
+    Finding::error("not-understood", key, message.to_owned())
+        .remedy("docs/reference/config.md says what each key takes")
+}
+
+/// Replaces the value at a dotted path by text. False where there is nothing.
+fn put(value: &mut Value, path: &str, text: &str) -> bool {
+    let mut at = value;
+    for part in path.split('.').filter(|part| !part.is_empty()) {
+        let next = match at {
+            Value::Table(table) => table.get_mut(part),
+            Value::Array(items) => part.parse::<usize>().ok().and_then(|at| items.get_mut(at)),
+            Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_) => None,
+        };
+        match next {
+            Some(next) => at = next,
+            None => return false,
+        }
+    }
+    *at = Value::String(text.to_owned());
+    true
 }
 
 fn read_secrets(loaded: &mut Loaded) {

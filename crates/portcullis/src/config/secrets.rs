@@ -9,7 +9,12 @@ use super::document::Environment;
 
 /// Where a secret is to be read: `{ env = "SECRET_KEY" }` or `{ file = "secrets/key" }`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", untagged)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    untagged,
+    expecting = "expected a reference, { env = \"NAME\" } or { file = \"path\" }: a secret is never written into this file"
+)]
 pub(crate) enum SecretRef {
     Env { env: String },
     File { file: PathBuf },

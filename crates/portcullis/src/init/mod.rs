@@ -10,13 +10,15 @@ mod render;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use portcullis_access::openapi::{BasePath, Note, plan, read};
 use portcullis_access::{AccessConfig, Known, Policy};
 use serde::Serialize;
 use url::Url;
+
+use crate::cli::Usage;
 
 pub(crate) use self::presets::Preset;
 
@@ -35,9 +37,9 @@ pub(crate) struct Args {
     /// Figures (limits, names, sizes) for a shape of product.
     #[arg(long, value_enum, value_name = "NAME")]
     pub(crate) preset: Option<Preset>,
-    /// The file to write.
-    #[arg(long, default_value = "portcullis.toml", value_name = "FILE")]
-    pub(crate) out: PathBuf,
+    /// The file to write. Default: what `--config` says.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
     /// Replace the file if it is there.
     #[arg(long)]
     pub(crate) force: bool,
@@ -63,13 +65,16 @@ pub(crate) struct Report {
     pub(crate) notes: Vec<Note>,
 }
 
-/// Generates, and writes the file.
-pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
+/// Generates, and writes the file: `--out`, or else `file`.
+pub(crate) fn run(args: &Args, file: &Path) -> anyhow::Result<Report> {
+    let out = args.out.as_deref().unwrap_or(file);
     let document = match &args.openapi {
-        Some(path) => Some(
-            fs::read_to_string(path)
-                .with_context(|| format!("cannot read `{}`", path.display()))?,
-        ),
+        Some(path) => Some(fs::read_to_string(path).map_err(|error| {
+            Usage::error(format!(
+                "cannot read `{}` (--openapi): {error}",
+                path.display()
+            ))
+        })?),
         None => None,
     };
     let base = args
@@ -85,15 +90,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
     } else {
         open.create_new(true);
     }
-    let mut file = open.open(&args.out).with_context(|| {
-        format!(
-            "cannot write `{}`; an existing file is replaced with --force only",
-            args.out.display()
-        )
+    let mut file = open.open(out).map_err(|error| {
+        Usage::error(format!(
+            "cannot write `{}` ({error}); an existing file is replaced with --force only",
+            out.display()
+        ))
     })?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    report.file.clone_from(&args.out);
+    report.file = out.to_owned();
     Ok(report)
 }
 

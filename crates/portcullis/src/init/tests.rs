@@ -175,15 +175,19 @@ fn an_existing_file_is_replaced_only_when_asked() {
         openapi: None,
         base_path: None,
         preset: None,
-        out: folder.path().join("portcullis.toml"),
+        out: None,
         force: false,
     };
-    fs::write(&args.out, "mine").unwrap();
-    assert!(run(&args).is_err());
-    assert_eq!(fs::read_to_string(&args.out).unwrap(), "mine");
+    let file = folder.path().join("portcullis.toml");
+    fs::write(&file, "mine").unwrap();
+    assert!(run(&args, &file).is_err());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
     args.force = true;
-    assert_eq!(run(&args).unwrap().file, args.out);
-    assert!(compile(&fs::read_to_string(&args.out).unwrap()).is_ok());
+    assert_eq!(run(&args, &file).unwrap().file, file);
+    assert!(compile(&fs::read_to_string(&file).unwrap()).is_ok());
+    let other = folder.path().join("other.toml");
+    args.out = Some(other.clone());
+    assert_eq!(run(&args, &file).unwrap().file, other);
 }
 
 /// A real document of 277 operations, 59 of them without any security, where it lies beside the
