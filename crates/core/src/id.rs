@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::Timestamp;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -70,3 +73,20 @@ id!(
     /// One request, in the answer, the log and the audit trail alike.
     RequestId
 );
+
+impl RequestId {
+    /// The identifier of a request that arrived at `now`, with random bits that the caller drew:
+    /// for where there is no time for the system's source with every request.
+    pub fn of(now: Timestamp, random: &[u8; 10]) -> Self {
+        let millis = u64::try_from(now.as_micros() / 1_000).unwrap_or(0);
+        RequestId(uuid::Builder::from_unix_timestamp_millis(millis, random).into_uuid())
+    }
+
+    /// The text of the identifier as the value of a header.
+    pub fn to_header(self) -> HeaderValue {
+        let mut text = Uuid::encode_buffer();
+        let text = self.0.hyphenated().encode_lower(&mut text);
+        // Hexadecimal digits always are the value of a header.
+        HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+    }
+}

@@ -101,6 +101,15 @@ struct Entry {
     legacy: bool,
     /// This limit's item of `RateLimit-Policy`.
     policy: Box<str>,
+    /// How many bytes of it are the name.
+    name_len: usize,
+}
+
+impl Entry {
+    /// The limit's name as it stands in both headers, in its quotes.
+    fn name(&self) -> &str {
+        self.policy.get(..self.name_len).unwrap_or_default()
+    }
 }
 
 /// The limits of one route.
@@ -257,10 +266,16 @@ impl Limits {
 
     fn remember(&mut self, label: &str, rate: Rate, limit: &LimitConfig) -> LimitId {
         let id = LimitId::named(label);
-        self.entries.entry(id).or_insert_with(|| Entry {
-            rate,
-            legacy: limit.legacy_headers,
-            policy: answer::policy(label, rate).into_boxed_str(),
+        self.entries.entry(id).or_insert_with(|| {
+            let policy = answer::policy(label, rate).into_boxed_str();
+            Entry {
+                rate,
+                legacy: limit.legacy_headers,
+                name_len: policy
+                    .find("\";q=")
+                    .map_or(0, |quote| quote.saturating_add(1)),
+                policy,
+            }
         });
         id
     }

@@ -35,9 +35,8 @@ pub(crate) enum Prefers {
 
 impl Prefers {
     /// A browser that navigates says so in `Accept`; everything else gets JSON.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let html = headers
-            .get(header::ACCEPT)
+    pub(crate) fn of(accept: Option<&HeaderValue>) -> Self {
+        let html = accept
             .and_then(|value| value.to_str().ok())
             .is_some_and(|accept| {
                 accept

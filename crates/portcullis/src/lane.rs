@@ -13,13 +13,14 @@ use portcullis_edge::{Body, Forwarder, Upstream};
 use portcullis_events::{access_log, metrics};
 use portcullis_guard::rate_limit::RouteLimits;
 use portcullis_identity::sessions::{Lookup, Presented};
-use portcullis_store::counters::{Charge, Taken};
+use portcullis_store::counters::{Charge, MAX_CHARGES, Taken};
 use portcullis_vault::tokens::TokenHash;
 use tower::ServiceExt as _;
 
 use crate::assertion::Assertions;
 use crate::gate::Gate;
 use crate::pipeline::{Permitted, limit_refusal};
+use crate::request_ids::RequestIds;
 use crate::snapshot::Snapshot;
 use crate::story::Story;
 
@@ -28,15 +29,26 @@ pub(crate) struct Lane {
     pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Arc<metrics::Lane>,
     pub(crate) log: Option<access_log::Lane>,
+    pub(crate) ids: RequestIds,
     forwarder: Forwarder,
     assertions: Assertions,
 }
 
 /// What a request has been charged so far.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Charged {
     pub(crate) charges: Vec<Charge>,
     pub(crate) spent: Vec<Spent>,
+}
+
+impl Charged {
+    /// For all the charges that one request may bring.
+    fn with_room() -> Self {
+        Charged {
+            charges: Vec::with_capacity(MAX_CHARGES),
+            spent: Vec::with_capacity(MAX_CHARGES),
+        }
+    }
 }
 
 /// Who is calling.
@@ -69,6 +81,7 @@ impl Lane {
             gate,
             metrics,
             log,
+            ids: RequestIds::default(),
             forwarder: Forwarder::new(),
             assertions: Assertions::default(),
         }
@@ -82,7 +95,7 @@ impl Lane {
         path: &str,
         client: IpAddr,
     ) -> Result<Charged, Problem> {
-        let mut charged = Charged::default();
+        let mut charged = Charged::with_room();
         limits.charges_before(path, client, &mut charged.charges);
         self.take(snapshot, &mut charged, 0).await?;
         Ok(charged)

@@ -21,6 +21,7 @@ mod own_api;
 mod pipeline;
 mod problem_pages;
 mod reload;
+mod request_ids;
 mod routes_diff;
 mod serve;
 mod shell;

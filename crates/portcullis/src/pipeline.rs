@@ -195,7 +195,7 @@ pub(crate) async fn decide(
 async fn carry_out(
     lane: &Lane,
     snapshot: &Snapshot,
-    permitted: Permitted,
+    mut permitted: Permitted,
     mut head: Parts,
     body: Body,
     story: &mut Story,
@@ -211,8 +211,8 @@ async fn carry_out(
     if let Some(canonical) = &permitted.rewritten {
         head.uri = with_path(&head.uri, canonical)?;
     }
-    story.grant = permitted.grant.clone();
-    story.charged = Some(permitted.charged.clone());
+    story.grant = std::mem::take(&mut permitted.grant);
+    story.charged = Some(std::mem::take(&mut permitted.charged));
     let response = if permitted.is_own {
         lane.answer_ourselves(permitted, head, body, guards.max_body.as_usize(), story)
             .await?

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, Method, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri, header};
 use http_body_util::BodyExt as _;
-use portcullis_core::{Problem, RequestId, Scheme, problem};
+use portcullis_core::{Problem, Scheme, problem};
 use portcullis_edge::body::BodyError;
 use portcullis_edge::{Arrival, Body, Inbound};
 use portcullis_events::access_log::Line;
@@ -27,16 +27,16 @@ use crate::{own, pipeline};
 /// Answers one arrival, whatever it is.
 pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
     let snapshot = lane.gate.snapshot.load_full();
-    let id = RequestId::new();
     let at = lane.gate.clock.now();
+    let id = lane.ids.next(at);
     lane.metrics.started();
     match arrival {
         Arrival::Malformed { reason, peer } => {
             let mut story = Story::new(id, at, peer.addr.ip());
             let told = Told {
                 method: Method::GET,
-                path: "-".into(),
-                prefers: Prefers::Json,
+                target: Uri::from_static("*"),
+                accept: None,
                 scheme: scheme(peer.tls),
             };
             finish(lane, &snapshot, Err(reason.into()), &mut story, &told)
@@ -66,8 +66,8 @@ pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
 /// What the way out needs of a head that the journey has consumed.
 pub(crate) struct Told {
     method: Method,
-    path: Box<str>,
-    prefers: Prefers,
+    target: Uri,
+    accept: Option<HeaderValue>,
     scheme: Scheme,
 }
 
@@ -75,10 +75,14 @@ impl Told {
     fn of(inbound: &Inbound, scheme: Scheme) -> Self {
         Told {
             method: inbound.head.method.clone(),
-            path: inbound.head.uri.path().into(),
-            prefers: Prefers::of(&inbound.head.headers),
+            target: inbound.head.uri.clone(),
+            accept: inbound.head.headers.get(header::ACCEPT).cloned(),
             scheme,
         }
+    }
+
+    fn prefers(&self) -> Prefers {
+        Prefers::of(self.accept.as_ref())
     }
 }
 
@@ -108,7 +112,7 @@ fn finish(
             request: story.id,
             method: told.method.as_str(),
             route: story.route.as_ref().map(|route| route.path.as_str()),
-            path: &told.path,
+            path: told.target.path(),
             status,
             problem: slug,
             principal: story.user,
@@ -146,7 +150,7 @@ fn refuse(lane: &Lane, problem: &Problem, story: &Story, told: &Told) -> Respons
         lane.gate.trail.note(event);
     }
     let sign_in = sign_in_link(told);
-    answer::problem(problem, story.id, told.prefers, &sign_in).map(Body::full)
+    answer::problem(problem, story.id, told.prefers(), &sign_in).map(Body::full)
 }
 
 /// An error and its sources, in one line.
@@ -158,7 +162,8 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn sign_in_link(told: &Told) -> String {
-    let next: String = url::form_urlencoded::byte_serialize(told.path.as_bytes()).collect();
+    let next: String =
+        url::form_urlencoded::byte_serialize(told.target.path().as_bytes()).collect();
     format!("{}?next={next}", own::SIGN_IN)
 }
 
@@ -216,7 +221,7 @@ fn harden(
         Err(error) => {
             tracing::error!(request_id = %story.id, %error, "an answer could not be hardened");
             let problem = Problem::new(&problem::INTERNAL_ERROR);
-            answer::problem(&problem, story.id, told.prefers, own::SIGN_IN)
+            answer::problem(&problem, story.id, told.prefers(), own::SIGN_IN)
                 .map(|bytes: Bytes| Body::full(bytes))
         }
     }

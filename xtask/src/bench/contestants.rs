@@ -22,6 +22,8 @@ pub(super) struct Stage<'a> {
     pub(super) python: &'a Path,
     /// The gate's binary.
     pub(super) gate: &'a Path,
+    /// The example that is the gate's edge alone.
+    pub(super) floor: &'a Path,
     /// How many sessions take turns.
     pub(super) sessions: usize,
     /// An nginx that answers everything with 200: the product.
@@ -60,14 +62,14 @@ pub(super) const ALL: &[Contestant] = &[
         start: start_fastapi,
     },
     Contestant {
-        name: "gate-off",
-        description: "the gate, pipeline off",
-        start: gate::start_off,
+        name: "floor",
+        description: "the gate's edge alone",
+        start: gate::start_floor,
     },
     Contestant {
         name: "gate",
         description: "the gate, everything on",
-        start: gate::start_on,
+        start: gate::start,
     },
 ];
 

@@ -55,7 +55,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     sessions: u32,
 
-    /// Contestants, by comma: nginx, nginx-guarded, caddy, fastapi, gate-off, gate. All unless given.
+    /// Contestants, by comma: nginx, nginx-guarded, caddy, fastapi, floor, gate. All unless given.
     #[arg(long, value_delimiter = ',', value_parser = known)]
     only: Vec<String>,
 
@@ -82,7 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .collect();
     let tools = Toolbox::gather(tools::BENCH, options.install, REMEDY)?;
     let python = pins::python(&tools, options.install, REMEDY)?;
-    let gate = gate_binary(options, &chosen)?;
+    let (gate, floor) = build(options, &chosen)?;
 
     let folder = services::folder()?;
     let backstage = Backstage::start(&tools, folder.path())?;
@@ -91,6 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         tools: &tools,
         python: &python,
         gate: &gate,
+        floor: &floor,
         sessions: usize::try_from(options.sessions)?,
         upstream: backstage.upstream,
         authority: backstage.authority,
@@ -98,24 +99,28 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     measure(&stage, &chosen, options)
 }
 
-/// The gate to measure, built in release where none was given and one takes part.
-fn gate_binary(options: &Options, chosen: &[&Contestant]) -> Result<PathBuf> {
+/// The gate to measure and the floor under it, built in release where one of them takes part. Both come from one build,
+/// so that their dependencies are the same.
+fn build(options: &Options, chosen: &[&Contestant]) -> Result<(PathBuf, PathBuf)> {
+    let folder = workspace::root().join("target/release");
+    let built = (folder.join("portcullis"), folder.join("examples/floor"));
     if let Some(gate) = &options.gate {
-        return std::path::absolute(gate).context("no such path");
+        return Ok((std::path::absolute(gate).context("no such path")?, built.1));
     }
-    let binary = workspace::root().join("target/release/portcullis");
     if chosen
         .iter()
-        .any(|contestant| contestant.name.starts_with("gate"))
+        .any(|contestant| ["gate", "floor"].contains(&contestant.name))
     {
         say::title("building the gate in release");
         let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build
-            .args(["build", "--release", "--package", "portcullis"])
+            .args(["build", "--release"])
+            .args(["--package", "portcullis", "--bin", "portcullis"])
+            .args(["--package", "portcullis-edge", "--example", "floor"])
             .current_dir(workspace::root());
         must("the release build", &mut build)?;
     }
-    Ok(binary)
+    Ok(built)
 }
 
 fn measure(stage: &Stage, chosen: &[&Contestant], options: &Options) -> Result<()> {
@@ -210,6 +215,6 @@ mod tests {
     #[test]
     fn contestants_are_known_by_name() {
         assert!(known("nginx-guarded").is_ok());
-        assert!(known("apache").unwrap_err().contains("gate-off"));
+        assert!(known("apache").unwrap_err().contains("floor"));
     }
 }

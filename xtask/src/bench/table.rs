@@ -45,7 +45,7 @@ const AIMS: &[Aim] = &[
     },
     Aim {
         of: "gate",
-        against: "gate-off",
+        against: "floor",
         goal: 1.15,
         least: Some(1.4),
     },

@@ -1,8 +1,7 @@
 //! What an answer tells about the budget: draft-ietf-httpapi-ratelimit-headers-11, as RFC 9651
 //! lists of strings with parameters.
 
-use std::fmt::Write as _;
-
+use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use portcullis_core::limit::{Rate, Spent};
 use portcullis_core::{Problem, Span, problem};
@@ -16,6 +15,9 @@ static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 static LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 static LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 static LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Room for four limits, so that most answers allocate once.
+const EXPECTED: usize = 192;
 
 /// `"default";q=60;w=60`: a quota of requests in a window of seconds.
 pub(super) fn policy(name: &str, rate: Rate) -> String {
@@ -43,8 +45,9 @@ pub fn write_headers(
     spent: &[Spent],
     headers: &mut HeaderMap,
 ) {
-    let mut policies = String::new();
-    let mut budgets = String::new();
+    let mut policies = BytesMut::with_capacity(EXPECTED);
+    let mut budgets = BytesMut::with_capacity(EXPECTED);
+    let mut digits = itoa::Buffer::new();
     let mut tightest: Option<(&Entry, u32, u64)> = None;
     for (charge, spent) in charges.iter().zip(spent) {
         let Some(entry) = limits.entry(charge.limit) else {
@@ -52,13 +55,15 @@ pub fn write_headers(
         };
         let (remaining, reset) = budget(spent);
         if !policies.is_empty() {
-            policies.push_str(", ");
-            budgets.push_str(", ");
+            policies.put_slice(b", ");
+            budgets.put_slice(b", ");
         }
-        policies.push_str(&entry.policy);
-        let name = entry.policy.split(";q=").next().unwrap_or_default();
-        // Writing into a string cannot fail.
-        let _ = write!(budgets, "{name};r={remaining};t={reset}");
+        policies.put_slice(entry.policy.as_bytes());
+        budgets.put_slice(entry.name().as_bytes());
+        budgets.put_slice(b";r=");
+        budgets.put_slice(digits.format(remaining).as_bytes());
+        budgets.put_slice(b";t=");
+        budgets.put_slice(digits.format(reset).as_bytes());
         if entry.legacy && tightest.is_none_or(|(_, least, _)| remaining < least) {
             tightest = Some((entry, remaining, reset));
         }
@@ -74,8 +79,8 @@ pub fn write_headers(
     }
     if !policies.is_empty()
         && let (Ok(policies), Ok(budgets)) = (
-            HeaderValue::try_from(policies),
-            HeaderValue::try_from(budgets),
+            HeaderValue::from_maybe_shared(policies.freeze()),
+            HeaderValue::from_maybe_shared(budgets.freeze()),
         )
     {
         headers.insert(RATELIMIT_POLICY.clone(), policies);
