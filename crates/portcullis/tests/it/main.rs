@@ -9,5 +9,8 @@
     reason = "a test ends where something is not as it should be, and reads what the set-up tells it"
 )]
 
+mod check;
 mod journey;
+mod newcomer;
 mod support;
+mod verbs;
