@@ -249,6 +249,9 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
 
 /// Says where a finding's key stands: its line, or the variable that set it.
 fn placed(mut finding: Finding, lines: &Lines, sources: &Sources) -> Finding {
+    if finding.remedy.is_empty() {
+        finding.remedy = "docs/reference/config.md says what each key takes".into();
+    }
     match sources.variable(&finding.key) {
         Some(variable) => {
             finding.message = format!(
@@ -356,9 +359,8 @@ impl Sections<'_> {
 }
 
 fn unknown_key(key: &str, message: String) -> Finding {
-    Finding::error("unknown-key", key, message).remedy(
-        "take it out, or mend its spelling: docs/reference/config.md lists every key",
-    )
+    Finding::error("unknown-key", key, message)
+        .remedy("take it out, or mend its spelling: docs/reference/config.md lists every key")
 }
 
 /// What serde says of a value, as a finding.
@@ -367,7 +369,6 @@ fn not_understood(key: &str, message: &str) -> Finding {
         return unknown_key(key, message.replace("unknown field", "there is no key"));
     }
     Finding::error("not-understood", key, message.to_owned())
-        .remedy("docs/reference/config.md says what each key takes")
 }
 
 /// Replaces the value at a dotted path by text. False where there is nothing.

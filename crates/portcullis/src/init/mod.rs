@@ -177,6 +177,13 @@ fn origin(text: &str) -> anyhow::Result<String> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
+/// What to do with a fresh file.
+const NEXT: &str =
+    "  export SECRET_KEY=$(openssl rand -hex 32)   (keep it: sessions and signatures hang on it)
+  portcullis check
+  portcullis users create --email you@corp.test --role admin
+  portcullis serve";
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.operations == 0 {
@@ -206,7 +213,7 @@ impl fmt::Display for Report {
         for note in &self.notes {
             writeln!(f, "  {note}")?;
         }
-        Ok(())
+        write!(f, "\nNext:\n{NEXT}")
     }
 }
 

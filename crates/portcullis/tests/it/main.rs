@@ -10,6 +10,9 @@
 )]
 
 mod attacks;
+mod check;
 mod conformance;
 mod journey;
+mod newcomer;
 mod support;
+mod verbs;

@@ -19,6 +19,7 @@ pub(crate) struct Gateway {
     pub(crate) admin: SocketAddr,
     pub(crate) folder: PathBuf,
     kept: Arc<tempfile::TempDir>,
+    environment: Vec<(String, String)>,
     /// Everything it printed, both streams.
     printed: Arc<Mutex<String>>,
 }
@@ -152,14 +153,25 @@ url = "{url}"
         status.unwrap()
     }
 
+    /// Asks it to end, waits until it did, and keeps everything for a second start.
+    pub(crate) async fn end(self) -> GatewayBuilder {
+        let again = self.again();
+        assert!(self.stop().await.success());
+        again
+    }
+
     /// Ends it as a crash would, at once; its folder stays for a second start.
     pub(crate) fn kill(mut self) -> GatewayBuilder {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.again()
+    }
+
+    fn again(&self) -> GatewayBuilder {
         GatewayBuilder {
             folder: Arc::clone(&self.kept),
             config: std::fs::read_to_string(self.config_path()).unwrap(),
-            environment: Vec::new(),
+            environment: self.environment.clone(),
             users: Vec::new(),
         }
     }
@@ -181,6 +193,46 @@ impl Drop for Gateway {
 }
 
 impl GatewayBuilder {
+    /// An empty folder, for a configuration that the command line writes.
+    pub(crate) fn empty() -> Self {
+        GatewayBuilder {
+            folder: Arc::new(
+                tempfile::Builder::new()
+                    .prefix("portcullis-it-")
+                    .tempdir()
+                    .unwrap(),
+            ),
+            config: String::new(),
+            environment: Vec::new(),
+            users: Vec::new(),
+        }
+    }
+
+    /// With this very configuration.
+    pub(crate) fn with(config: &str) -> Self {
+        GatewayBuilder {
+            config: config.to_owned(),
+            ..GatewayBuilder::empty()
+        }
+    }
+
+    /// Takes the configuration that stands in the folder.
+    pub(crate) fn adopt(mut self) -> Self {
+        self.config = std::fs::read_to_string(self.folder.path().join("portcullis.toml")).unwrap();
+        self
+    }
+
+    /// Runs the command line in the folder as it is.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        cli(self.folder.path(), &self.environment, arguments, "")
+    }
+
+    /// Runs the command line with this configuration and this on its standard input.
+    pub(crate) fn cli_with_input(&self, arguments: &[&str], input: &str) -> Output {
+        self.write();
+        cli(self.folder.path(), &self.environment, arguments, input)
+    }
+
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -271,6 +323,7 @@ impl GatewayBuilder {
             admin,
             folder: self.folder.path().to_owned(),
             kept: self.folder,
+            environment: self.environment,
             printed,
         }
     }
