@@ -45,6 +45,10 @@ async fn the_rest_of_a_refused_body_is_never_a_request() {
                     .raw(format!("{bytes}{next}").as_bytes())
                     .await,
             );
+            let all: Vec<_> = all
+                .into_iter()
+                .filter(|answer| !answer.status.is_informational())
+                .collect();
             assert_eq!(all[0].status, status, "{target} {more}{}", framing.0);
             // Either the body was read to its end and the next request answered, or the connection closed.
             assert!(all.len() <= 2);
@@ -73,17 +77,10 @@ async fn an_early_answer_of_the_product_leaves_no_half_request_behind() {
         // The half-sent request's connection is not used again: this one gets an answer of its own.
         assert_eq!(gateway.client().get("/public").send().await.text(), "early");
     }
-    let heads: Vec<String> = upstream
-        .text()
-        .split("\r\n\r\n")
-        .filter(|part| part.contains(" HTTP/1.1\r\n"))
-        .map(|part| part.lines().next().unwrap().to_owned())
-        .collect();
-    assert!(
-        heads
-            .iter()
-            .all(|line| !line.starts_with("GET /public?smuggled"))
-            || upstream.connections() >= 6,
-        "{heads:?}"
-    );
+    for seen in upstream.by_connection() {
+        if let Some((_, rest)) = seen.split_once("content-length: 1000") {
+            // Behind the head stands the client's body, and nothing that the gate began itself.
+            assert!(!rest.contains("GET /public HTTP"), "{seen}");
+        }
+    }
 }

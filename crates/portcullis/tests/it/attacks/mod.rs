@@ -5,24 +5,41 @@
 
 mod assertion_header;
 mod cached_decisions;
+mod client_address;
+mod concurrent_credentials;
 mod connect_method;
 mod cookie_leak;
+mod cors_origins;
 mod cross_site_websocket;
+mod csrf_token_replay;
+mod deactivated_user;
 mod duplicate_headers;
 mod early_reply;
 mod forwarded_headers;
 mod hop_by_hop;
 mod host_and_path_case;
 mod identity_headers;
+mod json_bombs;
+mod lockout_aliases;
+mod login_csrf;
+mod mass_assignment;
+mod missing_files;
+mod object_ids;
+mod open_redirect;
 mod path_spellings;
 mod query_and_fragment;
+mod reflected_input;
 mod request_smuggling;
 mod response_splitting;
+mod session_fixation;
 mod shared_answers;
+mod stale_session;
+mod truncated_tokens;
 mod upgrade_bytes;
 mod upstream_cookies;
 mod upstream_headers;
 mod user_agent;
+mod user_enumeration;
 
 use std::net::SocketAddr;
 

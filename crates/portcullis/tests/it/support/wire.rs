@@ -88,6 +88,13 @@ impl WireUpstream {
         String::from_utf8_lossy(&self.connections.lock().unwrap().concat()).into_owned()
     }
 
+    /// What came, by connection.
+    pub(crate) fn by_connection(&self) -> Vec<String> {
+        let connections = self.connections.lock().unwrap();
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        connections.iter().map(text).collect()
+    }
+
     /// How many connections were made.
     pub(crate) fn connections(&self) -> usize {
         self.connections.lock().unwrap().len()
