@@ -9,5 +9,6 @@
     reason = "a test ends where something is not as it should be, and reads what the set-up tells it"
 )]
 
+mod faults;
 mod journey;
 mod support;

@@ -12,6 +12,6 @@ mod state;
 mod upstream;
 
 pub(crate) use client::{Answer, Browser, Client};
-pub(crate) use gateway::{Gateway, GatewayBuilder, PASSWORD};
+pub(crate) use gateway::{Gateway, GatewayBuilder, PASSWORD, eventually, signal};
 pub(crate) use state::{State, required};
 pub(crate) use upstream::{Received, Upstream};
