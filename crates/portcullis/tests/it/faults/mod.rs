@@ -3,16 +3,16 @@
 //! `docs/failure.md` is made from a table whose rows name the tests here. What a fault needs (a
 //! Redis, a PostgreSQL, a tracer) each test starts for itself, so that no other test suffers from it.
 
-//mod kill;
-//mod overload;
+mod kill;
+mod overload;
 mod postgres;
-//mod power;
+mod power;
 mod redis;
 mod service;
 mod sqlite;
 mod tracer;
-//mod upstream;
-//mod wire;
+mod upstream;
+mod wire;
 
 use std::time::Duration;
 

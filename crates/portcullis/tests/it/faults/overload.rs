@@ -46,7 +46,10 @@ async fn a_body_beyond_the_limit_is_413_and_never_whole_at_the_product() {
     .await;
     let gateway = builder(&product)
         .await
-        .replace("[upstream.app]", "[body]\nmax-size = \"64KiB\"\n\n[upstream.app]")
+        .replace(
+            "[upstream.app]",
+            "[body]\nmax-size = \"64KiB\"\n\n[upstream.app]",
+        )
         .start()
         .await;
     let host = gateway.address;
@@ -81,10 +84,16 @@ async fn clients_that_are_too_slow_are_sent_away() {
     let host = gateway.address;
     for (what, text, expected) in [
         ("says nothing", String::new(), None),
-        ("stops in its head", format!("GET /x HTTP/1.1\r\nHost: {host}\r\nX-Slow: "), Some(408)),
+        (
+            "stops in its head",
+            format!("GET /x HTTP/1.1\r\nHost: {host}\r\nX-Slow: "),
+            Some(408),
+        ),
         (
             "stops in its body",
-            format!("POST /.portcullis/auth/login HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"),
+            format!(
+                "POST /.portcullis/auth/login HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
+            ),
             Some(408),
         ),
     ] {
@@ -135,12 +144,17 @@ async fn connections_beyond_the_limit_are_not_served_and_others_are() {
         open.len()
     );
     let admin = Client::to(gateway.admin);
-    assert_eq!(in_time("admin", admin.get("/healthz").send()).await.status, 200);
+    assert_eq!(
+        in_time("admin", admin.get("/healthz").send()).await.status,
+        200
+    );
     drop(open);
     // The places come back.
     super::until("the gate serves again", || async {
         let mut stream = say(host, &request(host, "/x")).await;
-        in_time("an answer", read_head(&mut stream)).await.contains("200")
+        in_time("an answer", read_head(&mut stream))
+            .await
+            .contains("200")
     })
     .await;
 }
@@ -188,29 +202,43 @@ async fn a_gate_with_its_hands_full_sheds_products_and_keeps_health_and_sign_out
     assert_overloaded(&in_time("shedding", ana.get("/3").send()).await);
     assert_eq!(product.asked(), 2);
     for client in [gateway.client(), Client::to(gateway.admin)] {
-        assert_eq!(in_time("health", client.get("/healthz").send()).await.status, 200);
+        assert_eq!(
+            in_time("health", client.get("/healthz").send())
+                .await
+                .status,
+            200
+        );
     }
     assert_eq!(
-        login(&gateway.browser(), "ana@corp.test", PASSWORD).await.status,
+        login(&gateway.browser(), "ana@corp.test", PASSWORD)
+            .await
+            .status,
         200
     );
     assert_eq!(
-        in_time("revocation", ana.send(http::Method::DELETE, "/.portcullis/auth/sessions").send())
-            .await
-            .status,
+        in_time(
+            "revocation",
+            ana.send(http::Method::DELETE, "/.portcullis/auth/sessions")
+                .send()
+        )
+        .await
+        .status,
         204
     );
     assert_eq!(logout(&ana).await.status, 204);
-    let shed = "portcullis_refusals_total{problem=\"overloaded\",stage=\"address_limit\"}";
+    let shed = "portcullis_refusals_total{problem=\"overloaded\",stage=\"address-limit\"}";
     assert_eq!(metric(&gateway, shed).await, Some(2.0));
 
     go.add_permits(100);
     for stream in [&mut first, &mut second] {
-        let answer = in_time("a held request", read_rest(stream)).await;
-        drop(answer);
+        let head = in_time("a held request", read_head(stream)).await;
+        assert_eq!(status(&head), 200);
     }
     super::until("the gate takes requests again", || async {
-        in_time("a request", gateway.client().get("/4").send()).await.status == 200
+        in_time("a request", gateway.client().get("/4").send())
+            .await
+            .status
+            == 200
     })
     .await;
 }
@@ -232,7 +260,10 @@ async fn a_product_with_its_hands_full_is_spared() {
     drop((first, second));
     go.add_permits(100);
     super::until("there is a place again", || async {
-        in_time("a request", gateway.client().get("/4").send()).await.status == 200
+        in_time("a request", gateway.client().get("/4").send())
+            .await
+            .status
+            == 200
     })
     .await;
 }

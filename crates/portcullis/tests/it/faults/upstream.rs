@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, Semaphore};
 
@@ -69,7 +68,10 @@ async fn a_product_that_does_not_answer_is_504_and_its_connection_is_closed() {
     .await;
     let gateway = builder(product.address)
         .await
-        .replace("[upstream.app]", "[upstream.app]\nresponse-timeout = \"200ms\"")
+        .replace(
+            "[upstream.app]",
+            "[upstream.app]\nresponse-timeout = \"200ms\"",
+        )
         .start()
         .await;
     assert_eq!(
@@ -127,9 +129,7 @@ async fn an_answer_that_breaks_off_is_not_made_whole() {
             stream.write_all(text.as_bytes()).await.unwrap();
             // What was written so far must not be overtaken by the reset.
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            SockRef::from(&stream)
-                .set_linger(Some(std::time::Duration::ZERO))
-                .unwrap();
+            stream.set_zero_linger().unwrap();
         })
         .await;
         let gateway = gate(product.address).await;
