@@ -40,6 +40,10 @@ pub struct Config {
     /// Most connections of one client network (IPv4 address, IPv6 /64), for each lane. Default 256.
     /// Trusted proxies are exempt.
     pub max_connections_per_address: usize,
+    /// Most requests in flight in one process, from their head to the end of their answer. Beyond
+    /// it, requests for a product are answered 503 with `Retry-After`; the gate's own routes
+    /// (health, sign-out, revocation) go on. Default 2048. More costs memory per request.
+    pub max_in_flight: usize,
     /// Most streams at a time on one HTTP/2 connection. Default 128.
     pub max_streams: u32,
     /// How long a new connection may stay silent. Default `"10s"`.
@@ -73,6 +77,7 @@ impl Default for Config {
             max_uri: ByteSize::kib(8),
             max_connections: 20_000,
             max_connections_per_address: 256,
+            max_in_flight: 2048,
             max_streams: 128,
             first_byte_timeout: Span::from_seconds(10),
             head_timeout: Span::from_seconds(10),
@@ -134,6 +139,11 @@ impl Config {
         refuse(
             self.max_connections_per_address == 0,
             "max-connections-per-address",
+            "must be more than zero",
+        );
+        refuse(
+            self.max_in_flight == 0,
+            "max-in-flight",
             "must be more than zero",
         );
         refuse(

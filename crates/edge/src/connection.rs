@@ -30,6 +30,7 @@ use crate::forward::WebSocketAsked;
 use crate::framing::{Gate, Malformed, StrictIo, is_host, is_look_alike, is_target_byte};
 use crate::headers;
 use crate::listener::Settings;
+use crate::load::{Crowded, InFlight};
 use crate::pace::Paced;
 use crate::pool::LocalExecutor;
 use crate::transport::Transport;
@@ -162,18 +163,31 @@ impl Conn {
 }
 
 /// A request in flight: until its answer was sent or dropped.
-struct Flight(Rc<Conn>);
+struct Flight {
+    conn: Rc<Conn>,
+    load: InFlight,
+}
 
 impl Flight {
     fn begin(conn: &Rc<Conn>) -> Self {
         conn.begin();
-        Flight(Rc::clone(conn))
+        Flight {
+            conn: Rc::clone(conn),
+            load: conn.settings.load.begin(),
+        }
+    }
+
+    /// Tells whoever answers that the process has as many requests as it should have.
+    fn mark(&self, head: &mut Parts) {
+        if self.load.is_crowded() {
+            head.extensions.insert(Crowded);
+        }
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.0.end();
+        self.conn.end();
     }
 }
 
@@ -383,6 +397,7 @@ where
         let (mut head, body) = request.into_parts();
         to_origin_form(&mut head);
         head.extensions = http::Extensions::new();
+        flight.mark(&mut head);
         asked = asks_for_websocket(&head);
         if asked {
             head.extensions.insert(WebSocketAsked);
@@ -520,6 +535,7 @@ where
     let peer = conn.peer;
     let (mut head, body) = request.into_parts();
     head.extensions = http::Extensions::new();
+    flight.mark(&mut head);
     let arrival = match accept_http2(&mut head, conn) {
         Ok(()) => Arrival::Request(Inbound {
             head,

@@ -14,6 +14,7 @@ pub mod forward;
 pub mod framing;
 pub mod headers;
 pub mod listener;
+mod load;
 mod pace;
 mod pool;
 pub mod tls;
@@ -29,6 +30,7 @@ pub use drain::Drain;
 pub use forward::{ForwardError, Forwarder};
 pub use framing::Malformed;
 pub use listener::{Listener, Settings, serve};
+pub use load::Crowded;
 pub use upstream::Upstream;
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::connection::{self, Arrival, Conn};
 use crate::drain::Drain;
 use crate::framing::{Limits, Patience};
+use crate::load::Load;
 use crate::tls::ServerTls;
 use portcullis_core::finding::Finding;
 
@@ -74,6 +75,7 @@ pub struct Settings {
     max_connections: usize,
     max_connections_per_address: usize,
     drain: Duration,
+    pub(crate) load: Arc<Load>,
 }
 
 impl Settings {
@@ -111,6 +113,7 @@ impl Settings {
             max_connections: config.max_connections.div_ceil(lanes.max(1)),
             max_connections_per_address: config.max_connections_per_address,
             drain: config.drain_timeout.as_duration(),
+            load: Arc::new(Load::new(config.max_in_flight)),
         })
     }
 

@@ -22,11 +22,11 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use portcullis_access::policy::{Cors as RouteCors, Csrf as RouteCsrf, Route};
 use portcullis_core::decision::Denied;
-use portcullis_core::{Permit, Principal, Problem, Scheme, path, problem};
+use portcullis_core::{Permit, Principal, Problem, Scheme, Span, path, problem};
 use portcullis_edge::body::BodyError;
 use portcullis_edge::forward::WebSocketAsked;
 use portcullis_edge::headers::{Forwarded, clean_request, remove_cookies};
-use portcullis_edge::{Body, ClientAddr, Inbound, Peer};
+use portcullis_edge::{Body, ClientAddr, Crowded, Inbound, Peer};
 use portcullis_events::metrics::Stage;
 use portcullis_guard::body::{LimitedBody, Overflow, check_length};
 use portcullis_guard::cors::{self, Cors, Foreign, Grant};
@@ -115,8 +115,13 @@ pub(crate) async fn decide(
     });
     story.set_route(found.as_ref().ok().map(|found| &found.route));
 
-    // address limit: 429
+    // address limit: 429, and 503 where the whole gate has its hands full. That is for products'
+    // requests alone: whoever is overrun must still be able to sign out and revoke, and to see health.
     story.stage = Stage::AddressLimit;
+    let is_for_product = found.as_ref().is_ok_and(|found| !found.is_own);
+    if is_for_product && head.extensions.get::<Crowded>().is_some() {
+        return Err(Problem::new(&problem::OVERLOADED).retry_after(Span::from_seconds(1)));
+    }
     let mut charged = lane
         .take_before(snapshot, &guards.limits, &path, client.ip())
         .await?;

@@ -139,7 +139,8 @@ fn exit(outcome: &Result<Response<Body>, Problem>, story: &Story) -> Exit {
 /// The answer to a refusal, which is also an event and a count, and, for a 5xx, a log line with the cause.
 fn refuse(lane: &Lane, problem: &Problem, story: &Story, told: &Told) -> Response<Body> {
     lane.metrics.refused(problem.kind, story.stage);
-    if problem.kind.status.is_server_error() {
+    // What is shed is counted above; a line for each would be one more load.
+    if problem.kind.status.is_server_error() && problem.kind != &problem::OVERLOADED {
         let cause = problem
             .cause
             .as_ref()

@@ -196,16 +196,22 @@ where
     Ok(rows.into_iter().map(Row::from).collect())
 }
 
-/// Sorts an answer that had a time limit. A connection that did not answer in time is in an
-/// unknown state: it is closed, and its place in the pool becomes free for a new one.
+/// Sorts an answer that had a time limit. A connection that did not answer in time, or that failed
+/// by more than a refused statement, is in an unknown state: it is closed, and its place in the pool
+/// becomes free for a new one. (After a failed write SQLite has rolled back by itself, and the
+/// driver, which does not know, would refuse every later transaction on that connection.)
 pub(crate) fn settle<DB: Database, T>(
     connection: &mut PoolConnection<DB>,
     limits: Limits,
     answer: Result<Result<T, sqlx::Error>, Elapsed>,
 ) -> Result<T, Error> {
-    if let Ok(outcome) = answer {
-        return Ok(outcome?);
+    let error = match answer {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => Error::from(error),
+        Err(_) => Error::TimedOut(limits.statement),
+    };
+    if error.is_unavailable() {
+        connection.close_on_drop();
     }
-    connection.close_on_drop();
-    Err(Error::TimedOut(limits.statement))
+    Err(error)
 }

@@ -137,14 +137,21 @@ impl<DB: Database> Open<DB> {
         };
         let begin = DB::TransactionManager::begin(&mut this.connection, statement);
         let answer = timeout(limits.statement, begin).await;
-        settle(&mut this.connection, limits, answer)?;
+        if let Err(error) = settle(&mut this.connection, limits, answer) {
+            // Whatever the reason, it is not the state that a transaction begins in.
+            this.connection.close_on_drop();
+            return Err(error);
+        }
         Ok(this)
     }
 
     async fn commit(mut self, limits: Limits) -> Result<(), Error> {
         let commit = DB::TransactionManager::commit(&mut self.connection);
         let answer = timeout(limits.statement, commit).await;
-        settle(&mut self.connection, limits, answer)?;
+        if let Err(error) = settle(&mut self.connection, limits, answer) {
+            self.connection.close_on_drop();
+            return Err(error);
+        }
         self.open = false;
         Ok(())
     }

@@ -12,6 +12,7 @@
 mod attacks;
 mod check;
 mod conformance;
+mod faults;
 mod journey;
 mod newcomer;
 mod support;

@@ -216,20 +216,24 @@ impl RequestBuilder {
     }
 
     pub(crate) async fn send(self) -> Answer {
-        let stream = TcpStream::connect(self.address)
+        self.attempt()
             .await
-            .expect("the gate accepts");
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
+            .unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    /// The answer, or nothing where the gate is gone before it is there as a whole.
+    pub(crate) async fn try_send(self) -> Option<Answer> {
+        self.attempt().await.ok()
+    }
+
+    async fn attempt(self) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = TcpStream::connect(self.address).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let request = self.request.body(Full::new(self.body)).unwrap();
-        let (head, body) = sender
-            .send_request(request)
-            .await
-            .expect("an answer")
-            .into_parts();
-        let body = body.collect().await.expect("a whole answer").to_bytes();
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
         let answer = Answer {
             status: head.status,
             headers: head.headers,
@@ -245,6 +249,6 @@ impl RequestBuilder {
                 };
             }
         }
-        answer
+        Ok(answer)
     }
 }

@@ -263,6 +263,25 @@ impl GatewayBuilder {
         self
     }
 
+    /// On stores of the test's own choice, whatever the pass of the suite is.
+    pub(crate) fn stores(mut self, database: &str, redis: Option<&str>) -> Self {
+        let line = "redis = { file = \"redis\" }\n";
+        self.config = self.config.replace(line, "");
+        let mut this = self.file("database", database);
+        if let Some(redis) = redis {
+            this = this
+                .file("redis", redis)
+                .replace("[state]\n", &format!("[state]\n{line}"));
+        }
+        this
+    }
+
+    /// On SQLite and memory, whatever the pass of the suite is.
+    pub(crate) fn on_sqlite(self) -> Self {
+        let file = self.folder().join("portcullis.db");
+        self.stores(&format!("sqlite://{}", file.display()), None)
+    }
+
     pub(crate) fn file(self, name: &str, content: &str) -> Self {
         std::fs::write(self.folder.path().join(name), content).unwrap();
         self
