@@ -73,8 +73,7 @@ pub(crate) struct Config {
 impl Config {
     /// `trusted` is `listen.trusted-proxies`.
     pub(crate) fn findings(&self, trusted: &[IpNet]) -> Vec<Finding> {
-        let is_trusted =
-            |proxies: &IpNet| trusted.iter().any(|network| network.contains(proxies));
+        let is_trusted = |proxies: &IpNet| trusted.iter().any(|network| network.contains(proxies));
         let unknown = self.proxies.iter().enumerate();
         unknown
             .filter(|(_, proxies)| !is_trusted(proxies))
@@ -263,10 +262,9 @@ impl Convention {
         if canonical != uri.path() {
             return Err(Error::NotCanonical(canonical.into_owned()));
         }
-        let method = Method::from_bytes(method.as_bytes())
-            .map_err(|_| Error::Unreadable(method_name))?;
-        let host =
-            HeaderValue::from_str(host).map_err(|_| Error::Unreadable(X_FORWARDED_HOST))?;
+        let method =
+            Method::from_bytes(method.as_bytes()).map_err(|_| Error::Unreadable(method_name))?;
+        let host = HeaderValue::from_str(host).map_err(|_| Error::Unreadable(X_FORWARDED_HOST))?;
         headers.insert(header::HOST, host);
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
         for name in [

@@ -229,11 +229,7 @@ fn compile(
     findings: &mut Vec<Finding>,
 ) -> Option<Snapshot> {
     findings.extend(config.listen.findings());
-    findings.extend(
-        config
-            .forward_auth
-            .findings(&config.listen.trusted_proxies),
-    );
+    findings.extend(config.forward_auth.findings(&config.listen.trusted_proxies));
     findings.extend(
         config
             .state

@@ -149,13 +149,26 @@ fn methods_and_schemes_that_are_none_are_refused() {
 
 #[test]
 fn nginx_is_told_nothing_that_it_would_not_understand() {
-    for (status, nginx) in [(401, 401), (403, 403), (404, 403), (429, 403), (503, 403), (301, 403)] {
-        for (convention, expected) in [(Convention::Original, nginx), (Convention::Forwarded, status)] {
+    for (status, nginx) in [
+        (401, 401),
+        (403, 403),
+        (404, 403),
+        (429, 403),
+        (503, 403),
+        (301, 403),
+    ] {
+        for (convention, expected) in [
+            (Convention::Original, nginx),
+            (Convention::Forwarded, status),
+        ] {
             let mut response = Response::new(Body::Empty);
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
             convention.speak(&mut response);
             assert_eq!(response.status(), expected);
-            assert_eq!(response.headers()["x-portcullis-status"], status.to_string());
+            assert_eq!(
+                response.headers()["x-portcullis-status"],
+                status.to_string()
+            );
         }
     }
 }
@@ -172,7 +185,10 @@ fn an_answer_of_the_gates_own_never_permits() {
 #[test]
 fn proxies_that_are_not_trusted_for_addresses_are_a_mistake() {
     let config = Config {
-        proxies: vec!["10.0.0.0/16".parse().unwrap(), "192.0.2.1/32".parse().unwrap()],
+        proxies: vec![
+            "10.0.0.0/16".parse().unwrap(),
+            "192.0.2.1/32".parse().unwrap(),
+        ],
     };
     let findings = config.findings(&["10.0.0.0/8".parse().unwrap()]);
     assert_eq!(findings.len(), 1);

@@ -12,7 +12,9 @@
 mod attacks;
 mod check;
 mod conformance;
+mod forward_auth;
 mod journey;
 mod newcomer;
 mod support;
 mod verbs;
+mod verifiers;
