@@ -6,7 +6,8 @@ from fastapi import Depends, FastAPI, HTTPException
 
 from portcullis import caller
 
-app = FastAPI(dependencies=[Depends(caller)])  # every route, also those written tomorrow
+# Every route, also those written tomorrow. FastAPI's own pages about them would be left out: they are off.
+app = FastAPI(dependencies=[Depends(caller)], openapi_url=None)
 Caller = Annotated[dict, Depends(caller)]
 
 
