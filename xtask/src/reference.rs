@@ -124,6 +124,12 @@ const SECTIONS: &[Section] = &[
         "AuthApiConfig",
     ),
     section(
+        "forward-auth",
+        "The same decision for a proxy that asks beside the path.",
+        "crates/portcullis/src/forward_auth.rs",
+        "Config",
+    ),
+    section(
         "passwords",
         "What a new password must be, and who checks it.",
         "crates/identity/src/password_policy.rs",

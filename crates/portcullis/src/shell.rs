@@ -22,7 +22,7 @@ use crate::answer::{self, Prefers};
 use crate::lane::Lane;
 use crate::snapshot::Snapshot;
 use crate::story::Story;
-use crate::{own, pipeline};
+use crate::{forward_auth, own, pipeline};
 
 /// Answers one arrival, whatever it is.
 pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
@@ -41,7 +41,9 @@ pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
             };
             finish(lane, &snapshot, Err(reason.into()), &mut story, &told)
         }
-        Arrival::Request(inbound) => {
+        Arrival::Request(mut inbound) => {
+            let question = forward_auth::question(&snapshot, &mut inbound);
+            let convention = question.as_ref().map(|question| question.convention);
             let mut story = Story::new(id, at, inbound.peer.addr.ip());
             let told = Told::of(
                 &inbound,
@@ -51,14 +53,24 @@ pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
             );
             // A panic unwinds through values that are dropped with this request; the lane's own state
             // is in cells that are whole between awaits.
-            let outcome = AssertUnwindSafe(pipeline::journey(lane, &snapshot, inbound, &mut story))
-                .catch_unwind()
-                .await;
+            let journey = async {
+                match question {
+                    None => pipeline::journey(lane, &snapshot, inbound, &mut story).await,
+                    Some(question) => {
+                        forward_auth::answer(lane, &snapshot, question, inbound, &mut story).await
+                    }
+                }
+            };
+            let outcome = AssertUnwindSafe(journey).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_| {
                 lane.gate.panicked();
                 Err(Problem::new(&problem::INTERNAL_ERROR))
             });
-            finish(lane, &snapshot, outcome, &mut story, &told)
+            let mut response = finish(lane, &snapshot, outcome, &mut story, &told);
+            if let Some(convention) = convention {
+                convention.speak(&mut response);
+            }
+            response
         }
     }
 }

@@ -28,6 +28,8 @@ const OWN_UPSTREAM: &str = "portcullis";
 pub(crate) struct Snapshot {
     pub(crate) mode: Mode,
     pub(crate) trusted: TrustedProxies,
+    /// Proxies that may ask beside the path.
+    pub(crate) asking: TrustedProxies,
     pub(crate) hosts: Hosts,
     pub(crate) csrf: Arc<Csrf>,
     pub(crate) cors: Cors,
@@ -227,6 +229,7 @@ fn compile(
     findings: &mut Vec<Finding>,
 ) -> Option<Snapshot> {
     findings.extend(config.listen.findings());
+    findings.extend(config.forward_auth.findings(&config.listen.trusted_proxies));
     findings.extend(
         config
             .state
@@ -308,6 +311,7 @@ fn compile(
     Some(Snapshot {
         mode: config.mode,
         trusted: TrustedProxies::new(config.listen.trusted_proxies.clone()),
+        asking: TrustedProxies::new(config.forward_auth.proxies.clone()),
         hosts: hosts?,
         csrf: Arc::new(csrf?),
         cors: cors?,

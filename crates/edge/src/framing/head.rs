@@ -101,7 +101,7 @@ fn check_line_ends(
 }
 
 /// Checks method and target; gives the authority of an absolute-form target.
-fn check_target<'a>(
+pub(super) fn check_target<'a>(
     method: &str,
     target: &'a str,
     limits: &Limits,

@@ -28,6 +28,22 @@ pub struct Limits {
     pub uri: usize,
 }
 
+/// What is demanded of a request line, for a method and a target that a proxy tells of in headers.
+/// The target must be in origin form: `/path?query`.
+pub fn check_request_line(method: &str, target: &str) -> Result<(), Malformed> {
+    let unlimited = Limits {
+        head: usize::MAX,
+        headers: usize::MAX,
+        uri: usize::MAX,
+    };
+    head::check_target(method, target, &unlimited)?;
+    if target.starts_with('/') {
+        Ok(())
+    } else {
+        Err(Malformed::Target)
+    }
+}
+
 /// Why a request is not a proper one. The display text is written for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {

@@ -20,6 +20,7 @@ use toml::Value;
 
 use self::document::{Document, Environment, Lines, Sources};
 use self::secrets::SecretRef;
+use crate::forward_auth;
 
 pub(crate) use portcullis_core::Mode;
 
@@ -43,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) accounts: portcullis_identity::accounts::Config,
     pub(crate) passwords: portcullis_identity::password_policy::Config,
     pub(crate) auth_api: AuthApiConfig,
+    pub(crate) forward_auth: forward_auth::Config,
     pub(crate) access: AccessConfig,
     pub(crate) log: portcullis_events::log::Config,
     pub(crate) audit: portcullis_events::audit::Config,
@@ -330,6 +332,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         accounts: sections.take("accounts"),
         passwords: sections.take("passwords"),
         auth_api: sections.take("auth-api"),
+        forward_auth: sections.take("forward-auth"),
         access: AccessConfig {
             roles: sections.take::<Option<BTreeMap<String, RoleConfig>>>("roles"),
             routes: located(routes, &document.lines),

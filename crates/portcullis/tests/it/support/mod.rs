@@ -8,12 +8,14 @@
 
 mod client;
 mod gateway;
+mod program;
 mod state;
 mod upstream;
 mod wire;
 
 pub(crate) use client::{Answer, Browser, Client};
 pub(crate) use gateway::{Gateway, GatewayBuilder, PASSWORD, eventually, signal};
+pub(crate) use program::Program;
 pub(crate) use state::{State, required};
 pub(crate) use upstream::{Received, Upstream};
 pub(crate) use wire::{Wire, WireUpstream, answers, ok};
