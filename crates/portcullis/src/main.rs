@@ -14,6 +14,7 @@ mod doctor;
 mod explain;
 mod gate;
 mod health;
+mod health_check;
 mod init;
 mod lane;
 mod own;

@@ -12,6 +12,8 @@
 mod attacks;
 mod check;
 mod conformance;
+mod examples;
+mod image;
 mod journey;
 mod newcomer;
 mod support;
