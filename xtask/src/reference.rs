@@ -1,5 +1,8 @@
-//! `cargo xtask docs`: the configuration reference, from the doc comments of the configuration structs, so that
-//! the two cannot differ. `tidy` finds a reference that is stale and a key without a comment.
+//! `cargo xtask docs`: the configuration reference, the annotated sample and the JSON Schema, from the doc comments of
+//! the configuration structs, so that they cannot differ. `tidy` finds one that is stale and a key without a comment.
+
+mod sample;
+mod schema;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,8 +11,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{say, workspace};
 
-/// The page that is written.
-pub(crate) const PAGE: &str = "docs/reference/config.md";
+const PAGE: &str = "docs/reference/config.md";
+const SAMPLE: &str = "examples/portcullis.full.toml";
+const SCHEMA: &str = "docs/reference/portcullis.schema.json";
 
 const INTRO: &str = include_str!("reference/intro.md");
 
@@ -195,49 +199,71 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let root = workspace::root();
-    let page = render(|path| fs::read_to_string(root.join(path)).ok())?;
-    let path = root.join(PAGE);
-    if fs::read_to_string(&path).is_ok_and(|old| old == page) {
-        say::line(format!("{PAGE} is up to date"));
-        return Ok(());
+    let mut stale = Vec::new();
+    for (name, content) in render(|path| fs::read_to_string(root.join(path)).ok())? {
+        let path = root.join(name);
+        if fs::read_to_string(&path).is_ok_and(|old| old == content) {
+            say::line(format!("{name} is up to date"));
+        } else if options.check {
+            stale.push(name);
+        } else {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::write(&path, content).with_context(|| format!("cannot write {name}"))?;
+            say::line(format!("{name} written"));
+        }
     }
-    if options.check {
-        bail!("{PAGE} is stale: run `cargo xtask docs`");
+    if stale.is_empty() {
+        Ok(())
+    } else {
+        bail!("stale: {}; run `cargo xtask docs`", stale.join(", "));
     }
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&path, page).with_context(|| format!("cannot write {PAGE}"))?;
-    say::line(format!("{PAGE} written"));
-    Ok(())
 }
 
-/// The page, from the sources that `read` hands out.
-pub(crate) fn render(read: impl Fn(&str) -> Option<String>) -> Result<String> {
-    let mut page = INTRO.to_owned();
+/// Each file that is generated, from the sources that `read` hands out.
+pub(crate) fn render(read: impl Fn(&str) -> Option<String>) -> Result<[(&'static str, String); 3]> {
+    let mut tables = Vec::new();
     for section in SECTIONS {
         let source = read(section.file).with_context(|| format!("{} is not here", section.file))?;
         let keys = keys(&source, section.name)
             .with_context(|| format!("{} has no `pub struct {}`", section.file, section.name))?;
+        if let Some(key) = keys.iter().find(|key| key.about.is_empty()) {
+            bail!(
+                "{}: `{}` of `{}` has no doc comment",
+                section.file,
+                key.name,
+                section.name
+            );
+        }
+        tables.push((section, keys));
+    }
+    Ok([
+        (PAGE, page(&tables)),
+        (SAMPLE, sample::render(&tables)?),
+        (SCHEMA, schema::render(&tables)?),
+    ])
+}
+
+type Tables = [(&'static Section, Vec<Key>)];
+
+fn page(tables: &Tables) -> String {
+    let mut page = INTRO.to_owned();
+    for (section, keys) in tables {
         let _ = write!(page, "\n## `[{}]`\n\n{}\n", section.table, section.about);
-        for Key { name, about } in keys {
-            if about.is_empty() {
-                bail!(
-                    "{}: `{name}` of `{}` has no doc comment",
-                    section.file,
-                    section.name
-                );
-            }
+        for Key { name, about, .. } in keys {
             let _ = write!(page, "\n**`{name}`**: {about}\n");
         }
     }
-    Ok(page)
+    page
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Key {
     name: String,
     about: String,
+    /// The type of the field, as it is written.
+    kind: String,
 }
 
 /// The fields of a struct with their doc comments, as keys of the file. Nothing when the struct is not there.
@@ -262,12 +288,13 @@ fn keys(source: &str, name: &str) -> Option<Vec<Key>> {
                 .and_then(|(_, rest)| rest.split_once('"'))
                 .map(|(name, _)| name.to_owned())
                 .or(renamed);
-        } else if let Some(field) = field(line) {
+        } else if let Some((field, kind)) = field(line) {
             if !skipped {
                 let name = renamed.unwrap_or_else(|| field.replace('_', "-"));
                 keys.push(Key {
                     name,
                     about: about.join(" "),
+                    kind: kind.trim_end_matches(',').to_owned(),
                 });
             }
             (about, renamed, skipped) = (Vec::new(), None, false);
@@ -276,12 +303,12 @@ fn keys(source: &str, name: &str) -> Option<Vec<Key>> {
     found.then_some(keys)
 }
 
-/// The name in `pub name: Type,` and `pub(crate) name: Type,`.
-fn field(line: &str) -> Option<&str> {
+/// Name and type in `pub name: Type,` and `pub(crate) name: Type,`.
+fn field(line: &str) -> Option<(&str, &str)> {
     let rest = line
         .strip_prefix("pub(crate) ")
         .or_else(|| line.strip_prefix("pub "))?;
-    rest.split_once(": ").map(|(name, _)| name)
+    rest.split_once(": ")
 }
 
 #[cfg(test)]
@@ -292,13 +319,14 @@ mod tests {
 
     #[test]
     fn fields_become_keys_with_their_comments() {
-        let key = |name: &str, about: &str| Key {
+        let key = |name: &str, about: &str, kind: &str| Key {
             name: name.to_owned(),
             about: about.to_owned(),
+            kind: kind.to_owned(),
         };
         let expected = vec![
-            key("idle-timeout", "How long. Default `\"1s\"`."),
-            key("route", "Routes."),
+            key("idle-timeout", "How long. Default `\"1s\"`.", "Span"),
+            key("route", "Routes.", "Vec<Route>"),
         ];
         assert_eq!(keys(SOURCE, "Config"), Some(expected));
         assert_eq!(keys(SOURCE, "Missing"), None);

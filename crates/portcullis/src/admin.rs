@@ -16,6 +16,7 @@ pub(crate) fn router(gate: Arc<Gate>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
+        .route("/health", get(async || "ok\n"))
         .route(
             "/readyz",
             get(async |State(gate): State<Arc<Gate>>| gate.probe.readiness().await),

@@ -15,6 +15,7 @@ mod explain;
 mod forward_auth;
 mod gate;
 mod health;
+mod health_check;
 mod init;
 mod lane;
 mod own;

@@ -20,7 +20,7 @@ use crate::config::Loaded;
 use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
 use crate::upkeep::{self, Identity};
-use crate::{demo, doctor, explain, init, routes_diff, serve};
+use crate::{demo, doctor, explain, health_check, init, routes_diff, serve};
 
 /// Runs what was asked for. `Ok(false)` is a finding: exit code 1.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
@@ -33,6 +33,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         Verb::Serve => serve::run(&cli.config),
         Verb::Check(args) => check(cli, args),
         Verb::Doctor => doctor::run(&cli.config, cli.output),
+        Verb::Health => health_check::run(&cli.config),
         Verb::Explain(args) => explain::run(&cli.config, args, cli.output),
         Verb::Routes(Routes::List) => {
             output::answer(cli.output, &explain::list(&cli.config)?);

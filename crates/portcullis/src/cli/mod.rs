@@ -80,6 +80,10 @@ pub(crate) enum Verb {
     ///
     /// Run it where the gate will run. Exit code 1 if something does not answer.
     Doctor,
+    /// Ask the running gate on this machine whether it stands: exit code 0 or 1.
+    ///
+    /// Asks the admin listener. For the health checks of containers, which hold nothing else that could.
+    Health,
     /// Say what would become of a request, why, and by which line of the policy.
     ///
     /// Asks the same decision as the running gate, without sending anything. Exit code 1 where the

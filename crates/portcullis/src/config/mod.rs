@@ -487,6 +487,8 @@ fn unknown_key(key: &str, message: String) -> Finding {
 
 /// What serde says of a value, as a finding.
 fn not_understood(key: &str, message: &str) -> Finding {
+    // The parser adds the path in its own words; the key says it already.
+    let message = message.split("\nin `").next().unwrap_or(message);
     if message.starts_with("unknown field") {
         return unknown_key(key, message.replace("unknown field", "there is no key"));
     }

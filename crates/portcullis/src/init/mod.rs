@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use portcullis_access::openapi::{BasePath, Note, plan, read};
+use portcullis_access::openapi::{BasePath, Note, Plan, Planned, plan, read};
 use portcullis_access::{AccessConfig, Known, Policy};
 use serde::Serialize;
 use url::Url;
@@ -62,6 +62,8 @@ pub(crate) struct Report {
     pub(crate) routes: usize,
     /// Operations that the document leaves open: closed, each by name.
     pub(crate) open: Vec<String>,
+    /// Operations below a path where the gate's own auth API answers: left out, each by name.
+    pub(crate) taken_over: Vec<String>,
     pub(crate) notes: Vec<Note>,
 }
 
@@ -111,9 +113,11 @@ pub(crate) fn generate(
 ) -> anyhow::Result<Generated> {
     let upstream = origin(upstream)?;
     let mut report = Report::default();
+    let settings = presets::settings(preset, &upstream);
     let routes = if let Some(document) = document {
         let api = read(document, base)?;
-        let plan = plan(&api);
+        let mut plan = plan(&api);
+        take_over(&mut plan, &mounts(&settings)?, &mut report);
         report.operations = api.operations.len();
         report.routes = plan.routes.len();
         let text = render::planned(&api.title, &plan);
@@ -124,9 +128,39 @@ pub(crate) fn generate(
         report.routes = 3;
         render::catch_all()
     };
-    let text = render::file(&presets::settings(preset, &upstream), &routes);
+    let text = render::file(&settings, &routes);
     compile(&text)?;
     Ok(Generated { text, report })
+}
+
+/// Where the settings put the auth API besides its own place.
+fn mounts(settings: &str) -> anyhow::Result<Vec<String>> {
+    let table: toml::Table = settings.parse().context("the settings are not TOML")?;
+    let mounts = table.get("auth-api").and_then(|table| table.get("mounts"));
+    let mounts = mounts.and_then(toml::Value::as_array).into_iter().flatten();
+    Ok(mounts
+        .filter_map(|mount| mount.as_str().map(str::to_owned))
+        .collect())
+}
+
+/// Takes routes out that the gate itself answers, and names their operations: what the product did
+/// there, it does no more.
+fn take_over(plan: &mut Plan, mounts: &[String], report: &mut Report) {
+    let is_taken = |path: &str| {
+        mounts.iter().any(|mount| {
+            path.to_ascii_lowercase()
+                .strip_prefix(&mount.to_ascii_lowercase())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    };
+    let (taken, kept) = std::mem::take(&mut plan.routes)
+        .into_iter()
+        .partition(|route| is_taken(&route.path));
+    plan.routes = kept;
+    let taken: Vec<Planned> = taken;
+    let operations = taken.iter().flat_map(|route| &route.operations);
+    report.taken_over = operations.map(ToString::to_string).collect();
+    plan.open.retain(|name| !report.taken_over.contains(name));
 }
 
 /// Compiles what was generated, so that no file is written that `serve` would refuse for its routes.
@@ -205,6 +239,15 @@ impl fmt::Display for Report {
             )?;
         }
         for operation in &self.open {
+            writeln!(f, "  {operation}")?;
+        }
+        if !self.taken_over.is_empty() {
+            writeln!(
+                f,
+                "\nBelow auth-api.mounts the gate answers, and the product does no more:"
+            )?;
+        }
+        for operation in &self.taken_over {
             writeln!(f, "  {operation}")?;
         }
         if !self.notes.is_empty() {

@@ -1,6 +1,7 @@
-//! The settings of a generated file: a base of commented keys, and figures for shapes of products.
+//! The settings of a generated file: the annotated sample, and figures for shapes of products.
 //!
-//! A fragment is cut into blocks at lines `#@ name`; a preset's block replaces the base's.
+//! The sample (`examples/portcullis.full.toml`, generated) is cut at its empty lines into tables. A preset's
+//! key takes the place of the same key there; a table that the sample only shows is added.
 
 use clap::ValueEnum;
 
@@ -19,7 +20,7 @@ pub(crate) enum Preset {
     SupabaseStripe,
 }
 
-const BASE: &str = include_str!("presets/base.toml");
+const SAMPLE: &str = include_str!("../../../../examples/portcullis.full.toml");
 
 impl Preset {
     #[cfg(test)]
@@ -44,25 +45,75 @@ impl Preset {
 
 /// Everything but the routes.
 pub(super) fn settings(preset: Option<Preset>, upstream: &str) -> String {
-    let own: Vec<(&str, &str)> = preset.map_or_else(Vec::new, |preset| blocks(preset.fragment()));
-    let base = blocks(BASE);
-    let chosen = base.iter().map(|(name, text)| {
-        own.iter()
-            .find(|(known, _)| known == name)
-            .map_or(*text, |(_, text)| *text)
-    });
-    let extra = own
-        .iter()
-        .filter(|(name, _)| !base.iter().any(|(known, _)| known == name))
-        .map(|(_, text)| *text);
-    let text: Vec<&str> = chosen.chain(extra).collect();
-    text.join("\n\n").replace("@UPSTREAM@", upstream)
+    // The first paragraph introduces the sample; its route gives way to those of the product.
+    let mut tables: Vec<String> = SAMPLE
+        .trim_end()
+        .split("\n\n")
+        .skip(1)
+        .filter(|table| header(table) != Some("[[route]]"))
+        .map(str::to_owned)
+        .collect();
+    merge(
+        &mut tables,
+        &format!("mode = \"development\"\n[upstream.app]\nurl = \"{upstream}\""),
+    );
+    // The sample's host is an example: without one, development answers to loopback names.
+    if let Some(hosts) = tables
+        .iter_mut()
+        .find(|table| header(table) == Some("[hosts]"))
+    {
+        *hosts = hosts.replacen("\nallow = ", "\n# allow = ", 1);
+    }
+    if let Some(preset) = preset {
+        merge(&mut tables, preset.fragment());
+    }
+    tables.join("\n\n")
 }
 
-fn blocks(fragment: &'static str) -> Vec<(&'static str, &'static str)> {
-    fragment
-        .split("#@ ")
-        .filter_map(|block| block.split_once('\n'))
-        .map(|(name, text)| (name.trim(), text.trim()))
-        .collect()
+/// Puts the keys of `fragment` where they belong.
+fn merge(tables: &mut Vec<String>, fragment: &str) {
+    let mut opened = None;
+    let mut comment: Vec<&str> = Vec::new();
+    for line in fragment.lines() {
+        if line.starts_with('[') {
+            if !tables.iter().any(|table| header(table) == Some(line)) {
+                tables.push(line.to_owned());
+            }
+            opened = Some(line);
+            comment.clear();
+        } else if line.starts_with('#') {
+            comment.push(line);
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            let table = tables.iter_mut().find(|table| header(table) == opened);
+            if let Some(table) = table {
+                set(table, key, &comment, line);
+            }
+            comment.clear();
+        }
+    }
+}
+
+/// Writes `line` over that of the same key, live or commented, or below all others. The documentation
+/// of the key stays; what the preset says of it follows.
+fn set(table: &mut String, key: &str, comment: &[&str], line: &str) {
+    let is_the_key = |old: &str| {
+        let old = old.strip_prefix("# ").unwrap_or(old);
+        old.split_once(" = ").is_some_and(|(known, _)| known == key)
+    };
+    let mut lines: Vec<&str> = table.lines().collect();
+    let at = lines.iter().position(|old| is_the_key(old));
+    let at = at.unwrap_or(lines.len());
+    let note = lines
+        .get(at)
+        .and_then(|old| old.rsplit_once(" # "))
+        .map(|(_, note)| note.trim_start_matches("e.g. "));
+    let line = note.map_or_else(|| line.to_owned(), |note| format!("{line:<70} # {note}"));
+    let written = comment.iter().copied().chain([line.as_str()]);
+    lines.splice(at..(at + 1).min(lines.len()), written);
+    *table = lines.join("\n");
+}
+
+/// The line that opens a table, where it is live.
+fn header(table: &str) -> Option<&str> {
+    table.lines().find(|line| line.starts_with('['))
 }

@@ -4,10 +4,11 @@ use std::fmt::Write;
 
 use portcullis_access::openapi::{Decision, Operation, Plan, Planned, Security};
 
-const HEAD: &str = "# Portcullis. Every key is documented where it stands; a key with `#` in front shows its default or
-# an example. Unknown keys are errors. A key can be overridden from the environment:
-# PORTCULLIS__LISTEN__ADDRESS is `listen.address`. `portcullis check` says what is wrong, and
+const HEAD: &str = "# Portcullis. Every key stands where it belongs; one with `#` in front shows its default, or an example
+# (e.g.). Unknown keys are errors. The variable beside a key overrides it; any value can come from a variable:
+# { from-env = \"NAME\", default = .. }. `portcullis check` says what is wrong, and
 # `portcullis explain METHOD PATH` why a request would be refused.
+# Before anybody else uses it: mode = \"production\", and do what `check` then says.
 ";
 
 const KEYS: &str = "# Routes. A request that matches none is refused. The most specific path decides, alone.
@@ -18,7 +19,6 @@ const KEYS: &str = "# Routes. A request that matches none is refused. The most s
 #   upstream, host, limits = [\"auth\"], framing = \"deny\" | \"same-origin\", max-body = \"10MiB\",
 #   timeout = \"30s\", cors = false (own origin only), csrf = false (risk: other sites can then act in
 #   the name of whoever is signed in)
-# Roles are [roles.NAME] with `inherits` and `permissions`; default: user, premium, moderator, admin.
 ";
 
 /// The widest summary that a comment repeats, in characters.

@@ -1,7 +1,12 @@
 use std::path::Path;
 
 use http::Method;
+use portcullis_core::Span;
 use portcullis_core::decision::Access;
+use portcullis_core::finding::Severity;
+use portcullis_guard::rate_limit::Per;
+
+use crate::config::document::Environment;
 
 use super::*;
 
@@ -224,70 +229,265 @@ fn a_real_document_becomes_a_policy_that_loads_and_names_what_it_leaves_open() {
     assert!(policy.routes().iter().all(|route| !route.is_public()));
 }
 
-/// `{ from-env = .., default = .. }` as it is read where the variable is not set.
-fn without_environment(value: toml::Value) -> toml::Value {
-    match value {
-        toml::Value::Table(mut table) if table.contains_key("from-env") => {
-            table.remove("default").unwrap()
-        }
-        toml::Value::Table(table) => toml::Value::Table(
-            table
-                .into_iter()
-                .map(|(key, value)| (key, without_environment(value)))
-                .collect(),
-        ),
-        other => other,
-    }
+/// Every preset, and none, each with a document and without one.
+fn every_file() -> impl Iterator<Item = (Option<Preset>, String)> {
+    Preset::ALL
+        .map(Some)
+        .into_iter()
+        .chain([None])
+        .flat_map(|preset| {
+            [None, Some(SHOP)].map(|document| {
+                let generated = generate(UPSTREAM, document, &BasePath::Servers, preset).unwrap();
+                (preset, generated.text)
+            })
+        })
 }
 
-/// The file with its commented keys taken at their word.
-fn uncommented(text: &str) -> String {
-    let is_key = |line: &str| {
-        line.starts_with('[')
-            || line
-                .split_once(" = ")
-                .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
-    };
-    let lines = text.lines().map(|line| match line.strip_prefix("# ") {
-        Some(inner) if is_key(inner) => inner,
-        _ => line,
-    });
-    lines.collect::<Vec<_>>().join("\n")
+/// Errors and warnings by rule and key, as `check` and `serve` find them.
+fn judged(text: &str, environment: &[(&str, &str)]) -> Vec<(Severity, &'static str, String)> {
+    let environment = Environment::of(environment);
+    let mut loaded = crate::config::parse(text, Path::new("."), environment);
+    crate::check::judge(&mut loaded);
+    let mut found: Vec<_> = loaded
+        .findings
+        .into_iter()
+        .filter(|finding| finding.severity > Severity::Note)
+        .map(|finding| (finding.severity, finding.rule, finding.key))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn errors(text: &str, environment: &[(&str, &str)]) -> Vec<(&'static str, String)> {
+    judged(text, environment)
+        .into_iter()
+        .filter(|(severity, ..)| *severity == Severity::Error)
+        .map(|(_, rule, key)| (rule, key))
+        .collect()
+}
+
+const KEY: (&str, &str) = (
+    "SECRET_KEY",
+    "6f2c1d9e8b7a4053c1e2f3a4958677d8e9f0a1b2c3d4e5f60718293a4b5c6d7e",
+);
+
+#[test]
+fn what_is_generated_lacks_nothing_but_the_master_secret() {
+    for (preset, text) in every_file() {
+        assert_eq!(errors(&text, &[KEY]), [], "{preset:?}");
+        let expected = [("secret-missing", "secrets.master".to_owned())];
+        assert_eq!(errors(&text, &[]), expected, "{preset:?}");
+    }
 }
 
 #[test]
-fn every_preset_is_read_by_the_protections_that_it_sets() {
-    let presets = Preset::ALL.map(Some).into_iter().chain([None]);
-    for (preset, comments) in presets.flat_map(|preset| [(preset, false), (preset, true)]) {
-        let text = presets::settings(preset, UPSTREAM);
-        let text = if comments { uncommented(&text) } else { text };
-        let mut table: toml::Table = text.parse().unwrap();
-        let mut take = |name: &str| {
-            let section = table.remove(name);
-            without_environment(section.unwrap_or_else(|| toml::Value::Table(toml::Table::new())))
-        };
-        let limits: portcullis_guard::rate_limit::Config = take("limits").try_into().unwrap();
-        assert!(limits.compile().is_ok(), "{preset:?}");
-        let headers: portcullis_guard::headers::Config = take("headers").try_into().unwrap();
-        assert_eq!(headers.compile().err(), None, "{preset:?} {comments}");
-        let cors: portcullis_guard::cors::Config = take("cors").try_into().unwrap();
-        assert!(cors.compile(portcullis_core::Mode::Production).is_ok());
-        let _: portcullis_guard::csrf::Config = take("csrf").try_into().unwrap();
-        let _: portcullis_guard::hosts::Config = take("hosts").try_into().unwrap();
-        let _: portcullis_guard::body::Config = take("body").try_into().unwrap();
-        let mut left: Vec<&str> = table.keys().map(String::as_str).collect();
-        let known = [
-            "admin",
-            "listen",
-            "log",
-            "mode",
-            "passwords",
-            "secrets",
-            "sessions",
-            "state",
-            "upstream",
+fn production_asks_for_a_host_name_and_tls_and_nothing_else() {
+    for (preset, text) in every_file() {
+        let text = text.replacen("mode = \"development\"", "mode = \"production\"", 1);
+        let expected = [
+            ("hosts-empty", "hosts.allow".to_owned()),
+            ("no-tls", "listen.tls".to_owned()),
         ];
-        left.retain(|name| !known.contains(name));
-        assert!(left.is_empty(), "{preset:?} {left:?}");
+        assert_eq!(errors(&text, &[KEY]), expected, "{preset:?}");
     }
+}
+
+#[test]
+fn the_sample_shows_the_real_defaults() {
+    let text = presets::settings(None, UPSTREAM);
+    let defaults = uncommented(&text, |line| {
+        !line.contains(" # e.g.") && line != "# [listen.tls]"
+    });
+    let loaded = crate::config::parse(&defaults, Path::new("."), Environment::of(&[KEY]));
+    let (written, default) = (loaded.config, crate::config::Config::default());
+    macro_rules! same {
+        ($($table:ident)*) => {$(
+            assert_eq!(format!("{:?}", written.$table), format!("{:?}", default.$table));
+        )*};
+    }
+    same!(listen admin state assertion csrf cors headers body sessions accounts passwords log audit environment auth_api);
+    assert!(
+        loaded
+            .findings
+            .iter()
+            .all(|finding| finding.key.starts_with("hosts")),
+        "{:?}",
+        loaded.findings
+    );
+}
+
+#[test]
+fn every_key_of_the_sample_can_be_uncommented() {
+    for preset in Preset::ALL.map(Some).into_iter().chain([None]) {
+        let text = uncommented(&presets::settings(preset, UPSTREAM), |_| true);
+        // A limit has one rate or several; a preset's own table follows the sample's.
+        let text = text.replacen("rates = [\"60/minute\", \"1000/hour\"]", "", 1);
+        let text = text.replacen("[limits.uploads]", "[limits.sample]", 1);
+        let loaded = crate::config::parse(&text, Path::new("."), Environment::of(&[KEY]));
+        let misread: Vec<_> = loaded
+            .findings
+            .iter()
+            .filter(|finding| matches!(finding.rule, "not-toml" | "not-understood" | "unknown-key"))
+            .collect();
+        assert!(misread.is_empty(), "{preset:?} {misread:?}");
+    }
+}
+
+#[test]
+fn every_key_says_which_variable_overrides_it() {
+    let text = presets::settings(None, UPSTREAM);
+    let mut table = String::new();
+    for line in uncommented(&text, |_| true).lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            table = name.trim_end_matches(']').replace('.', "__") + "__";
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            let variable = format!("PORTCULLIS__{table}{key}")
+                .replace('-', "_")
+                .to_ascii_uppercase();
+            assert!(line.ends_with(&variable), "{line}");
+        }
+    }
+}
+
+/// The figures of the presets, by the requirement that asks for them.
+#[test]
+fn presets_hold_the_figures_that_are_asked_for() {
+    let config = |preset: Preset, environment: &[(&str, &str)]| {
+        let text = presets::settings(Some(preset), UPSTREAM);
+        crate::config::parse(&text, Path::new("."), Environment::of(environment)).config
+    };
+    let rates = |config: &crate::config::Config, name: &str| {
+        let limit = &config.limits.0[name];
+        let rates: Vec<String> = limit
+            .rate
+            .iter()
+            .chain(&limit.rates)
+            .map(ToString::to_string)
+            .collect();
+        (rates.join(", "), limit.per)
+    };
+    let is = |text: &str, per: Per| (text.to_owned(), per);
+
+    let app = config(
+        Preset::SessionApp,
+        &[(
+            "ALLOWED_ORIGINS",
+            "https://a.corp.test, https://b.corp.test",
+        )],
+    );
+    assert_eq!(app.sessions.cookie, "session"); // S1
+    assert_eq!(app.sessions.lifetime, Span::from_days(7)); // S1
+    assert_eq!(app.sessions.idle_timeout, Span::from_days(7)); // S1
+    assert_eq!(app.auth_api.mounts, ["/api/v1/auth"]); // I1
+    assert_eq!(rates(&app, "auth"), is("5/minute burst 10", Per::Address)); // L2
+    assert_eq!(
+        rates(&app, "default"),
+        is("100/minute burst 200", Per::User)
+    ); // L2
+    assert_eq!(rates(&app, "admin"), is("10/minute burst 20", Per::User)); // L2
+    assert_eq!(
+        (app.csrf.cookie.as_str(), app.csrf.header.as_str()),
+        ("csrf_token", "X-CSRF-Token")
+    ); // H5
+    assert_eq!(
+        app.cors.allow_origins,
+        ["https://a.corp.test", "https://b.corp.test"]
+    ); // H1
+    assert!(app.headers.csp.contains("'nonce-{nonce}' 'strict-dynamic'")); // H6
+    assert_eq!(app.headers.xss_protection, "1; mode=block"); // H8
+
+    let chat = config(Preset::JwtChat, &[]);
+    assert_eq!(
+        rates(&chat, "default"),
+        is("60/minute, 1000/hour", Per::User)
+    ); // L3
+    assert_eq!(rates(&chat, "auth").0, "5/minute"); // L3
+    assert_eq!(rates(&chat, "uploads").0, "10/hour"); // L3
+    assert!(chat.headers.hsts.preload && chat.headers.hsts.include_subdomains); // H9
+    assert_eq!(chat.headers.hsts.max_age, Span::from_days(365)); // H9
+    for source in [
+        "'unsafe-eval'",
+        "https://fonts.gstatic.com",
+        "upgrade-insecure-requests",
+    ] {
+        assert!(chat.headers.csp.contains(source)); // H7
+    }
+
+    let stripe = config(
+        Preset::SupabaseStripe,
+        &[
+            ("ALLOWED_HOSTS", "a.corp.test,b.corp.test"),
+            ("CORS_ALLOW_CREDENTIALS", "true"),
+        ],
+    );
+    assert_eq!(
+        rates(&stripe, "client"),
+        is("60/minute, 1000/hour", Per::Address)
+    ); // L4
+    assert!(stripe.limits.0["client"].everywhere); // L4
+    assert_eq!(stripe.limits.0["client"].exempt, ["/health"]); // L4
+    assert!(stripe.cors.allow_credentials); // H4
+    assert_eq!(stripe.hosts.allow, ["a.corp.test", "b.corp.test"]); // H10
+
+    let hardened = config(Preset::HardenedApi, &[]);
+    for (name, rate) in [
+        ("auth", "5/minute"),
+        ("register", "3/hour"),
+        ("recovery", "5/hour"),
+        ("reset", "3/hour"),
+        ("refresh", "30/minute"),
+        ("second-factor", "10/hour"),
+    ] {
+        assert_eq!(rates(&hardened, name).0, rate, "{name}");
+        assert!(hardened.limits.0[name].auth, "{name}");
+    }
+    assert_eq!(hardened.csrf.header, "X-XSRF-TOKEN");
+
+    let widget = config(Preset::Widget, &[]);
+    assert_eq!(rates(&widget, "messages"), is("30/minute", Per::Session)); // L7
+    assert_eq!(rates(&widget, "visits"), is("5/5m", Per::Address)); // L7
+    assert_eq!(widget.headers.resource_policy, "cross-origin");
+}
+
+#[test]
+fn where_the_gate_signs_in_the_product_does_no_more_and_init_says_so() {
+    let base = BasePath::Given("/api/v1/auth".to_owned());
+    let generated = generate(UPSTREAM, Some(SHOP), &base, Some(Preset::SessionApp)).unwrap();
+    let taken = &generated.report.taken_over;
+    assert!(
+        taken.contains(&"POST /api/v1/auth/login".to_owned()),
+        "{taken:?}"
+    );
+    assert!(
+        generated
+            .report
+            .open
+            .iter()
+            .all(|name| !taken.contains(name))
+    );
+    assert!(
+        generated
+            .report
+            .to_string()
+            .contains("  POST /api/v1/auth/login\n")
+    );
+    assert!(!generated.text.contains("path = \"/api/v1/auth/login\""));
+    assert_eq!(errors(&generated.text, &[KEY]), []);
+}
+
+/// The file with those commented keys taken at their word that `which` says.
+fn uncommented(text: &str, which: impl Fn(&str) -> bool) -> String {
+    let is_key = |line: &str| {
+        line.starts_with('[')
+            || line.split_once(" = ").is_some_and(|(key, _)| {
+                key.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            })
+    };
+    let lines = text.lines().map(|line| match line.strip_prefix("# ") {
+        Some(inner) if is_key(inner) && which(line) => inner,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }

@@ -14,6 +14,8 @@ mod check;
 mod conformance;
 mod faults;
 mod forward_auth;
+mod examples;
+mod image;
 mod journey;
 mod newcomer;
 mod support;

@@ -176,6 +176,11 @@ url = "{url}"
         }
     }
 
+    /// Runs the command line with this gate's configuration and environment.
+    pub(crate) fn cli_as_it_runs(&self, arguments: &[&str]) -> Output {
+        cli(&self.folder, &self.environment, arguments, "")
+    }
+
     /// Runs the command line with this gate's configuration.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
         cli(&self.folder, &[], arguments, "")

@@ -1,0 +1,246 @@
+//! `examples/portcullis.full.toml`: every key where it stands, with its default. `portcullis init` begins with it.
+//!
+//! A commented key shows its default; where there is none, `e.g.` stands beside it. Tables are
+//! separated by one empty line each and hold none: whoever reads the file can cut it there.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, Result};
+
+use super::{Key, Tables};
+
+const HEAD: &str = "# Portcullis: every key, where it stands. A key with `#` in front shows its default, or an example (e.g.).
+# Unknown keys are errors; `portcullis check` says everything that is wrong. Secrets are named, never written:
+# { env = \"NAME\" } or { file = \"path\" }. Any value can come from a variable, { from-env = \"NAME\", default = .. },
+# lists with split = \",\"; and the variable beside a key overrides it.
+
+# \"production\" (default) or \"development\". Development listens on loopback only and says what it relaxes.
+mode = \"production\"                                                   # PORTCULLIS__MODE
+";
+
+/// Tables in the order of the sample, where it differs: routes come last, there are many of them.
+const LAST: &[&str] = &["roles.NAME", "[route]"];
+
+/// What is live: without it there is no gate.
+const LIVE: &[(&str, &str, &str)] = &[
+    ("secrets", "master", "{ env = \"SECRET_KEY\" }"),
+    ("upstream.NAME", "url", "\"http://127.0.0.1:8000\""),
+    ("hosts", "allow", "[\"app.example.com\"]"),
+    ("[route]", "path", "\"/{*path}\""),
+    ("[route]", "allow", "\"user\""),
+];
+
+/// Defaults that a doc comment tells in words.
+const IN_WORDS: &[(&str, &str, &str)] = &[
+    (
+        "cors",
+        "allow-methods",
+        "[\"GET\", \"HEAD\", \"POST\", \"PUT\", \"PATCH\", \"DELETE\"]",
+    ),
+    (
+        "cors",
+        "allow-headers",
+        "[\"Accept\", \"Authorization\", \"Content-Type\", \"X-CSRF-Token\"]",
+    ),
+    (
+        "cors",
+        "expose-headers",
+        "[\"RateLimit\", \"RateLimit-Policy\", \"Retry-After\", \"X-Request-Id\"]",
+    ),
+    (
+        "headers",
+        "csp",
+        "\"default-src 'self'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'\"",
+    ),
+    (
+        "headers",
+        "permissions-policy",
+        "\"camera=(), geolocation=(), microphone=(), payment=(), usb=()\"",
+    ),
+    (
+        "headers",
+        "remove",
+        "[\"Server\", \"X-Powered-By\", \"X-AspNet-Version\", \"X-AspNetMvc-Version\", \"X-Runtime\"]",
+    ),
+];
+
+/// Keys without a default, or with none that would show anything.
+const EXAMPLES: &[(&str, &str, &str)] = &[
+    ("secrets", "previous", "[{ env = \"SECRET_KEY_PREVIOUS\" }]"),
+    ("listen", "redirect-http", "\"0.0.0.0:80\""),
+    ("listen", "trusted-proxies", "[\"10.0.0.0/8\"]"),
+    ("listen.tls", "cert", "\"cert.pem\""),
+    ("listen.tls", "key", "\"key.pem\""),
+    ("upstream.NAME", "ca", "\"ca.pem\""),
+    ("state", "redis", "{ env = \"REDIS_URL\" }"),
+    ("[route]", "methods", "[\"GET\", \"POST\"]"),
+    ("[route]", "upstream", "\"app\""),
+    ("[route]", "host", "\"app.example.com\""),
+    ("[route]", "limits", "[\"uploads\"]"),
+    ("[route]", "framing", "\"same-origin\""),
+    ("[route]", "max-body", "\"1MiB\""),
+    ("[route]", "timeout", "\"30s\""),
+    ("roles.NAME", "inherits", "[\"user\"]"),
+    ("roles.NAME", "permissions", "[\"read:all\"]"),
+    ("limits.NAME", "rate", "\"10/hour burst 20\""),
+    ("limits.NAME", "rates", "[\"60/minute\", \"1000/hour\"]"),
+    ("limits.NAME", "exempt", "[\"/health\"]"),
+    ("accounts", "registration-roles", "[\"user\"]"),
+    ("auth-api", "mounts", "[\"/api/v1/auth\"]"),
+    ("passwords", "context-words", "[\"name-of-the-product\"]"),
+    ("csrf", "trusted-origins", "[\"https://admin.example.com\"]"),
+    ("cors", "allow-origins", "[\"https://www.example.com\"]"),
+    ("headers", "placeholder", "\"RANDOM-LETTERS-AND-DIGITS\""),
+    ("environment", "read-by-the-product", "[\"SENTRY_DSN\"]"),
+];
+
+const WIDTH: usize = 104;
+
+pub(super) fn render(tables: &Tables) -> Result<String> {
+    let mut text = HEAD.to_owned();
+    let is_last = |table: &str| LAST.contains(&table);
+    let first = tables.iter().filter(|(section, _)| !is_last(section.table));
+    let last = LAST
+        .iter()
+        .filter_map(|table| tables.iter().find(|(section, _)| section.table == *table));
+    for (section, keys) in first.chain(last) {
+        let table = section.table;
+        text.push('\n');
+        wrap(&mut text, section.about);
+        // A table that needs values of its own, or that makes something be there, is not live.
+        let mark = if matches!(table, "listen.tls" | "limits.NAME" | "roles.NAME") {
+            "# "
+        } else {
+            ""
+        };
+        let _ = writeln!(text, "{mark}[{}]", name(table));
+        for key in keys.iter().filter(|key| !has_own_table(table, key)) {
+            push(&mut text, table, key)?;
+        }
+    }
+    Ok(text)
+}
+
+fn push(text: &mut String, table: &str, key: &Key) -> Result<()> {
+    wrap(text, &key.about);
+    let (mark, value, kind) = if let Some(value) = known(LIVE, table, key) {
+        ("", value.to_owned(), "")
+    } else if let Some(value) = known(EXAMPLES, table, key) {
+        ("# ", value.to_owned(), "e.g. ")
+    } else {
+        let value = known(IN_WORDS, table, key)
+            .map(str::to_owned)
+            .or_else(|| default(&key.about));
+        let value = value.with_context(|| format!("[{table}] `{}`: its doc comment says no default (Default `..`), and reference/sample.rs no example", key.name))?;
+        ("# ", value, "")
+    };
+    let line = format!("{mark}{} = {value}", key.name);
+    // Routes are a list: no variable can mean one of them.
+    let note = if table.starts_with('[') {
+        kind.to_owned()
+    } else {
+        format!("{kind}{}", variable(table, &key.name))
+    };
+    if note.is_empty() {
+        let _ = writeln!(text, "{line}");
+    } else {
+        let _ = writeln!(text, "{line:<70} # {}", note.trim_end());
+    }
+    Ok(())
+}
+
+fn known(list: &'static [(&str, &str, &str)], table: &str, key: &Key) -> Option<&'static str> {
+    list.iter()
+        .find(|(known, name, _)| *known == table && *name == key.name)
+        .map(|(_, _, value)| *value)
+}
+
+/// `[listen] tls` is `[listen.tls]`.
+pub(super) fn has_own_table(table: &str, key: &Key) -> bool {
+    super::SECTIONS
+        .iter()
+        .any(|section| section.table == format!("{table}.{}", key.name))
+}
+
+fn name(table: &str) -> String {
+    let name = match table {
+        "upstream.NAME" => "app",
+        "limits.NAME" => "uploads",
+        "roles.NAME" => "support",
+        _ => "NAME",
+    };
+    table.replace("NAME", name)
+}
+
+fn variable(table: &str, key: &str) -> String {
+    format!("PORTCULLIS__{}__{key}", name(table).replace('.', "__"))
+        .replace('-', "_")
+        .to_ascii_uppercase()
+}
+
+/// What a doc comment says of the default, as TOML: "Default `"30m"`", "Default 20000", "`"lax"` (default)".
+fn default(about: &str) -> Option<String> {
+    let stated = match about.split_once("` (default") {
+        Some((before, _)) => before.rsplit('`').next()?.to_owned(),
+        None => {
+            let rest = about
+                .split_once("Default")?
+                .1
+                .trim_start_matches(':')
+                .trim_start();
+            match rest.strip_prefix('`') {
+                Some(quoted) => quoted.split('`').next()?.to_owned(),
+                None => rest
+                    .split_whitespace()
+                    .next()?
+                    .trim_end_matches(['.', ',', ';', ':'])
+                    .replace(',', ""),
+            }
+        }
+    };
+    let is_value = stated.starts_with('"')
+        || stated.parse::<i64>().is_ok()
+        || stated == "true"
+        || stated == "false";
+    is_value.then_some(stated)
+}
+
+fn wrap(text: &mut String, about: &str) {
+    let mut line = String::from("#");
+    for word in about.split_whitespace() {
+        if line.len() + word.len() >= WIDTH {
+            let _ = writeln!(text, "{line}");
+            line = String::from("#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    let _ = writeln!(text, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_is_read_from_its_sentence() {
+        for (about, expected) in [
+            (
+                "How long. Default `\"30m\"`, least `\"2m\"`.",
+                Some("\"30m\""),
+            ),
+            ("How many. Default 20,000, at most a lot.", Some("20000")),
+            ("Whether. Default `true`.", Some("true")),
+            ("Whether. Default false.", Some("false")),
+            (
+                "What: `\"gate\"` (default): one. `\"route\"`: each.",
+                Some("\"gate\""),
+            ),
+            ("Which. Default: none.", None),
+            ("Which. Default `Accept`, `Authorization`.", None),
+            ("Which.", None),
+        ] {
+            assert_eq!(default(about).as_deref(), expected, "{about}");
+        }
+    }
+}
