@@ -10,6 +10,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use portcullis_core::{Problem, problem};
 
+use crate::drain::Drain;
 use crate::pool::Leased;
 use crate::tunnel::Tunnel;
 
@@ -97,6 +98,24 @@ impl Body {
         Body::Stream(Box::pin(body))
     }
 
+    /// The same, but it ends when `drain` starts. For answers that have no end of their own.
+    #[must_use]
+    pub fn until(self, drain: Drain) -> Self {
+        match self {
+            Body::Tunnel(mut tunnel) => {
+                tunnel.until = Some(drain);
+                Body::Tunnel(tunnel)
+            }
+            body => {
+                let mut drain = drain;
+                Body::stream(Until {
+                    body,
+                    told: Box::pin(async move { drain.started().await }),
+                })
+            }
+        }
+    }
+
     /// Whether it is known to be empty, without reading it.
     pub fn is_empty(&self) -> bool {
         http_body::Body::is_end_stream(self)
@@ -131,6 +150,37 @@ impl Body {
             }
         }
         Ok(first.unwrap_or_else(|| rest.freeze()))
+    }
+}
+
+/// A body that ends early when it is told to.
+struct Until {
+    body: Body,
+    told: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl http_body::Body for Until {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if http_body::Body::is_end_stream(&this.body) {
+            return Poll::Ready(None);
+        }
+        if this.told.as_mut().poll(cx).is_ready() {
+            // Dropping it closes the upstream's connection.
+            this.body = Body::Empty;
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut this.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 }
 

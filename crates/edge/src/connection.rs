@@ -30,6 +30,7 @@ use crate::forward::WebSocketAsked;
 use crate::framing::{Gate, Malformed, StrictIo, is_host, is_look_alike, is_target_byte};
 use crate::headers;
 use crate::listener::Settings;
+use crate::pace::Paced;
 use crate::pool::LocalExecutor;
 use crate::transport::Transport;
 use crate::tunnel::Tunnel;
@@ -522,7 +523,7 @@ where
     let arrival = match accept_http2(&mut head, conn) {
         Ok(()) => Arrival::Request(Inbound {
             head,
-            body: body.into(),
+            body: Paced::body(body, conn.settings.patience),
             peer,
         }),
         Err(reason) => Arrival::Malformed { reason, peer },

@@ -20,6 +20,16 @@ impl Stopper {
     pub fn start(&self) {
         self.0.send_replace(true);
     }
+
+    /// One more ear.
+    pub fn ear(&self) -> Drain {
+        Drain(self.0.subscribe())
+    }
+
+    /// Whether anybody listens.
+    pub fn is_heard(&self) -> bool {
+        self.0.receiver_count() > 0
+    }
 }
 
 impl Drain {

@@ -153,8 +153,9 @@ impl Forwarder {
         {
             return Rc::clone(pool);
         }
-        // A pool whose upstream nobody else holds belongs to a configuration that was replaced.
-        pools.retain(|pool| Arc::strong_count(&pool.upstream) > 1);
+        // A reload made this upstream: what an older one of its name held is not used any more, and
+        // neither is a pool without connections. Whoever still reads an answer holds its own.
+        pools.retain(|pool| pool.upstream.name != upstream.name && !pool.is_unused());
         let pool = Rc::new(Pool::new(Arc::clone(upstream)));
         pools.push(Rc::clone(&pool));
         pool
@@ -273,6 +274,7 @@ async fn switch(
     let tunnel = Tunnel {
         upstream: socket,
         early,
+        until: None,
         _place: place,
     };
     Ok(Response::from_parts(head, Body::Tunnel(Box::new(tunnel))))

@@ -91,6 +91,14 @@ impl Pool {
         }
     }
 
+    /// Whether no connection waits here for a request.
+    pub(crate) fn is_unused(&self) -> bool {
+        let idle = self.idle.borrow();
+        let h2 = self.h2.borrow();
+        idle.iter().all(|(line, _)| line.sender.is_closed())
+            && h2.as_ref().is_none_or(http2::SendRequest::is_closed)
+    }
+
     /// A live idle connection and since when it has been idle.
     pub(crate) fn take(&self, now: Instant) -> Option<(Line, Instant)> {
         let mut idle = self.idle.borrow_mut();

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
+use crate::drain::Drain;
 use crate::transport::Transport;
 
 /// An upstream connection after its 101, with what it had sent behind the head.
@@ -14,17 +15,20 @@ use crate::transport::Transport;
 pub struct Tunnel {
     pub(crate) upstream: Transport,
     pub(crate) early: Bytes,
+    /// Ends the connection when it is told to.
+    pub(crate) until: Option<Drain>,
     /// Holds the upstream's place among its requests in flight.
     pub(crate) _place: crate::upstream::Place,
 }
 
 impl Tunnel {
-    /// Copies both ways until both ends have finished, or nothing moved for `idle`.
-    pub(crate) async fn run<C>(self, client: C, early: &[u8], idle: Duration) -> io::Result<()>
+    /// Copies both ways until both ends have finished, nothing moved for `idle`, or `until` says so.
+    pub(crate) async fn run<C>(mut self, client: C, early: &[u8], idle: Duration) -> io::Result<()>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
         let (mut client_read, mut client_write) = tokio::io::split(client);
+        let until = self.until.take();
         let (mut upstream_read, mut upstream_write) = tokio::io::split(self.upstream);
         upstream_write.write_all(early).await?;
         client_write.write_all(&self.early).await?;
@@ -44,7 +48,14 @@ impl Tunnel {
                 tokio::time::sleep_until(until).await;
             }
         };
+        let told = async {
+            match until {
+                Some(mut until) => until.started().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = told => Ok(()),
             outcome = both => outcome.map(|_| ()),
             () = silence => Err(io::ErrorKind::TimedOut.into()),
         }

@@ -93,11 +93,12 @@ fn explain(
     args: &Args,
     limits: impl Fn(usize) -> Vec<String>,
 ) -> anyhow::Result<Explanation> {
-    let method: Method = args
-        .method
-        .to_ascii_uppercase()
-        .parse()
-        .map_err(|_| Usage::error(format!("`{}` is no method: write GET, POST and so on", args.method)))?;
+    let method: Method = args.method.to_ascii_uppercase().parse().map_err(|_| {
+        Usage::error(format!(
+            "`{}` is no method: write GET, POST and so on",
+            args.method
+        ))
+    })?;
     if !args.path.starts_with('/') {
         return Err(Usage::error(format!(
             "`{}` is no path: it begins with `/`",

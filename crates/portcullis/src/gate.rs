@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::health::Probe;
 use crate::snapshot::Snapshot;
+use crate::streams::Streams;
 
 /// The process's one gate.
 pub(crate) struct Gate {
@@ -32,6 +33,8 @@ pub(crate) struct Gate {
     /// The gate's own handlers.
     pub(crate) own: Router,
     pub(crate) probe: Probe,
+    /// Open WebSockets and event streams.
+    pub(crate) streams: Streams,
     panics: AtomicU64,
 }
 
@@ -77,6 +80,7 @@ impl Gate {
             back,
             own,
             probe,
+            streams: Streams::default(),
             panics: AtomicU64::new(0),
         })
     }

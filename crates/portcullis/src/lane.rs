@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use portcullis_core::limit::Spent;
+use portcullis_core::principal::User;
 use portcullis_core::{Permit, Principal, Problem, RequestId, Scheme, Span, problem};
 use portcullis_edge::{Body, Forwarder, Upstream};
 use portcullis_events::{access_log, metrics};
@@ -23,6 +24,7 @@ use crate::pipeline::{Permitted, limit_refusal};
 use crate::request_ids::RequestIds;
 use crate::snapshot::Snapshot;
 use crate::story::Story;
+use crate::streams;
 
 /// One lane's own things.
 pub(crate) struct Lane {
@@ -150,15 +152,7 @@ impl Lane {
             Presented::Refused => return Ok(Caller::nobody(true)),
             Presented::Token(hash) => hash,
         };
-        let user = match self.gate.sessions.lookup(&hash) {
-            Lookup::Live(user) => Some(user),
-            Lookup::Dead => None,
-            Lookup::Unknown | Lookup::Stale => {
-                let sessions = self.gate.sessions.clone();
-                self.on_back(async move { sessions.load(&hash).await })
-                    .await??
-            }
-        };
+        let user = self.user_of(hash).await?;
         Ok(match user {
             Some(user) => Caller {
                 principal: Principal::User(user),
@@ -167,6 +161,40 @@ impl Lane {
             },
             None => Caller::nobody(true),
         })
+    }
+
+    async fn user_of(&self, hash: TokenHash) -> Result<Option<User>, Problem> {
+        match self.gate.sessions.lookup(&hash) {
+            Lookup::Live(user) => Ok(Some(user)),
+            Lookup::Dead => Ok(None),
+            Lookup::Unknown | Lookup::Stale => {
+                let sessions = self.gate.sessions.clone();
+                Ok(self
+                    .on_back(async move { sessions.load(&hash).await })
+                    .await??)
+            }
+        }
+    }
+
+    /// An answer without an end of its own ends when its session is revoked.
+    pub(crate) async fn bind_to_session(
+        &self,
+        principal: &Principal,
+        session: Option<TokenHash>,
+        response: Response<Body>,
+    ) -> Result<Response<Body>, Problem> {
+        let (Some(user), Some(hash)) = (principal.user(), session) else {
+            return Ok(response);
+        };
+        if !streams::is_endless(&response) {
+            return Ok(response);
+        }
+        let ear = self.gate.streams.join(user);
+        // SECURITY: a revocation while the product answered came before anybody listened for it.
+        if self.user_of(hash).await?.is_none() {
+            return Err(Problem::new(&problem::AUTHENTICATION_REQUIRED));
+        }
+        Ok(response.map(|body| body.until(ear)))
     }
 
     /// Runs something that may wait on the back runtime.

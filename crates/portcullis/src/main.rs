@@ -27,6 +27,7 @@ mod serve;
 mod shell;
 mod snapshot;
 mod story;
+mod streams;
 mod upkeep;
 mod verbs;
 

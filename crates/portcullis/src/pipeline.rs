@@ -222,15 +222,18 @@ async fn carry_out(
             .upstreams
             .get(permitted.route.upstream)
             .ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
-        lane.forward(
-            permitted.permit,
-            upstream,
-            permitted.route.timeout,
-            head,
-            body,
-            story,
-        )
-        .await?
+        let response = lane
+            .forward(
+                permitted.permit,
+                upstream,
+                permitted.route.timeout,
+                head,
+                body,
+                story,
+            )
+            .await?;
+        lane.bind_to_session(&permitted.principal, permitted.session, response)
+            .await?
     };
 
     // harden happens in the shell, for refusals as well

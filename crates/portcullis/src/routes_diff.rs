@@ -14,9 +14,8 @@ pub(crate) fn run(old: &Path, new: &Path) -> anyhow::Result<Diff> {
 }
 
 fn api(path: &Path) -> anyhow::Result<Api> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        Usage::error(format!("`{}` cannot be read: {error}", path.display()))
-    })?;
+    let text = fs::read_to_string(path)
+        .map_err(|error| Usage::error(format!("`{}` cannot be read: {error}", path.display())))?;
     read(&text, &BasePath::Servers)
         .map_err(|error| Usage::error(format!("`{}`: {error}", path.display())))
 }

@@ -15,6 +15,7 @@ use portcullis_core::finding::Finding;
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Mode};
 use portcullis_edge::drain::{Stopper, drain};
+use portcullis_edge::tls::ServerTls;
 use portcullis_edge::{Drain, Listener, Settings};
 use portcullis_events::audit::{Action, Actor, Event, Outcome};
 use portcullis_events::{AccessLog, Metrics, Trail};
@@ -23,6 +24,7 @@ use portcullis_store::counters::Counters;
 use portcullis_vault::keys::Keys;
 use portcullis_vault::signing::Signer;
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
 
 use crate::cli::{Usage, output};
@@ -42,6 +44,29 @@ pub(crate) struct Standing {
     stopper: Stopper,
     lanes: Vec<JoinHandle<()>>,
     log: Option<AccessLog>,
+    /// The certificate that new handshakes get.
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) signals: Signals,
+}
+
+/// The signals that the gate understands. They are caught before anything listens, so that one
+/// that comes early ends the process in order, too.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// For whoever reloads; without that it ends the gate like the others.
+    pub(crate) hangup: Option<Signal>,
+}
+
+impl Signals {
+    fn catch(back: &Runtime) -> std::io::Result<Self> {
+        let _inside = back.enter();
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: Some(signal(SignalKind::hangup())?),
+        })
+    }
 }
 
 /// `portcullis serve`.
@@ -54,8 +79,9 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
     for finding in &loaded.findings {
         tracing::warn!(rule = finding.rule, key = %finding.key, line = finding.line, "{}", finding.message);
     }
-    let standing = start(&loaded, snapshot, keys)?;
-    let reloading = reload::watch(&standing, file.to_owned());
+    let mut standing = start(&loaded, snapshot, &keys)?;
+    let running = reload::Running { loaded, keys };
+    let reloading = reload::watch(&mut standing, file.to_owned(), running);
     standing.wait_for_signal();
     reloading.abort();
     standing.stop();
@@ -80,13 +106,14 @@ fn refuse(findings: &[Finding]) -> bool {
 }
 
 /// Starts everything.
-pub(crate) fn start(loaded: &Loaded, snapshot: Snapshot, keys: Keys) -> anyhow::Result<Standing> {
+pub(crate) fn start(loaded: &Loaded, snapshot: Snapshot, keys: &Keys) -> anyhow::Result<Standing> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let back = Builder::new_multi_thread()
         .worker_threads(cores.clamp(2, 8))
         .thread_name("back")
         .enable_all()
         .build()?;
+    let signals = Signals::catch(&back)?;
     let log = access_log(loaded)?;
     let metrics = log
         .as_ref()
@@ -117,6 +144,8 @@ pub(crate) fn start(loaded: &Loaded, snapshot: Snapshot, keys: Keys) -> anyhow::
         stopper,
         lanes,
         log,
+        tls: settings.tls.clone(),
+        signals,
     })
 }
 
@@ -144,7 +173,7 @@ fn access_log(loaded: &Loaded) -> anyhow::Result<Option<(AccessLog, Arc<Metrics>
 async fn assemble(
     loaded: &Loaded,
     snapshot: Snapshot,
-    keys: Keys,
+    keys: &Keys,
     metrics: Arc<Metrics>,
     back: tokio::runtime::Handle,
 ) -> anyhow::Result<Arc<Gate>> {
@@ -165,8 +194,8 @@ async fn assemble(
         Arc::clone(&metrics),
         &config.audit,
     );
-    let signer = Signer::new(&keys)?;
-    let identity = upkeep::identity(loaded, &db, &keys, &trail, &clock).await?;
+    let signer = Signer::new(keys)?;
+    let identity = upkeep::identity(loaded, &db, keys, &trail, &clock).await?;
     let probe = Probe::new(db.clone(), counters.clone(), Arc::clone(&metrics));
     let own = crate::own_api::router(
         &identity,
@@ -292,19 +321,17 @@ fn start_admin(back: &Runtime, gate: &Arc<Gate>, loaded: &Loaded) -> anyhow::Res
 
 impl Standing {
     /// Waits until somebody asks the gate to end.
-    pub(crate) fn wait_for_signal(&self) {
+    pub(crate) fn wait_for_signal(&mut self) {
+        let Signals {
+            terminate,
+            interrupt,
+            hangup,
+        } = &mut self.signals;
         self.back.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut terminate), Ok(mut interrupt)) = (
-                signal(SignalKind::terminate()),
-                signal(SignalKind::interrupt()),
-            ) else {
-                tracing::error!("signals cannot be received");
-                return;
-            };
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                () = reload::heard(hangup) => {}
             }
         });
     }

@@ -338,7 +338,10 @@ fn registration_roles(config: &Config, findings: &mut Vec<Finding>) {
                     format!("accounts.registration-roles.{position}"),
                     format!("no role `{role}` is defined"),
                 )
-                .remedy(format!("define [roles.{role}], or take one of {}", names(&defined))),
+                .remedy(format!(
+                    "define [roles.{role}], or take one of {}",
+                    names(&defined)
+                )),
             );
         }
     }

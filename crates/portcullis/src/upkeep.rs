@@ -74,6 +74,7 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
             if let Err(error) = identity.accounts.keep_house().await {
                 tracing::warn!(%error, "ended sessions and old attempts could not be cleaned up");
             }
+            gate.streams.forget_ended();
             gate.probe.readiness().await;
         }
     });
@@ -88,7 +89,11 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
         loop {
             ticks.tick().await;
             let began = gate.clock.now();
-            match feed.poll(began, &|revocation| gate.sessions.revoked(revocation)).await {
+            let apply = |revocation| {
+                gate.sessions.revoked(revocation);
+                gate.streams.revoked(revocation);
+            };
+            match feed.poll(began, &apply).await {
                 Ok(_) => heard_at = began,
                 Err(error) => {
                     gate.metrics.dependency(Dependency::Database, false);

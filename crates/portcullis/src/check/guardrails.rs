@@ -138,8 +138,12 @@ fn transport(loaded: &Loaded, found: &mut Vec<Finding>) {
 fn cookies(loaded: &Loaded, found: &mut Vec<Finding>) {
     if !crate::snapshot::is_secure(&loaded.config) {
         found.push(
-            Finding::warning("cookie-not-secure", "mode", "session cookies travel over plain http: they are not Secure")
-                .remedy("write mode = \"production\" before anybody else uses it"),
+            Finding::warning(
+                "cookie-not-secure",
+                "mode",
+                "session cookies travel over plain http: they are not Secure",
+            )
+            .remedy("write mode = \"production\" before anybody else uses it"),
         );
         return;
     }

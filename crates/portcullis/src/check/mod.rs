@@ -80,7 +80,10 @@ pub(crate) fn judge(loaded: &mut Loaded) -> Option<(Snapshot, Keys)> {
 
 fn stand_in() -> Option<Keys> {
     let token = portcullis_vault::Token::generate().ok()?;
-    Some(Keys::new(Secret::new(token.text().expose().to_owned()), Vec::new()))
+    Some(Keys::new(
+        Secret::new(token.text().expose().to_owned()),
+        Vec::new(),
+    ))
 }
 
 /// The keys, or a finding: without a master secret there is nothing to start with.

@@ -49,6 +49,64 @@ pub(crate) struct Config {
     pub(crate) environment: EnvironmentConfig,
 }
 
+/// What only a start reads: a reload keeps the running values of these.
+pub(crate) const AT_START: [&str; 12] = [
+    "mode",
+    "secrets",
+    "listen",
+    "admin",
+    "state",
+    "csrf",
+    "sessions",
+    "accounts",
+    "passwords",
+    "auth-api",
+    "log",
+    "audit",
+];
+
+impl Config {
+    /// Takes the tables [`AT_START`] from the configuration that the gate was started with.
+    pub(crate) fn keep_what_was_started_with(&mut self, running: &Config) {
+        // Every table is named, so that a new one has to be put on one of the two sides.
+        let Config {
+            mode,
+            secrets,
+            listen,
+            admin,
+            state,
+            csrf,
+            sessions,
+            accounts,
+            passwords,
+            auth_api,
+            log,
+            audit,
+            upstreams: _,
+            assertion: _,
+            hosts: _,
+            cors: _,
+            headers: _,
+            limits: _,
+            body: _,
+            access: _,
+            environment: _,
+        } = running;
+        self.mode = *mode;
+        self.secrets = secrets.clone();
+        self.listen = listen.clone();
+        self.admin = admin.clone();
+        self.state = state.clone();
+        self.csrf = csrf.clone();
+        self.sessions = sessions.clone();
+        self.accounts = accounts.clone();
+        self.passwords = passwords.clone();
+        self.auth_api = auth_api.clone();
+        self.log = log.clone();
+        self.audit = audit.clone();
+    }
+}
+
 /// `[secrets]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -132,6 +190,8 @@ pub(crate) struct Loaded {
     pub(crate) folder: PathBuf,
     /// Keys that stand on their written default, with the variable that is not set.
     pub(crate) defaulted: Vec<(String, String)>,
+    /// The tables [`AT_START`] as they were written, with the environment's overrides.
+    at_start: toml::Table,
     lines: Lines,
     sources: Sources,
 }
@@ -158,6 +218,32 @@ impl Loaded {
             .any(|finding| finding.severity == Severity::Error)
     }
 
+    /// Keys that `new` gives another value and that this running gate reads at its start alone.
+    pub(crate) fn waiting_in(&self, new: &Loaded) -> Vec<String> {
+        let mut keys = Vec::new();
+        for name in AT_START {
+            differing(
+                name,
+                self.at_start.get(name),
+                new.at_start.get(name),
+                &mut keys,
+            );
+        }
+        // A secret is a reference in the file: what it leads to can change by itself.
+        let (old, new) = (&self.secrets, &new.secrets);
+        for (key, differs) in [
+            ("secrets.master", old.master != new.master),
+            ("secrets.previous", old.previous != new.previous),
+            ("state.database", old.database != new.database),
+            ("state.redis", old.redis != new.redis),
+        ] {
+            if differs && !keys.iter().any(|known| known == key) {
+                keys.push(key.to_owned());
+            }
+        }
+        keys
+    }
+
     /// `[listen]`, with its files found from where the configuration lies.
     pub(crate) fn listen(&self) -> portcullis_edge::Config {
         let mut listen = self.config.listen.clone();
@@ -170,6 +256,34 @@ impl Loaded {
 
     pub(crate) fn path(&self, relative: &Path) -> PathBuf {
         self.folder.join(relative)
+    }
+}
+
+/// The keys below `name` whose values differ.
+fn differing(name: &str, old: Option<&Value>, new: Option<&Value>, keys: &mut Vec<String>) {
+    let none = toml::Table::new();
+    match (as_table(old, &none), as_table(new, &none)) {
+        (Some(old), Some(new)) => {
+            let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for key in names {
+                if old.get(key) != new.get(key) {
+                    keys.push(format!("{name}.{key}"));
+                }
+            }
+        }
+        (Some(_) | None, Some(_) | None) => {
+            if old != new {
+                keys.push(name.to_owned());
+            }
+        }
+    }
+}
+
+/// A table that is not there is an empty one.
+fn as_table<'v>(value: Option<&'v Value>, none: &'v toml::Table) -> Option<&'v toml::Table> {
+    match value {
+        None => Some(none),
+        Some(value) => value.as_table(),
     }
 }
 
@@ -187,6 +301,10 @@ pub(crate) fn load(file: &Path, environment: Environment) -> std::io::Result<Loa
 pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Loaded {
     let mut findings = Vec::new();
     let document = Document::parse(text, &environment, &mut findings);
+    let at_start = AT_START
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), document.table.get(*name)?.clone())))
+        .collect();
     let mut sections = Sections {
         table: document.table,
         lines: &document.lines,
@@ -230,6 +348,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         environment,
         folder: folder.to_owned(),
         defaulted: document.defaulted,
+        at_start,
         lines: document.lines,
         sources: document.sources,
     };
@@ -356,9 +475,8 @@ impl Sections<'_> {
 }
 
 fn unknown_key(key: &str, message: String) -> Finding {
-    Finding::error("unknown-key", key, message).remedy(
-        "take it out, or mend its spelling: docs/reference/config.md lists every key",
-    )
+    Finding::error("unknown-key", key, message)
+        .remedy("take it out, or mend its spelling: docs/reference/config.md lists every key")
 }
 
 /// What serde says of a value, as a finding.

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Demo) -> anyhow::Result<bool> {
     };
     portcullis_events::log::init(loaded.config.log.level, loaded.config.log.format)?;
     let password = runtime.block_on(create_admin(&loaded, &keys))?;
-    let standing = serve::start(&loaded, snapshot, keys)?;
+    let mut standing = serve::start(&loaded, snapshot, &keys)?;
     greet(standing.address, &password);
     standing.wait_for_signal();
     standing.stop();

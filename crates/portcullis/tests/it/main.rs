@@ -12,4 +12,6 @@
 mod attacks;
 mod conformance;
 mod journey;
+mod redirect;
 mod support;
+mod tls;

@@ -8,6 +8,7 @@
 
 mod client;
 mod gateway;
+pub(crate) mod sockets;
 mod state;
 mod upstream;
 mod wire;
