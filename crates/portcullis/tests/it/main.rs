@@ -11,7 +11,16 @@
 
 mod attacks;
 mod conformance;
+mod drain;
+mod health;
+mod hosts;
+mod http2;
 mod journey;
+mod proxies;
 mod redirect;
+mod reload;
+mod several_upstreams;
+mod streaming;
 mod support;
 mod tls;
+mod websocket;

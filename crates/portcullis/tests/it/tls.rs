@@ -56,12 +56,16 @@ async fn tls_1_2_and_1_3_are_spoken_and_pages_get_hsts() {
     assert_eq!(answer.status, 200);
     assert!(answer.header("strict-transport-security").is_some());
 
-    // RFC 8446 appendix D.5: a ClientHello of TLS 1.1 gets the alert `protocol_version` (70).
-    let mut old = TcpStream::connect(gateway.address).await.unwrap();
-    old.write_all(&client_hello(2)).await.unwrap();
-    let mut alert = [0; 7];
-    old.read_exact(&mut alert).await.unwrap();
-    assert_eq!((alert[0], alert[6]), (0x15, 70));
+    // RFC 8446 appendix D.5: a ClientHello of TLS 1.1 gets the alert `protocol_version` (70), where
+    // the same one of TLS 1.2 gets a handshake.
+    let mut first = [0; 7];
+    for (minor, kind) in [(2, 0x15), (3, 0x16)] {
+        let mut old = TcpStream::connect(gateway.address).await.unwrap();
+        old.write_all(&client_hello(minor)).await.unwrap();
+        old.read_exact(&mut first).await.unwrap();
+        assert_eq!(first[0], kind, "{first:?}");
+        assert!(kind == 0x16 || first[6] == 70, "{first:?}");
+    }
 
     // Plain HTTP to the TLS port is no HTTP at all.
     let plain = gateway
@@ -185,13 +189,18 @@ fn route(path: &str, upstream: &str) -> String {
     format!("\n[[route]]\npath = \"{path}\"\nallow = \"public\"\nupstream = \"{upstream}\"\n")
 }
 
-/// A ClientHello for TLS 1.`minor - 1` without extensions (RFC 5246 section 7.4.1.2).
+/// A ClientHello for TLS 1.`minor - 1` (RFC 5246 section 7.4.1.2), as small as can be.
 fn client_hello(minor: u8) -> Vec<u8> {
     let mut hello = vec![3, minor];
     hello.extend([7; 32]);
     hello.push(0);
-    hello.extend([0, 4, 0xc0, 0x13, 0x00, 0x2f]);
-    hello.extend([1, 0]);
+    // ECDHE_ECDSA with AES-128-GCM; no compression.
+    hello.extend([0, 2, 0xc0, 0x2b, 1, 0]);
+    // P-256, uncompressed points, ECDSA with P-256 and SHA-256.
+    hello.extend([0, 22]);
+    hello.extend([0, 10, 0, 4, 0, 2, 0, 23]);
+    hello.extend([0, 11, 0, 2, 1, 0]);
+    hello.extend([0, 13, 0, 4, 0, 2, 4, 3]);
     let length = u8::try_from(hello.len()).unwrap();
     let mut record = vec![0x16, 3, 1, 0, length + 4, 1, 0, 0, length];
     record.extend(hello);

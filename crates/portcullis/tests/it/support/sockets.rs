@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, Empty, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_rustls::client::TlsStream;
 
 use super::{Answer, GatewayBuilder};
@@ -98,14 +99,24 @@ pub(crate) async fn tls(
         .await
 }
 
-pub(crate) type AnyBody = BoxBody<Bytes, std::convert::Infallible>;
+pub(crate) type AnyBody = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
 pub(crate) fn empty() -> AnyBody {
-    Empty::new().boxed()
+    Empty::new().boxed_unsync()
 }
 
 pub(crate) fn full(bytes: impl Into<Bytes>) -> AnyBody {
-    Full::new(bytes.into()).boxed()
+    Full::new(bytes.into()).boxed_unsync()
+}
+
+/// A body that is sent piece by piece; it ends when the sender is dropped.
+pub(crate) fn pieces() -> (mpsc::UnboundedSender<Bytes>, AnyBody) {
+    let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
+    let stream = futures_util::stream::unfold(receiver, async |mut receiver| {
+        let piece = receiver.recv().await?;
+        Some((Ok(Frame::data(piece)), receiver))
+    });
+    (sender, StreamBody::new(stream).boxed_unsync())
 }
 
 pub(crate) async fn speak_http1<S>(stream: S) -> http1::SendRequest<AnyBody>
