@@ -133,9 +133,7 @@ impl Watcher {
         let mut loaded = config::load(&self.file, Environment::of_process())
             .map_err(|error| error.to_string())?;
         // The file is judged whole, as a restart would judge it.
-        let Some((snapshot, _)) = check::judge(&mut loaded) else {
-            return Err(joined(&loaded.findings));
-        };
+        let (snapshot, _) = check::judge(&mut loaded).ok_or_else(|| joined(&loaded.findings))?;
         let waiting = self.running.loaded.waiting_in(&loaded);
         if waiting.is_empty() {
             return Ok((snapshot, waiting));

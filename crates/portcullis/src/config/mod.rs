@@ -91,6 +91,7 @@ impl Config {
             headers: _,
             limits: _,
             body: _,
+            forward_auth: _,
             access: _,
             environment: _,
         } = running;

@@ -16,7 +16,7 @@ mod wire;
 
 use std::time::Duration;
 
-use crate::support::{Answer, Browser, Client, Gateway, PASSWORD};
+use crate::support::{Answer, Browser, Client, Gateway};
 
 const LOGIN: &str = "/.portcullis/auth/login";
 const LOGOUT: &str = "/.portcullis/auth/logout";

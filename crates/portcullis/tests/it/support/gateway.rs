@@ -144,6 +144,11 @@ url = "{url}"
     /// Asks the gate to end and waits until it did.
     pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
         signal(self.child.id(), "TERM");
+        self.ended().await
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
         let mut status = None;
         eventually("the gate ends", || {
             status = self.child.try_wait().unwrap();

@@ -4,11 +4,12 @@
 //! says that it listens. `PORTCULLIS_TEST_STATE` chooses the pair of stores, so the whole suite
 //! runs on SQLite and memory (`local`) and on PostgreSQL and Redis (`shared`).
 
-#![expect(dead_code, unused_imports, reason = "grows with the tests that use it")]
+#![expect(dead_code, reason = "grows with the tests that use it")]
 
 mod client;
 mod gateway;
 mod program;
+pub(crate) mod sockets;
 mod state;
 mod upstream;
 mod wire;
