@@ -133,6 +133,7 @@ pub(crate) async fn decide(
     } = found?;
     let grant = match check_cors(snapshot, route, is_own, head, place)? {
         cors::Outcome::Preflight(headers) => {
+            story.is_preflight = true;
             return Ok(Decided::Answered(preflight_answer(headers)));
         }
         cors::Outcome::Pass(grant) => grant,

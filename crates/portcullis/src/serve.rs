@@ -311,7 +311,7 @@ fn start_admin(back: &Runtime, gate: &Arc<Gate>, loaded: &Loaded) -> anyhow::Res
     }
     let router = admin::router(Arc::clone(gate));
     back.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        if let Err(error) = admin::serve(listener, router).await {
             tracing::error!(%error, "the admin listener ended");
         }
     });

@@ -209,7 +209,9 @@ fn harden(
         (Some(route), false) => snapshot.guards(false, route.id),
         (Some(_) | None, _) => &snapshot.unrouted,
     };
-    snapshot.cors.finish(&story.grant, &mut head.headers);
+    if !story.is_preflight {
+        snapshot.cors.finish(&story.grant, &mut head.headers);
+    }
     if let Some(charged) = &story.charged {
         rate_limit::write_headers(
             &snapshot.limits,

@@ -28,6 +28,8 @@ pub(crate) struct Story {
     pub(crate) denied: Option<Denied>,
     pub(crate) upstream: Option<Arc<portcullis_edge::Upstream>>,
     pub(crate) grant: Grant,
+    /// The answer is one to a CORS preflight, with its headers written already.
+    pub(crate) is_preflight: bool,
     pub(crate) charged: Option<Charged>,
     pub(crate) own_nonce: Option<portcullis_guard::headers::Nonce>,
 }
@@ -46,6 +48,7 @@ impl Story {
             denied: None,
             upstream: None,
             grant: Grant::default(),
+            is_preflight: false,
             charged: None,
             own_nonce: None,
         }

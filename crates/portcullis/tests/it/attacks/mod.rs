@@ -3,6 +3,7 @@
 //! Each test shows the refusal and what the product saw: nothing, or the clean thing. The CVE ids are
 //! where a class was described first.
 
+mod admin_listener;
 mod assertion_header;
 mod cached_decisions;
 mod client_address;
@@ -18,6 +19,8 @@ mod early_reply;
 mod forwarded_headers;
 mod hop_by_hop;
 mod host_and_path_case;
+mod hostile_password_hash;
+mod http2_floods;
 mod identity_headers;
 mod json_bombs;
 mod lockout_aliases;
@@ -31,8 +34,10 @@ mod query_and_fragment;
 mod reflected_input;
 mod request_smuggling;
 mod response_splitting;
+mod secrets_in_output;
 mod session_fixation;
 mod shared_answers;
+mod silent_connection;
 mod stale_session;
 mod truncated_tokens;
 mod upgrade_bytes;
