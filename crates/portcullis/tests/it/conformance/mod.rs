@@ -1,1 +1,3 @@
 //! What standards demand of the gate, one test per MUST.
+
+mod rfc9112;
