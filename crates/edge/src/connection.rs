@@ -244,6 +244,7 @@ where
 async fn open(conn: &Conn, tcp: tokio::net::TcpStream) -> Option<(Transport, BytesMut, bool)> {
     let settings = &conn.settings;
     let mut early = BytesMut::new();
+    let mut negotiated = false;
     let mut transport = match &settings.tls {
         None => Transport::Plain(tcp),
         Some(tls) => {
@@ -253,12 +254,8 @@ async fn open(conn: &Conn, tcp: tokio::net::TcpStream) -> Option<(Transport, Byt
                 .await
                 .ok()?
                 .ok()?;
-            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let transport = Transport::Tls(Box::new(stream.into()));
-            if http2 {
-                return Some((transport, early, true));
-            }
-            transport
+            negotiated = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            Transport::Tls(Box::new(stream.into()))
         }
     };
     let first = async {
@@ -272,7 +269,8 @@ async fn open(conn: &Conn, tcp: tokio::net::TcpStream) -> Option<(Transport, Byt
             if early.get(..seen) != PREFACE.get(..seen) {
                 return Some(false);
             }
-            if seen >= 3 {
+            // The whole of it, for hyper would wait for the rest without limit.
+            if seen == PREFACE.len() {
                 return Some(true);
             }
         }
@@ -280,6 +278,9 @@ async fn open(conn: &Conn, tcp: tokio::net::TcpStream) -> Option<(Transport, Byt
     let http2 = tokio::time::timeout(settings.first_byte, first)
         .await
         .ok()??;
+    if negotiated && !http2 {
+        return None;
+    }
     Some((transport, early, http2))
 }
 
@@ -513,10 +514,12 @@ where
                 return Poll::Ready(());
             }
             std::task::ready!(deadline.poll(cx, conn.idle_by.get()));
-            conn.idle_by.set(None);
             if told {
                 return Poll::Ready(());
             }
+            // A client that does not answer the goodbye either is let go without one.
+            conn.idle_by
+                .set(Instant::now().checked_add(conn.settings.patience.head));
             conn.stop.set(Stop::Soon);
         }
     })
