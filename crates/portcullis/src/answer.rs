@@ -6,13 +6,17 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use portcullis_core::{Problem, RequestId};
 use serde::Serialize;
 
 /// Where problem types live: the gate answers there with the page about it. A relative reference is
 /// allowed (RFC 9457 section 3.1.1) and leads to the very gate that gave the answer.
 const TYPE_PREFIX: &str = "/.portcullis/problems/";
+
+/// Sessions are opened by the sign-in form and borne by a cookie.
+const CHALLENGE: HeaderValue =
+    HeaderValue::from_static("Cookie form-action=\"/.portcullis/auth/sign-in\"");
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -71,6 +75,12 @@ pub(crate) fn problem(
     }
     for (name, value) in &problem.headers {
         headers.append(name.clone(), value.clone());
+    }
+    // RFC 9110 section 15.5.2: a 401 bears a challenge. Browsers show no dialog for this one.
+    if problem.kind.status == StatusCode::UNAUTHORIZED
+        && !headers.contains_key(header::WWW_AUTHENTICATE)
+    {
+        headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
     }
     response
 }
