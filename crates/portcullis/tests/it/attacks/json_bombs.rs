@@ -79,7 +79,8 @@ async fn no_body_costs_more_than_its_refusal() {
         }
     }
     let grown = memory(gateway.pid()).saturating_sub(before);
-    assert!(grown < 20 * 1024, "{grown} KiB more");
+    // One of these is a sign-in: a password hash alone takes 19 MiB.
+    assert!(grown < 64 * 1024, "{grown} KiB more");
     gateway.signed_in("ana@corp.test").await;
 }
 
