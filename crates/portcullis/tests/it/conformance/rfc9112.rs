@@ -394,9 +394,10 @@ async fn an_old_client_is_answered_and_let_go() {
 async fn pipelined_requests_are_answered_in_order() {
     let upstream = WireUpstream::answering(|request| ok(request.split(' ').nth(1).unwrap())).await;
     let gateway = gate(&upstream).await;
-    let mut bytes: String = (0..9)
+    let mut bytes = (0..9)
         .map(|number| format!("GET /public?{number} HTTP/1.1\r\nhost: HOST\r\n\r\n"))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     bytes.push_str("GET /public?9 HTTP/1.1\r\nhost: HOST\r\nconnection: close\r\n\r\n");
     let told: Vec<String> = exchange(&gateway, &bytes)
         .await
