@@ -174,6 +174,17 @@ async fn a_question_is_answered_as_the_request_would_be() {
     let answer = ask(&client, &preflight).await;
     assert!(!answer.status.is_success(), "{}", answer.status);
 
+    for (origin, status) in [
+        ("http://evil.test".to_owned(), 403),
+        (format!("http://{}", gateway.address), 200),
+    ] {
+        let mut handshake = question(&gateway, "GET", "/anything");
+        handshake.push(cookie.clone());
+        handshake.push(("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==".to_owned()));
+        handshake.push(("origin", origin));
+        assert_eq!(ask(&client, &handshake).await.status, status);
+    }
+
     let mut post = question(&gateway, "POST", "/anything");
     post.push(cookie);
     post.push(("x-csrf-token", ana.cookie("csrf_token").unwrap()));
@@ -500,6 +511,26 @@ async fn passes_and_refuses(beside: &Arrangement) {
     );
     assert_eq!(upstream.last().body.len(), body.len());
     assert_eq!(upstream.last().method, "POST");
+
+    // A page of another site opens no WebSocket in Ana's name. nginx passes none on as it is here.
+    let before = upstream.requests();
+    let handshake = client
+        .get("/anything")
+        .header("cookie", &cookies(&ana))
+        .header("origin", "http://evil.test")
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("sec-websocket-version", "13")
+        .send()
+        .await;
+    match beside.kind {
+        Kind::Nginx => assert!(upstream.last().header("upgrade").is_none()),
+        Kind::Caddy | Kind::Haproxy => {
+            assert_eq!(handshake.status, 403);
+            assert_eq!(upstream.requests(), before);
+        }
+    }
 
     for _ in 0..3 {
         assert_eq!(client.get("/few").send().await.status, 200);
