@@ -220,6 +220,7 @@ impl Surroundings {
             ("PORTCULLIS_TEST_REDIS_SERVER", program(Tool::Redis)?),
             ("PORTCULLIS_TEST_NGINX", program(Tool::Nginx)?),
             ("PORTCULLIS_TEST_CADDY", program(Tool::Caddy)?),
+            ("PORTCULLIS_TEST_HAPROXY", program(Tool::Haproxy)?),
             ("PORTCULLIS_TEST_PYTHON", self.python.clone().into()),
             ("PORTCULLIS_TEST_NODE", program(Tool::Node)?),
             (

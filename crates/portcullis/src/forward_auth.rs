@@ -19,6 +19,7 @@ use ipnet::IpNet;
 use portcullis_core::finding::Finding;
 use portcullis_core::path::{self, PathError};
 use portcullis_core::{Problem, problem};
+use portcullis_edge::forward::WebSocketAsked;
 use portcullis_edge::framing::check_request_line;
 use portcullis_edge::headers::{is_reserved, remove_cookies};
 use portcullis_edge::{Body, Inbound, Malformed};
@@ -279,6 +280,12 @@ impl Convention {
         head.method = method;
         head.uri = uri;
         head.version = http::Version::HTTP_11;
+        // SECURITY: proxies keep `Upgrade` to themselves when they ask, and pass the handshake on
+        // when they were told to. Browsers send these headers with a handshake and no other request.
+        let is_handshake = |name: &HeaderName| name.as_str().starts_with("sec-websocket-");
+        if head.headers.keys().any(is_handshake) {
+            head.extensions.insert(WebSocketAsked);
+        }
         Ok(())
     }
 

@@ -148,6 +148,17 @@ fn methods_and_schemes_that_are_none_are_refused() {
 }
 
 #[test]
+fn a_handshake_is_known_without_the_headers_that_proxies_keep() {
+    let lines = [NGINX, &[("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")]].concat();
+    let asked = |lines: &[(&str, &str)]| {
+        let head = restore(lines).unwrap();
+        head.extensions.get::<WebSocketAsked>().is_some()
+    };
+    assert!(asked(&lines));
+    assert!(!asked(NGINX));
+}
+
+#[test]
 fn nginx_is_told_nothing_that_it_would_not_understand() {
     for (status, nginx) in [
         (401, 401),

@@ -174,6 +174,17 @@ async fn a_question_is_answered_as_the_request_would_be() {
     let answer = ask(&client, &preflight).await;
     assert!(!answer.status.is_success(), "{}", answer.status);
 
+    for (origin, status) in [
+        ("http://evil.test".to_owned(), 403),
+        (format!("http://{}", gateway.address), 200),
+    ] {
+        let mut handshake = question(&gateway, "GET", "/anything");
+        handshake.push(cookie.clone());
+        handshake.push(("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==".to_owned()));
+        handshake.push(("origin", origin));
+        assert_eq!(ask(&client, &handshake).await.status, status);
+    }
+
     let mut post = question(&gateway, "POST", "/anything");
     post.push(cookie);
     post.push(("x-csrf-token", ana.cookie("csrf_token").unwrap()));
@@ -263,40 +274,44 @@ struct Arrangement {
 enum Kind {
     Nginx,
     Caddy,
+    Haproxy,
 }
 
 impl Arrangement {
     async fn of(kind: Kind) -> Arrangement {
         let upstream = Upstream::start().await;
+        let few = "[limits.few]\nper = \"address\"\nrate = \"3/hour\"\n\n[[route]]\npath = \"/few\"\nallow = \"public\"\nlimits = [\"few\"]\n\n";
+        let admin = "[[route]]\npath = \"/admin\"";
         let gateway = builder(&upstream)
             .await
-            .replace("[[route]]\npath = \"/admin\"", "[limits.few]\nper = \"address\"\nrate = \"3/hour\"\n\n[[route]]\npath = \"/few\"\nallow = \"public\"\nlimits = [\"few\"]\n\n[[route]]\npath = \"/admin\"")
+            .replace(admin, &format!("{few}{admin}"))
             .start()
             .await;
-        let (example, program) = match kind {
-            Kind::Nginx => ("nginx/portcullis.conf", required("PORTCULLIS_TEST_NGINX")),
-            Kind::Caddy => ("caddy/Caddyfile", required("PORTCULLIS_TEST_CADDY")),
+        let (program, files) = match kind {
+            Kind::Nginx => ("PORTCULLIS_TEST_NGINX", vec!["nginx/portcullis.conf"]),
+            Kind::Caddy => ("PORTCULLIS_TEST_CADDY", vec!["caddy/Caddyfile"]),
+            Kind::Haproxy => (
+                "PORTCULLIS_TEST_HAPROXY",
+                vec!["haproxy/haproxy.cfg", "haproxy/portcullis.lua"],
+            ),
         };
-        let example = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../examples")
-            .join(example);
-        let example = std::fs::read_to_string(example).unwrap();
+        let program = required(program);
         let folder = gateway.folder.clone();
         let gate = gateway.address.to_string();
         let product = upstream.address().to_string();
         let proxy = Program::start(|address| {
-            let address = address.to_string();
-            let config = replaced(
-                &example,
-                &[
-                    ("127.0.0.1:8000", &product),
-                    ("127.0.0.1:8080", &gate),
-                    ("127.0.0.1:8081", &address),
-                ],
-            );
+            let addresses = [
+                ("127.0.0.1:8000", product.clone()),
+                ("127.0.0.1:8080", gate.clone()),
+                ("127.0.0.1:8081", address.to_string()),
+            ];
+            for file in &files {
+                take_example(file, &folder, &addresses);
+            }
             match kind {
-                Kind::Nginx => nginx(&program, &folder, &config),
-                Kind::Caddy => caddy(&program, &folder, &config),
+                Kind::Nginx => nginx(&program, &folder),
+                Kind::Caddy => caddy(&program, &folder),
+                Kind::Haproxy => haproxy(&program, &folder),
             }
         })
         .await;
@@ -338,47 +353,44 @@ impl Arrangement {
     }
 }
 
-/// Puts the test's addresses in the place of the example's, which all have to be there.
-fn replaced(example: &str, addresses: &[(&str, &str)]) -> String {
-    addresses
-        .iter()
-        .fold(example.to_owned(), |text, (from, to)| {
-            assert!(text.contains(from), "the example does not say {from}");
-            // Marked, so that no address is taken for the next one to replace.
-            text.replace(from, &to.replace("127.0.0.1", "127.0.0\u{0}.1"))
-        })
-        .replace('\u{0}', "")
+/// Writes an example into `folder`, with the test's addresses in the place of its own.
+fn take_example(file: &str, folder: &Path, addresses: &[(&str, String)]) {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../examples")
+        .join(file);
+    let text = std::fs::read_to_string(&example).unwrap();
+    // Marked, so that no address is taken for the next one to replace.
+    let text = addresses.iter().fold(text, |text, (from, to)| {
+        text.replace(from, &to.replace("127.0.0.1", "127.0.0\u{0}.1"))
+    });
+    let written = folder.join(example.file_name().unwrap());
+    std::fs::write(written, text.replace('\u{0}', "")).unwrap();
 }
 
-fn nginx(program: &str, folder: &Path, config: &str) -> Command {
+fn nginx(program: &str, folder: &Path) -> Command {
     let here = folder.display();
-    std::fs::write(folder.join("app.conf"), config).unwrap();
     let around = format!(
         "daemon off; master_process off; pid {here}/nginx.pid; error_log stderr warn;
         events {{}}
         http {{ access_log off;
             client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/fastcgi;
             uwsgi_temp_path {here}/uwsgi; scgi_temp_path {here}/scgi;
-            include {here}/app.conf;
+            include {here}/portcullis.conf;
         }}"
     );
     let file = folder.join("nginx.conf");
     std::fs::write(&file, around).unwrap();
     let mut command = Command::new(program);
-    command
-        .arg("-p")
-        .arg(folder)
-        .arg("-e")
-        .arg("stderr")
-        .arg("-c")
-        .arg(file);
+    command.arg("-p").arg(folder);
+    command.args(["-e", "stderr", "-c"]).arg(file);
     command
 }
 
-fn caddy(program: &str, folder: &Path, config: &str) -> Command {
+fn caddy(program: &str, folder: &Path) -> Command {
     // The admin endpoint has a fixed port of its own: tests run at the same time.
     let file = folder.join("Caddyfile");
-    std::fs::write(&file, format!("{{\n\tadmin off\n}}\n{config}")).unwrap();
+    let example = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{{\n\tadmin off\n}}\n{example}")).unwrap();
     let mut command = Command::new(program);
     command
         .args(["run", "--adapter", "caddyfile", "--config"])
@@ -386,6 +398,14 @@ fn caddy(program: &str, folder: &Path, config: &str) -> Command {
     command
         .env("XDG_DATA_HOME", folder)
         .env("XDG_CONFIG_HOME", folder);
+    command
+}
+
+fn haproxy(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["-db", "-f", "haproxy.cfg"])
+        .current_dir(folder);
     command
 }
 
@@ -397,6 +417,11 @@ async fn nginx_lets_pass_what_the_gate_permits_and_nothing_else() {
 #[tokio::test]
 async fn caddy_lets_pass_what_the_gate_permits_and_nothing_else() {
     passes_and_refuses(&Arrangement::of(Kind::Caddy).await).await;
+}
+
+#[tokio::test]
+async fn haproxy_lets_pass_what_the_gate_permits_and_nothing_else() {
+    passes_and_refuses(&Arrangement::of(Kind::Haproxy).await).await;
 }
 
 async fn passes_and_refuses(beside: &Arrangement) {
@@ -441,13 +466,10 @@ async fn passes_and_refuses(beside: &Arrangement) {
         .lock()
         .unwrap()
         .insert("theme".to_owned(), "dark".to_owned());
-    assert_eq!(
-        ana.get("/anything/caf%C3%A9?x=%2e&y=a+b")
-            .send()
-            .await
-            .status,
-        200
-    );
+    let answer = ana.get("/anything/caf%C3%A9?x=%2e&y=a+b").send().await;
+    assert_eq!(answer.status, 200);
+    // It went beside the gate: in the path the answer would have been hardened.
+    assert!(answer.header("x-content-type-options").is_none());
     let seen = upstream.last();
     assert_eq!(seen.target, "/anything/caf%C3%A9?x=%2e&y=a+b");
     assert_eq!(seen.header("cookie"), Some("theme=dark"));
@@ -490,6 +512,26 @@ async fn passes_and_refuses(beside: &Arrangement) {
     assert_eq!(upstream.last().body.len(), body.len());
     assert_eq!(upstream.last().method, "POST");
 
+    // A page of another site opens no WebSocket in Ana's name. nginx passes none on as it is here.
+    let before = upstream.requests();
+    let handshake = client
+        .get("/anything")
+        .header("cookie", &cookies(&ana))
+        .header("origin", "http://evil.test")
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("sec-websocket-version", "13")
+        .send()
+        .await;
+    match beside.kind {
+        Kind::Nginx => assert!(upstream.last().header("upgrade").is_none()),
+        Kind::Caddy | Kind::Haproxy => {
+            assert_eq!(handshake.status, 403);
+            assert_eq!(upstream.requests(), before);
+        }
+    }
+
     for _ in 0..3 {
         assert_eq!(client.get("/few").send().await.status, 200);
     }
@@ -524,6 +566,11 @@ async fn a_client_of_nginx_cannot_speak_for_nginx_or_for_the_gate() {
 #[tokio::test]
 async fn a_client_of_caddy_cannot_speak_for_caddy_or_for_the_gate() {
     cannot_speak_for_others(&Arrangement::of(Kind::Caddy).await).await;
+}
+
+#[tokio::test]
+async fn a_client_of_haproxy_cannot_speak_for_haproxy_or_for_the_gate() {
+    cannot_speak_for_others(&Arrangement::of(Kind::Haproxy).await).await;
 }
 
 async fn cannot_speak_for_others(beside: &Arrangement) {
@@ -563,7 +610,8 @@ async fn cannot_speak_for_others(beside: &Arrangement) {
         ("x-portcullis-cookie", "forged"),
         ("x-user", "root"),
         ("x-real-ip", "192.0.2.7"),
-        ("x-forwarded-port", "1"),
+        ("x-forwarded-port", "forged"),
+        ("x-forwarded-server", "forged"),
         ("x-request-id", "forged"),
         ("remote-user", "root"),
     ];
@@ -623,6 +671,11 @@ async fn caddy_and_the_gate_read_one_path() {
     read_one_path(&Arrangement::of(Kind::Caddy).await).await;
 }
 
+#[tokio::test]
+async fn haproxy_and_the_gate_read_one_path() {
+    read_one_path(&Arrangement::of(Kind::Haproxy).await).await;
+}
+
 /// Whatever the spelling, the product sees the canonical path of a permitted route, or nothing.
 async fn read_one_path(beside: &Arrangement) {
     let host = beside.proxy.address;
@@ -650,7 +703,17 @@ async fn read_one_path(beside: &Arrangement) {
         let status = beside.raw(&format!("GET {target}"), "").await;
         assert_eq!(beside.upstream.requests(), 0, "{target}: {status}");
     }
-    for target in ["/public", "/%70ublic", &format!("http://{host}/public")] {
+    // The product may see these as the gate writes them, or not at all.
+    for target in [
+        "/public",
+        "/%70ublic",
+        "/./public",
+        "//public",
+        "/closed/../public",
+        "/closed/%2e%2e/public",
+        "/closed%2f..%2fpublic",
+        &format!("http://{host}/public"),
+    ] {
         beside.raw(&format!("GET {target}"), "").await;
     }
     for (request, headers) in [
@@ -677,7 +740,7 @@ async fn read_one_path(beside: &Arrangement) {
 
 #[tokio::test]
 async fn without_the_gate_nothing_passes() {
-    for kind in [Kind::Nginx, Kind::Caddy] {
+    for kind in [Kind::Nginx, Kind::Caddy, Kind::Haproxy] {
         let beside = Arrangement::of(kind).await;
         let client = beside.client();
         drop(beside.gateway);
