@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Command::Test(options) => suite::run(&options),
         Command::Tidy => tidy::run(),
         Command::Docs(options) => {
-            reference::run(&options).and_then(|()| failures::run(options.check))
+            failures::run(options.check).and_then(|()| reference::run(&options))
         }
         Command::Bench(options) => bench::run(&options),
     });
