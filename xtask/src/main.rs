@@ -4,6 +4,7 @@
 //! `docs` writes what is generated, `bench` measures the gate beside its peers. What is longer than a line in the justfile or in CI lives here.
 
 mod bench;
+mod failures;
 mod install;
 mod interrupt;
 mod pins;
@@ -44,7 +45,9 @@ fn main() -> ExitCode {
     let outcome = interrupt::listen().and_then(|()| match cli.command {
         Command::Test(options) => suite::run(&options),
         Command::Tidy => tidy::run(),
-        Command::Docs(options) => reference::run(&options),
+        Command::Docs(options) => {
+            failures::run(options.check).and_then(|()| reference::run(&options))
+        }
         Command::Bench(options) => bench::run(&options),
     });
     match outcome {

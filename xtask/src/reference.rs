@@ -189,12 +189,12 @@ const SECTIONS: &[Section] = &[
     ),
 ];
 
-/// Write what is generated: the configuration reference.
+/// Write what is generated: the configuration reference and the failure table.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Write nothing; end with 1 if the page is stale.
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::cli::output::{self, Format};
 use crate::config::Loaded;
 use crate::config::document::Environment;
+use crate::failure::Matrix;
 use crate::serve;
 
 /// No answer within this time is a finding.
@@ -27,6 +28,13 @@ struct Trial {
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 struct Trials(Vec<Trial>);
+
+/// What was tried, and what would happen if some of it were away.
+#[derive(Debug, Serialize)]
+struct Diagnosis {
+    trials: Trials,
+    failures: Matrix,
+}
 
 /// Tries everything. `Ok(false)` where something does not answer.
 pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
@@ -61,9 +69,12 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
         }
         trials
     });
-    let trials = Trials(trials);
-    output::answer(format, &trials);
-    Ok(trials.0.iter().all(|trial| trial.ok))
+    let diagnosis = Diagnosis {
+        trials: Trials(trials),
+        failures: Matrix::of(&loaded)?,
+    };
+    output::answer(format, &diagnosis);
+    Ok(diagnosis.trials.0.iter().all(|trial| trial.ok))
 }
 
 fn trial(what: String, outcome: Result<String, String>) -> Trial {
@@ -174,6 +185,12 @@ async fn resolves(host: &str) -> Result<String, String> {
             .join(", "))
     })
     .await
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n\n{}", self.trials, self.failures)
+    }
 }
 
 impl fmt::Display for Trials {

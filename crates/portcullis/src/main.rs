@@ -12,6 +12,7 @@ mod config;
 mod demo;
 mod doctor;
 mod explain;
+mod failure;
 mod forward_auth;
 mod gate;
 mod health;

@@ -4,6 +4,7 @@
 //! a tree of three lines. Errors fail the command, warnings do not.
 
 mod arrows;
+mod failures;
 mod ignored;
 mod migrations;
 mod names;
@@ -30,6 +31,7 @@ const RULES: &[fn(&Tree) -> Vec<Finding>] = &[
     migrations::check,
     problems::check,
     reference::check,
+    failures::check,
     orphans::check,
     ignored::check,
     words::check,

@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::service::Postgres;
 use super::{
-    GENEROUS, ME, OTHER_PASSWORD, assert_unavailable, audited, change_password, get, login, logout,
-    metric, readyz, until,
+    GENEROUS, ME, OTHER_PASSWORD, assert_unavailable, audited, change_password, get, in_time,
+    login, logout, metric, readyz, until,
 };
 use crate::support::{Browser, Gateway, PASSWORD, Upstream};
 
@@ -209,6 +209,68 @@ async fn a_commit_whose_answer_is_lost_is_503_and_done_whole() {
         (new.as_u16(), old.as_u16(), session.as_u16(), events),
         (200, 401, 401, 1)
     );
+}
+
+/// A connection that fell silent in the middle of a statement (a firewall forgot it, a node is gone)
+/// is given up. If it went back to the pool, four of them would be the end of the gate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_connections_that_fall_silent_are_replaced() {
+    let postgres = Postgres::start().await;
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let between = silent_road(postgres.port, Arc::clone(&is_armed)).await;
+    let gateway = gate(&Postgres::url_at(between.port())).await;
+    is_armed.store(true, Ordering::SeqCst);
+    let ask = async |number: usize| {
+        let token = format!("{number:A<43}");
+        let request = gateway.client().get("/anything");
+        let request = request.header("cookie", &format!("session={token}"));
+        in_time("a request", request.send()).await
+    };
+    for number in 1..=6 {
+        assert_unavailable(&ask(number).await);
+    }
+    is_armed.store(false, Ordering::SeqCst);
+    until("the gate has connections again", || async {
+        ask(7).await.status == 401
+    })
+    .await;
+}
+
+/// A way to PostgreSQL that swallows whatever asks for a session, and the connection with it, while
+/// armed; it stays open and says nothing any more.
+async fn silent_road(to: u16, is_armed: Arc<AtomicBool>) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            tokio::spawn(silent(near, to, Arc::clone(&is_armed)));
+        }
+    });
+    address
+}
+
+async fn silent(near: TcpStream, to: u16, is_armed: Arc<AtomicBool>) {
+    const QUESTION: &[u8] = b"FROM session s JOIN users";
+    let far = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await.unwrap();
+    let (mut near_read, mut near_write) = near.into_split();
+    let (mut far_read, mut far_write) = far.into_split();
+    let there = async {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let count = near_read.read(&mut buffer).await.unwrap_or(0);
+            let said = &buffer[..count];
+            let asks = said.windows(QUESTION.len()).any(|part| part == QUESTION);
+            if asks && is_armed.load(Ordering::SeqCst) {
+                // For as long as the test lives.
+                std::future::pending::<()>().await;
+            }
+            if count == 0 || far_write.write_all(said).await.is_err() {
+                return;
+            }
+        }
+    };
+    let back = tokio::io::copy(&mut far_read, &mut near_write);
+    tokio::select! { () = there => {}, _ = back => {} }
 }
 
 /// A way to PostgreSQL that loses the answer to a change's COMMIT, once, when armed.

@@ -1,0 +1,176 @@
+//! What happens when something is away: the rows of `docs/failure.toml`, with the values in force.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Loaded};
+
+const ROWS: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../docs/failure.toml"
+));
+
+#[derive(Deserialize)]
+struct Table {
+    row: Vec<Row>,
+}
+
+/// One row, as it is written. Where it is seen and tested is for the page, not for the operator.
+#[derive(Debug, Deserialize)]
+struct Row {
+    feature: String,
+    away: Away,
+    outcome: String,
+    behaviour: String,
+    keys: Vec<String>,
+}
+
+/// What is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Away {
+    Database,
+    Sqlite,
+    Postgres,
+    Redis,
+    Product,
+    Client,
+    Gate,
+    Nothing,
+}
+
+/// The rows that concern this configuration.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Matrix(Vec<Effective>);
+
+#[derive(Debug, Serialize)]
+struct Effective {
+    feature: String,
+    away: Away,
+    outcome: String,
+    behaviour: String,
+    /// The keys that shape it, and their values.
+    settings: BTreeMap<String, String>,
+}
+
+impl Matrix {
+    /// The matrix of a configuration: rows about another engine, or about Redis where there is
+    /// none, are left out.
+    pub(crate) fn of(loaded: &Loaded) -> anyhow::Result<Self> {
+        let is_sqlite = loaded
+            .secrets
+            .database
+            .as_ref()
+            .is_none_or(|url| url.expose().starts_with("sqlite:"));
+        let has_redis = loaded.secrets.redis.is_some();
+        let rows = rows()?.into_iter().filter(|row| match row.away {
+            Away::Sqlite => is_sqlite,
+            Away::Postgres => !is_sqlite,
+            Away::Redis => has_redis,
+            Away::Database | Away::Product | Away::Client | Away::Gate | Away::Nothing => true,
+        });
+        let effective = rows.map(|row| Effective {
+            settings: row
+                .keys
+                .iter()
+                .filter_map(|key| Some((key.clone(), value(&loaded.config, key)?)))
+                .collect(),
+            feature: row.feature,
+            away: row.away,
+            outcome: row.outcome,
+            behaviour: row.behaviour,
+        });
+        Ok(Matrix(effective.collect()))
+    }
+}
+
+fn rows() -> anyhow::Result<Vec<Row>> {
+    let table: Table = toml::from_str(ROWS).context("the table of failures cannot be read")?;
+    Ok(table.row)
+}
+
+/// The value in force of a key that a row names.
+fn value(config: &Config, key: &str) -> Option<String> {
+    if let Some(field) = key.strip_prefix("upstream.NAME.") {
+        let each = config.upstreams.iter().map(|(name, upstream)| {
+            let value = match field {
+                "connect-timeout" => upstream.connect_timeout.to_string(),
+                "response-timeout" => upstream.response_timeout.to_string(),
+                "max-in-flight" => upstream.max_in_flight.to_string(),
+                _ => return None,
+            };
+            Some(format!("{name}: {value}"))
+        });
+        return each
+            .collect::<Option<Vec<_>>>()
+            .map(|values| values.join(", "));
+    }
+    let (listen, state) = (&config.listen, &config.state);
+    Some(match key {
+        "state.acquire-timeout" => state.acquire_timeout.to_string(),
+        "state.statement-timeout" => state.statement_timeout.to_string(),
+        "state.redis-timeout" => state.redis_timeout.to_string(),
+        "state.connections" => state.connections.to_string(),
+        "state.nodes" => state.nodes.to_string(),
+        "sessions.idle-timeout" => config.sessions.idle_timeout.to_string(),
+        "passwords.hash-threads" => config.passwords.hash_threads.to_string(),
+        "passwords.hash-queue" => config.passwords.hash_queue.to_string(),
+        "body.max-size" => config.body.max_size.to_string(),
+        "audit.queue" => config.audit.queue.to_string(),
+        "audit.notes-per-second" => config.audit.notes_per_second.to_string(),
+        "log.access" => config.log.access.to_string(),
+        "listen.first-byte-timeout" => listen.first_byte_timeout.to_string(),
+        "listen.head-timeout" => listen.head_timeout.to_string(),
+        "listen.body-idle-timeout" => listen.body_idle_timeout.to_string(),
+        "listen.idle-timeout" => listen.idle_timeout.to_string(),
+        "listen.write-timeout" => listen.write_timeout.to_string(),
+        "listen.drain-timeout" => listen.drain_timeout.to_string(),
+        "listen.max-in-flight" => listen.max_in_flight.to_string(),
+        "listen.max-connections" => listen.max_connections.to_string(),
+        "listen.max-connections-per-address" => listen.max_connections_per_address.to_string(),
+        _ => return None,
+    })
+}
+
+impl fmt::Display for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "When something is away:")?;
+        for row in &self.0 {
+            let away = format!("{:?}", row.away).to_lowercase();
+            write!(f, "\n{:<8}  {:<8}  {}", away, row.outcome, row.feature)?;
+            for (key, value) in &row.settings {
+                write!(f, "  {key} = {value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_every_row_has_a_value() {
+        let config = Config::default();
+        for row in rows().unwrap() {
+            for key in &row.keys {
+                assert!(value(&config, key).is_some(), "{key} of {}", row.feature);
+            }
+        }
+    }
+
+    #[test]
+    fn outcomes_are_the_four_that_the_page_explains() {
+        for row in rows().unwrap() {
+            assert!(
+                ["closed", "stricter", "open", "on"].contains(&&*row.outcome),
+                "{row:?}"
+            );
+        }
+    }
+}
