@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Args, file: &Path) -> anyhow::Result<Report> {
     })?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    report.file = out.to_owned();
+    out.clone_into(&mut report.file);
     Ok(report)
 }
 

@@ -156,7 +156,12 @@ async fn explain_tells_the_decision_its_reason_and_its_line() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    // What no route names, and what has no meaning.
+}
+
+#[tokio::test]
+async fn explain_tells_what_no_route_names_and_refuses_what_has_no_meaning() {
+    let upstream = Upstream::start().await;
+    let gate = Gateway::builder(&upstream, ROUTES).await;
     assert_eq!(
         json_of(&gate.cli(&["--output", "json", "explain", "PUT", "/x", "--as", "admin"]))["problem"],
         "method-not-allowed"
