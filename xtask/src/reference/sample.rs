@@ -87,6 +87,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("limits.NAME", "exempt", "[\"/health\"]"),
     ("accounts", "registration-roles", "[\"user\"]"),
     ("auth-api", "mounts", "[\"/api/v1/auth\"]"),
+    ("forward-auth", "proxies", "[\"127.0.0.1/32\"]"),
     ("passwords", "context-words", "[\"name-of-the-product\"]"),
     ("csrf", "trusted-origins", "[\"https://admin.example.com\"]"),
     ("cors", "allow-origins", "[\"https://www.example.com\"]"),
