@@ -105,7 +105,7 @@ const SECTIONS: &[Section] = &[
     ),
     section(
         "limits.NAME",
-        "A rate limit. `default` and `auth` are built in and can be written over.",
+        "A rate limit. Built in, and to be written over: `default`, 600 a minute per address for routes that name no limits, and `auth`, 5 a minute per address for sign-in.",
         "crates/guard/src/rate_limit.rs",
         "LimitConfig",
     ),

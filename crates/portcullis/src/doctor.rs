@@ -12,7 +12,7 @@ use crate::cli::output::{self, Format};
 use crate::config::Loaded;
 use crate::config::document::Environment;
 use crate::failure::Matrix;
-use crate::serve;
+use crate::{check, serve};
 
 /// No answer within this time is a finding.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,21 +38,34 @@ struct Diagnosis {
 
 /// Tries everything. `Ok(false)` where something does not answer.
 pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
-    let loaded = serve::load(file, Environment::of_process())?;
+    let mut loaded = serve::load(file, Environment::of_process())?;
+    check::judge(&mut loaded);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let trials = runtime.block_on(async {
-        let mut trials = Vec::new();
+        let mut trials = vec![trial("configuration".to_owned(), configuration(&loaded))];
         for (name, upstream) in &loaded.config.upstreams {
             trials.push(trial(
                 format!("upstream `{name}` ({})", upstream.url),
-                reach(&upstream.url).await,
+                reach(&upstream.url).await.map_err(|error| {
+                    format!("{error}; is the product started, and upstream.{name}.url right?")
+                }),
             ));
         }
-        trials.push(trial("database".to_owned(), database(&loaded).await));
+        trials.push(trial(
+            "database".to_owned(),
+            database(&loaded)
+                .await
+                .map_err(|error| format!("{error}; see state.database")),
+        ));
         if let Some(url) = &loaded.secrets.redis {
-            trials.push(trial("redis".to_owned(), redis(&loaded, url).await));
+            trials.push(trial(
+                "redis".to_owned(),
+                redis(&loaded, url)
+                    .await
+                    .map_err(|error| format!("{error}; see state.redis")),
+            ));
         }
         trials.push(trial("clock".to_owned(), clock()));
         if loaded.config.listen.tls.is_some() {
@@ -65,7 +78,12 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
             .iter()
             .filter(|host| !host.starts_with('*'))
         {
-            trials.push(trial(format!("name `{host}`"), resolves(host).await));
+            trials.push(trial(
+                format!("name `{host}`"),
+                resolves(host)
+                    .await
+                    .map_err(|error| format!("{error}; see hosts.allow")),
+            ));
         }
         trials
     });
@@ -96,6 +114,14 @@ async fn in_time<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, 
     tokio::time::timeout(PATIENCE, work)
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {} seconds", PATIENCE.as_secs())))
+}
+
+fn configuration(loaded: &Loaded) -> Result<String, String> {
+    if loaded.has_errors() {
+        Err("has errors; `portcullis check` names them".to_owned())
+    } else {
+        Ok("has no errors".to_owned())
+    }
 }
 
 async fn reach(url: &str) -> Result<String, String> {

@@ -88,6 +88,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("limits.NAME", "exempt", "[\"/health\"]"),
     ("accounts", "registration-roles", "[\"user\"]"),
     ("auth-api", "mounts", "[\"/api/v1/auth\"]"),
+    ("forward-auth", "proxies", "[\"127.0.0.1/32\"]"),
     ("passwords", "context-words", "[\"name-of-the-product\"]"),
     ("csrf", "trusted-origins", "[\"https://admin.example.com\"]"),
     ("cors", "allow-origins", "[\"https://www.example.com\"]"),
@@ -181,22 +182,18 @@ fn variable(table: &str, key: &str) -> String {
 
 /// What a doc comment says of the default, as TOML: "Default `"30m"`", "Default 20000", "`"lax"` (default)".
 fn default(about: &str) -> Option<String> {
-    let stated = match about.split_once("` (default") {
-        Some((before, _)) => before.rsplit('`').next()?.to_owned(),
-        None => {
-            let rest = about
-                .split_once("Default")?
-                .1
-                .trim_start_matches(':')
-                .trim_start();
-            match rest.strip_prefix('`') {
-                Some(quoted) => quoted.split('`').next()?.to_owned(),
-                None => rest
-                    .split_whitespace()
-                    .next()?
-                    .trim_end_matches(['.', ',', ';', ':'])
-                    .replace(',', ""),
-            }
+    let stated = if let Some((before, _)) = about.split_once("` (default") {
+        before.rsplit('`').next()?.to_owned()
+    } else {
+        let rest = about.split_once("Default")?.1;
+        let rest = rest.trim_start_matches(':').trim_start();
+        match rest.strip_prefix('`') {
+            Some(quoted) => quoted.split('`').next()?.to_owned(),
+            None => rest
+                .split_whitespace()
+                .next()?
+                .trim_end_matches(['.', ',', ';', ':'])
+                .replace(',', ""),
         }
     };
     let is_value = stated.starts_with('"')

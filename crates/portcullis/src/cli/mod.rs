@@ -10,24 +10,27 @@ use clap::{Args, Parser, Subcommand};
 
 use self::output::Format;
 
-/// A security gate in front of your product.
-///
-/// Try it:
-///   portcullis demo
-///
-/// Put it in front of a product that listens on port 8000:
-///   portcullis init --upstream http://127.0.0.1:8000    writes portcullis.toml
-///   export SECRET_KEY=$(openssl rand -hex 32)
-///   portcullis check                                    says what is missing
-///   portcullis users create --email you@corp.test --role admin
-///   portcullis serve
-///
-/// Exit codes: 0 done, 1 a finding or a failure, 2 wrong usage.
+const ABOUT: &str = "A security gate in front of your product.
+
+Try it:
+  portcullis demo
+
+Put it in front of a product that listens on port 8000:
+  portcullis init --upstream http://127.0.0.1:8000    (writes portcullis.toml)
+  export SECRET_KEY=$(openssl rand -hex 32)
+  portcullis check                                    (says what is missing)
+  portcullis users create --email you@corp.test --role admin
+  portcullis serve
+
+Exit codes: 0 done, 1 a finding or a failure, 2 wrong usage.";
+
+/// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "portcullis",
     version,
-    verbatim_doc_comment,
+    about = "A security gate in front of your product.",
+    long_about = ABOUT,
     max_term_width = 100,
     arg_required_else_help = true
 )]

@@ -375,22 +375,19 @@ fn placed(mut finding: Finding, lines: &Lines, sources: &Sources) -> Finding {
     if finding.remedy.is_empty() {
         finding.remedy = "docs/reference/config.md says what each key takes".into();
     }
-    match sources.variable(&finding.key) {
-        Some(variable) => {
-            finding.message = format!(
-                "{} (from the environment variable `{variable}`)",
-                finding.message
-            )
-            .into();
-            let line = finding.line.filter(|_| lines.has(&finding.key));
-            let line = line.or_else(|| lines.has(&finding.key).then(|| lines.of(&finding.key))?);
-            finding.at(line)
-        }
-        None => {
-            let line = finding.line.or_else(|| lines.of(&finding.key));
-            finding.at(line)
-        }
-    }
+    let of_key = lines.of(&finding.key);
+    let Some(variable) = sources.variable(&finding.key) else {
+        let line = finding.line.or(of_key);
+        return finding.at(line);
+    };
+    finding.message = format!(
+        "{} (from the environment variable `{variable}`)",
+        finding.message
+    )
+    .into();
+    // The line of the table around it would mislead: the value does not stand there.
+    let line = of_key.filter(|_| lines.has(&finding.key));
+    finding.at(line)
 }
 
 /// Routes that know their lines.

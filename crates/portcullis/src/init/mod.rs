@@ -12,7 +12,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use portcullis_access::openapi::{BasePath, Note, Plan, Planned, plan, read};
 use portcullis_access::{AccessConfig, Known, Policy};
 use serde::Serialize;
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Args, file: &Path) -> anyhow::Result<Report> {
     })?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    report.file = out.to_owned();
+    out.clone_into(&mut report.file);
     Ok(report)
 }
 
@@ -115,7 +115,11 @@ pub(crate) fn generate(
     let mut report = Report::default();
     let settings = presets::settings(preset, &upstream);
     let routes = if let Some(document) = document {
-        let api = read(document, base)?;
+        let api = read(document, base).map_err(|error| {
+            Usage::error(format!(
+                "--openapi: {error}; it takes an OpenAPI 3.0 or 3.1 document as JSON"
+            ))
+        })?;
         let mut plan = plan(&api);
         take_over(&mut plan, &mounts(&settings)?, &mut report);
         report.operations = api.operations.len();
@@ -195,19 +199,22 @@ fn compile(text: &str) -> anyhow::Result<Policy> {
 
 /// Scheme, host and port of an upstream, and nothing besides.
 fn origin(text: &str) -> anyhow::Result<String> {
-    let url = Url::parse(text).with_context(|| format!("`{text}` is not a URL"))?;
-    ensure!(
-        matches!(url.scheme(), "http" | "https") && url.has_host(),
-        "`{text}` is not an http or https URL"
-    );
-    ensure!(
-        url.username().is_empty() && url.password().is_none(),
-        "the URL of an upstream holds no credentials"
-    );
-    ensure!(
-        url.path() == "/" && url.query().is_none() && url.fragment().is_none(),
-        "`{text}` has more than scheme, host and port"
-    );
+    let refuse = |reason: &str| {
+        Usage::error(format!(
+            "--upstream `{text}` {reason}: write it like http://127.0.0.1:8000"
+        ))
+    };
+    let url = Url::parse(text).map_err(|_| refuse("is not a URL"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(refuse("is not an http or https URL"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not repeated: it may hold a password.
+        return Err(Usage::error("--upstream holds no credentials"));
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("has more than scheme, host and port"));
+    }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 

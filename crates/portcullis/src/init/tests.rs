@@ -306,7 +306,7 @@ fn the_sample_shows_the_real_defaults() {
             assert_eq!(format!("{:?}", written.$table), format!("{:?}", default.$table));
         )*};
     }
-    same!(listen admin state assertion csrf cors headers body sessions accounts passwords log audit environment auth_api);
+    same!(forward_auth listen admin state assertion csrf cors headers body sessions accounts passwords log audit environment auth_api);
     assert!(
         loaded
             .findings

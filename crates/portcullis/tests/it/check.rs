@@ -429,6 +429,39 @@ fn serve_refuses_in_production_what_check_refuses_and_says_all_of_it() {
     );
 }
 
+/// Each guardrail alone keeps the gate from starting, also where everything else compiles. Its database
+/// cannot be opened, so that a gate that starts all the same ends as well, with other words.
+#[test]
+fn a_guardrail_alone_is_enough_to_refuse() {
+    let nowhere = "database = \"sqlite:///nowhere/at/all/portcullis.db\"";
+    let gate = good().replace("nodes = 1", nowhere);
+    assert_eq!(gate.cli(&["check"]).status.code(), Some(0));
+    let began = stderr(&gate.cli(&["serve"]));
+    assert!(began.contains("state.database"), "{began}");
+    for (from, to, rule) in [
+        ("\ntrusted-proxies = [\"127.0.0.1/32\"]", "", "no-tls"),
+        (
+            "allow = \"user\"",
+            "allow = \"public\"",
+            "everything-public",
+        ),
+        (
+            "https://web.corp.test",
+            "https://web.example.com",
+            "example-value",
+        ),
+    ] {
+        let refused = gate.clone().replace(from, to).cli(&["serve"]);
+        assert_eq!(refused.status.code(), Some(1));
+        let told = stderr(&refused);
+        assert!(told.contains(&format!("error[{rule}]")), "{told}");
+        assert!(
+            !told.contains("state.database"),
+            "nothing was begun: {told}"
+        );
+    }
+}
+
 #[test]
 fn development_warns_but_never_listens_on_the_network() {
     let lax = good()

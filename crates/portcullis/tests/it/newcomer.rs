@@ -127,13 +127,8 @@ async fn initialised(datasette: &Datasette) -> GatewayBuilder {
     gate
 }
 
-#[tokio::test]
-async fn from_nothing_to_a_gate_in_front_of_a_real_application() {
-    let folder = tempfile::tempdir().unwrap();
-    let datasette = Datasette::start(folder.path());
-    let gate = initialised(&datasette).await;
-
-    // `check` says the one thing that only a person can provide.
+/// `check` says the one thing that only a person can provide; with it, an account can be made.
+fn with_secret_and_account(gate: GatewayBuilder) -> (GatewayBuilder, String) {
     let checked = gate.cli(&["--output", "json", "check"]);
     assert_eq!(checked.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&checked.stdout).unwrap();
@@ -160,7 +155,16 @@ async fn from_nothing_to_a_gate_in_front_of_a_real_application() {
     ]);
     let created: Value = serde_json::from_slice(&created.stdout).unwrap();
     let password = created["password"].as_str().unwrap().to_owned();
+    (gate, password)
+}
 
+#[tokio::test]
+async fn from_nothing_to_a_gate_in_front_of_a_real_application() {
+    let folder = tempfile::tempdir().unwrap();
+    let datasette = Datasette::start(folder.path());
+    let gate = initialised(&datasette).await;
+
+    let (gate, password) = with_secret_and_account(gate);
     let running = gate.start().await;
     let stranger = running.browser();
     assert_eq!(

@@ -156,7 +156,12 @@ async fn explain_tells_the_decision_its_reason_and_its_line() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    // What no route names, and what has no meaning.
+}
+
+#[tokio::test]
+async fn explain_tells_what_no_route_names_and_refuses_what_has_no_meaning() {
+    let upstream = Upstream::start().await;
+    let gate = Gateway::builder(&upstream, ROUTES).await;
     assert_eq!(
         json_of(&gate.cli(&["--output", "json", "explain", "PUT", "/x", "--as", "admin"]))["problem"],
         "method-not-allowed"
@@ -266,6 +271,62 @@ fn a_diff_that_opens_something_ends_with_one() {
     );
 }
 
+#[test]
+fn init_says_what_it_cannot_take_and_writes_nothing() {
+    let gate = GatewayBuilder::empty();
+    std::fs::write(gate.folder().join("api.yaml"), "openapi: 3.0.0\n").unwrap();
+    for (arguments, part) in [
+        (
+            &["--upstream", "127.0.0.1:8000"][..],
+            "http://127.0.0.1:8000",
+        ),
+        (&["--upstream", "localhost:8000"], "http://127.0.0.1:8000"),
+        (
+            &["--upstream", "http://127.0.0.1:8000/api"],
+            "more than scheme, host and port",
+        ),
+        (&["--upstream", "http://a:hunter2@b"], "no credentials"),
+        (
+            &["--upstream", "http://b", "--openapi", "nowhere.json"],
+            "nowhere.json",
+        ),
+        (
+            &["--upstream", "http://b", "--openapi", "api.yaml"],
+            "as JSON",
+        ),
+        (
+            &["--upstream", "http://b", "--preset", "nothing"],
+            "session-app",
+        ),
+        (&["--openapi", "api.yaml"], "--upstream"),
+    ] {
+        let mut all = vec!["init"];
+        all.extend(arguments);
+        let output = gate.run(&all);
+        refused(&output, &[part]);
+        assert!(!err(&output).contains("hunter2"), "{}", err(&output));
+    }
+    assert!(!gate.folder().join("portcullis.toml").exists());
+    let elsewhere = gate.run(&[
+        "--config",
+        "gate.toml",
+        "init",
+        "--upstream",
+        "http://127.0.0.1:8000",
+    ]);
+    assert!(elsewhere.status.success() && gate.folder().join("gate.toml").exists());
+    refused(
+        &gate.run(&[
+            "--config",
+            "gate.toml",
+            "init",
+            "--upstream",
+            "http://127.0.0.1:9000",
+        ]),
+        &["gate.toml", "--force"],
+    );
+}
+
 #[tokio::test]
 async fn doctor_says_what_answers_and_what_does_not() {
     let upstream = Upstream::start().await;
@@ -273,7 +334,12 @@ async fn doctor_says_what_answers_and_what_does_not() {
     let output = well.cli(&["doctor"]);
     let told = out(&output);
     assert_eq!(output.status.code(), Some(0), "{told}{}", err(&output));
-    for part in ["ok    upstream `app`", "ok    database", "ok    clock"] {
+    for part in [
+        "ok    configuration",
+        "ok    upstream `app`",
+        "ok    database",
+        "ok    clock",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -305,7 +371,16 @@ async fn doctor_says_what_answers_and_what_does_not() {
             "name `no-such-host.invalid`"
         ]
     );
+    for part in ["upstream.app.url", "state.database", "hosts.allow"] {
+        assert!(out(&output).contains(part), "{part}: {}", out(&output));
+    }
     assert!(!out(&output).contains("nobody@"), "{}", out(&output));
+    let wrong = ill.replace("[hosts]", "[hostz]");
+    let told = out(&wrong.cli(&["doctor"]));
+    assert!(
+        told.contains("FAIL  configuration: has errors; `portcullis check`"),
+        "{told}"
+    );
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ pub(crate) struct Gateway {
 }
 
 /// A gate being put together.
+#[derive(Clone)]
 pub(crate) struct GatewayBuilder {
     folder: Arc<tempfile::TempDir>,
     config: String,
