@@ -31,7 +31,7 @@ use crate::framing::{Gate, Malformed, StrictIo, is_host, is_look_alike, is_targe
 use crate::headers;
 use crate::listener::Settings;
 use crate::load::{Crowded, InFlight};
-use crate::pace::Paced;
+use crate::pace::{Paced, Taken};
 use crate::pool::LocalExecutor;
 use crate::transport::Transport;
 use crate::tunnel::Tunnel;
@@ -513,10 +513,12 @@ where
                 return Poll::Ready(());
             }
             std::task::ready!(deadline.poll(cx, conn.idle_by.get()));
-            conn.idle_by.set(None);
             if told {
                 return Poll::Ready(());
             }
+            // What has not gone by then is streams that nobody takes.
+            conn.idle_by
+                .set(Instant::now().checked_add(conn.settings.patience.idle));
             conn.stop.set(Stop::Soon);
         }
     })
@@ -527,7 +529,7 @@ async fn answer_http2<H>(
     conn: &Rc<Conn>,
     handler: &H,
     request: Request<Incoming>,
-) -> Response<Tracked>
+) -> Response<Taken<Tracked>>
 where
     H: AsyncFn(Arrival) -> Response<Body> + 'static,
 {
@@ -550,9 +552,12 @@ where
         response = Response::new(Body::Empty);
         *response.status_mut() = StatusCode::BAD_GATEWAY;
     }
-    response.map(|body| Tracked {
-        body,
-        _flight: flight,
+    response.map(|body| {
+        let tracked = Tracked {
+            body,
+            _flight: flight,
+        };
+        Taken::new(tracked, conn.settings.patience.write)
     })
 }
 
