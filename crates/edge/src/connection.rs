@@ -31,7 +31,7 @@ use crate::framing::{Gate, Malformed, StrictIo, is_host, is_look_alike, is_targe
 use crate::headers;
 use crate::listener::Settings;
 use crate::load::{Crowded, InFlight};
-use crate::pace::Paced;
+use crate::pace::{Paced, Taken};
 use crate::pool::LocalExecutor;
 use crate::transport::Transport;
 use crate::tunnel::Tunnel;
@@ -530,7 +530,7 @@ async fn answer_http2<H>(
     conn: &Rc<Conn>,
     handler: &H,
     request: Request<Incoming>,
-) -> Response<Tracked>
+) -> Response<Taken<Tracked>>
 where
     H: AsyncFn(Arrival) -> Response<Body> + 'static,
 {
@@ -553,9 +553,12 @@ where
         response = Response::new(Body::Empty);
         *response.status_mut() = StatusCode::BAD_GATEWAY;
     }
-    response.map(|body| Tracked {
-        body,
-        _flight: flight,
+    response.map(|body| {
+        let tracked = Tracked {
+            body,
+            _flight: flight,
+        };
+        Taken::new(tracked, conn.settings.patience.write)
     })
 }
 

@@ -1,10 +1,16 @@
-//! How slowly an HTTP/2 client may send the body of one request.
+//! How slowly an HTTP/2 client may send the body of one request, and take the answer to it.
 //!
 //! On HTTP/1 the connection's own deadlines see to this. On HTTP/2 the connection is busy as long
-//! as any of its streams is, so each body has a deadline: it may not pause for longer than
-//! `body-idle-timeout`, and must keep up `body-min-rate` while we wait for it.
+//! as any of its streams is, so each stream has deadlines of its own:
+//!
+//! - a request body may not pause for longer than `body-idle-timeout`, and must keep up
+//!   `body-min-rate` while we wait for it;
+//! - an answer of which a client takes nothing for `write-timeout` is given up, and with it the
+//!   product's connection. The stream is reset when the client asks for more.
 
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -96,5 +102,95 @@ impl http_body::Body for Paced {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// An answer that is given up when nobody takes it.
+pub(crate) struct Taken<B> {
+    slot: Rc<Slot<B>>,
+    patience: Duration,
+    is_watched: bool,
+}
+
+struct Slot<B> {
+    /// None once it was given up.
+    body: RefCell<Option<B>>,
+    /// Since when there is a piece that waits to be taken: hyper asks for the next one only when
+    /// the client has room for it.
+    waiting_since: Cell<Option<Instant>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the client took nothing of the answer for too long")]
+struct GivenUp;
+
+impl<B: 'static> Taken<B> {
+    pub(crate) fn new(body: B, patience: Duration) -> Self {
+        let slot = Rc::new(Slot {
+            body: RefCell::new(Some(body)),
+            waiting_since: Cell::new(None),
+        });
+        Taken {
+            slot,
+            patience,
+            is_watched: false,
+        }
+    }
+
+    fn watch(&mut self) {
+        if !self.is_watched {
+            self.is_watched = true;
+            tokio::task::spawn_local(give_up(Rc::downgrade(&self.slot), self.patience));
+        }
+    }
+}
+
+async fn give_up<B>(slot: Weak<Slot<B>>, patience: Duration) {
+    loop {
+        tokio::time::sleep(patience).await;
+        let Some(slot) = slot.upgrade() else {
+            return;
+        };
+        let since = slot.waiting_since.get();
+        if since.is_some_and(|since| since.elapsed() >= patience) {
+            slot.body.borrow_mut().take();
+            return;
+        }
+    }
+}
+
+impl<B> http_body::Body for Taken<B>
+where
+    B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin + 'static,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        this.slot.waiting_since.set(None);
+        let frame = match this.slot.body.borrow_mut().as_mut() {
+            Some(body) => std::task::ready!(Pin::new(body).poll_frame(cx)),
+            None => return Poll::Ready(Some(Err(BodyError::Other(Box::new(GivenUp))))),
+        };
+        if matches!(frame, Some(Ok(_))) && !this.is_end_stream() {
+            this.slot.waiting_since.set(Some(Instant::now()));
+            this.watch();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let body = self.slot.body.borrow();
+        body.as_ref().is_some_and(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let body = self.slot.body.borrow();
+        body.as_ref()
+            .map_or_else(SizeHint::default, http_body::Body::size_hint)
     }
 }

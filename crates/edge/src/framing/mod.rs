@@ -44,6 +44,33 @@ pub fn check_request_line(method: &str, target: &str) -> Result<(), Malformed> {
     }
 }
 
+/// Where each message in `bytes` ends, by the rules of this gate alone, without socket and hyper:
+/// for the fuzz targets. Stops in front of a message that is not whole, or whose body is
+/// malformed.
+pub fn ends(bytes: &[u8], limits: &Limits) -> Result<Vec<usize>, Malformed> {
+    let mut ends = Vec::new();
+    let mut at = 0_usize;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let head::Head::Complete { len, following, .. } = head::parse(rest, limits)? else {
+            break;
+        };
+        let body = rest.get(len..).unwrap_or_default();
+        let taken = match following {
+            head::Following::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+            head::Following::Chunked => match chunked::Chunked::new().advance(body) {
+                chunked::Progress::Done(count) => count,
+                chunked::Progress::More | chunked::Progress::Wrong(_) => break,
+            },
+        };
+        if taken > body.len() {
+            break;
+        }
+        at = at.saturating_add(len).saturating_add(taken);
+        ends.push(at);
+    }
+    Ok(ends)
+}
+
 /// Why a request is not a proper one. The display text is written for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {

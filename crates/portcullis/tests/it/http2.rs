@@ -186,3 +186,40 @@ async fn a_body_that_pauses_for_too_long_is_refused_and_the_connection_lives_on(
         200
     );
 }
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_does_not_hold_the_product() {
+    let (told, mut gone) = watch::channel(false);
+    let told = Arc::new(told);
+    let address = sockets::bytes_product(move |mut stream| {
+        let told = Arc::clone(&told);
+        async move {
+            let head = sockets::read_until(&mut stream, "\r\n\r\n").await;
+            if head.contains("other=1") {
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                return;
+            }
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 1_u64 << 40);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            while stream.write_all(&[b'x'; 64 * 1024]).await.is_ok() {}
+            told.send_replace(true);
+        }
+    })
+    .await;
+    let gateway = Gateway::builder_usual(&Upstream::at(address))
+        .await
+        .replace("[listen]", "[listen]\nwrite-timeout = \"200ms\"")
+        .start()
+        .await;
+    let mut connection = connect(&gateway).await;
+    let request = get(&gateway, "/public");
+    let untouched = connection.send_request(request).await.unwrap();
+    assert_eq!(untouched.status(), 200);
+    gone.wait_for(|gone| *gone).await.unwrap();
+    // Its neighbours go on.
+    let answer = ask(&mut connection, get(&gateway, "/public?other=1")).await;
+    assert_eq!(answer.text(), "ok");
+    let broken = untouched.into_body().collect().await;
+    assert!(broken.is_err(), "the client is told that this was not all");
+}

@@ -128,9 +128,15 @@ async fn counting() -> (Upstream, std::sync::Arc<std::sync::atomic::AtomicUsize>
 #[tokio::test]
 async fn bytes_right_behind_the_handshake_are_not_lost_on_either_side() {
     let address = sockets::bytes_product(async |mut stream| {
-        sockets::read_until(&mut stream, "early from the client").await;
+        let asked = sockets::read_until(&mut stream, "\r\n\r\n").await;
+        assert!(
+            asked.ends_with("\r\n\r\n"),
+            "nothing passes before the product has agreed: {asked}"
+        );
         let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nearly from the product";
         stream.write_all(head.as_bytes()).await.unwrap();
+        sockets::read_until(&mut stream, "early from the client").await;
+        stream.write_all(b", and heard").await.unwrap();
         sockets::read_until(&mut stream, "end").await;
     })
     .await;
@@ -143,6 +149,9 @@ async fn bytes_right_behind_the_handshake_are_not_lost_on_either_side() {
     stream.write_all(handshake.as_bytes()).await.unwrap();
     let answer = sockets::read_until(&mut stream, "early from the product").await;
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    if !answer.ends_with(", and heard") {
+        sockets::read_until(&mut stream, "heard").await;
+    }
     stream.write_all(b"end").await.unwrap();
     assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
 }
