@@ -133,6 +133,7 @@ pub(crate) async fn decide(
     } = found?;
     let grant = match check_cors(snapshot, route, is_own, head, place)? {
         cors::Outcome::Preflight(headers) => {
+            story.is_preflight = true;
             return Ok(Decided::Answered(preflight_answer(headers)));
         }
         cors::Outcome::Pass(grant) => grant,
@@ -142,6 +143,11 @@ pub(crate) async fn decide(
     story.stage = Stage::Authenticate;
     let caller = lane.authenticate(snapshot, head).await?;
     story.set_caller(&caller.principal, caller.is_stale);
+    story.lacks_csrf = caller.session.filter(|session| {
+        head.method == Method::GET
+            && accepts_html(&head.headers)
+            && !snapshot.csrf.has_token(&head.headers, session)
+    });
 
     // csrf: 403 where another site speaks in the caller's name
     story.stage = Stage::Csrf;
@@ -286,6 +292,8 @@ fn check_cors(
 ) -> Result<cors::Outcome, Problem> {
     let foreign = match route.csrf {
         RouteCsrf::Exempt if !is_own => Foreign::Pass,
+        // Judged by the CSRF stage; what it may read is still for the list to say.
+        RouteCsrf::Required if snapshot.csrf.trusts(&head.headers) => Foreign::Pass,
         RouteCsrf::Exempt | RouteCsrf::Required => Foreign::Refuse,
     };
     let cors = match route.cors {
