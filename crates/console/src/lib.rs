@@ -26,6 +26,9 @@ const STYLE: &str = "\
 body{font:1rem/1.5 system-ui,sans-serif;margin:0;padding:1rem}\
 main{max-width:26rem;margin:8vh auto 0}\
 h1{font-size:1.5rem;margin:0 0 1.5rem}\
+h2{font-size:1.15rem;margin:1.5rem 0 .5rem}\
+a{color:var(--accent)}\
+code{overflow-wrap:anywhere}\
 label{display:block;font-weight:600;margin:1rem 0 .25rem}\
 input{width:100%;font:inherit;padding:.6rem;border:1px solid var(--line);border-radius:.4rem}\
 button{font:inherit;font-weight:600;margin-top:1.5rem;padding:.7rem 1.4rem;min-height:2.75rem;border:0;border-radius:.4rem;background:var(--accent);color:var(--on-accent);cursor:pointer}\

@@ -194,6 +194,14 @@ impl Csrf {
         }
     }
 
+    /// Whether the request comes from a page of a trusted foreign origin.
+    pub fn trusts(&self, headers: &HeaderMap) -> bool {
+        matches!(
+            single(headers, &header::ORIGIN),
+            Ok(Some(origin)) if self.trusted.contains(origin.as_bytes())
+        )
+    }
+
     /// A new token for a session. Earlier ones stay valid as long as the session does.
     pub fn issue(&self, session: &TokenHash) -> Result<String, Error> {
         token::issue(&self.mac, session).ok_or(Error::NoRandomness)
@@ -219,7 +227,12 @@ impl Csrf {
 
     /// Whether the request already bears a token of this session: no new one has to be issued.
     pub fn has_token(&self, headers: &HeaderMap, session: &TokenHash) -> bool {
-        cookies(headers, &self.cookie).any(|token| token::verify(&self.mac, token, session))
+        self.token_of(headers, session).is_some()
+    }
+
+    /// The token of this session that the request's cookie holds.
+    pub fn token_of<'h>(&self, headers: &'h HeaderMap, session: &TokenHash) -> Option<&'h str> {
+        cookies(headers, &self.cookie).find(|token| token::verify(&self.mac, token, session))
     }
 
     fn cookie_value(&self, token: &str, scheme: Scheme, end: &str) -> Option<HeaderValue> {

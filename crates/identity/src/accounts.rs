@@ -371,6 +371,7 @@ impl Accounts {
         };
         let entry = Entry {
             user: Some(id),
+            roles: Some(roles.to_vec()),
             ..self.entry(act, client)
         };
         parts.record.record_in(&mut tx, entry).await?;
@@ -395,6 +396,7 @@ impl Accounts {
         }
         let entry = Entry {
             user: Some(user),
+            roles: Some(roles.to_vec()),
             ..self.entry(Act::UserUpdated, &Client::default())
         };
         parts.record.record_in(&mut tx, entry).await?;
@@ -499,6 +501,7 @@ impl Accounts {
             session: None,
             request: client.request,
             client: client.address,
+            roles: None,
         }
     }
 

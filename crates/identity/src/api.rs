@@ -21,7 +21,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use http::request::Parts;
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use portcullis_core::principal::User;
 use portcullis_core::{Principal, Problem, RequestId, problem};
 use portcullis_edge::ClientAddr;
@@ -43,8 +43,14 @@ pub struct CsrfToken {
 }
 
 /// Makes CSRF tokens. Given by the binary, which knows the guard.
+///
+/// Given the headers of a request in that session, it keeps the token that they bear already:
+/// another one in the cookie would spoil what an open tab holds in memory.
 #[derive(Clone)]
-pub struct CsrfCookie(pub Arc<dyn Fn(&TokenHash) -> CsrfToken + Send + Sync>);
+pub struct CsrfCookie(pub Arc<IssueCsrf>);
+
+/// Issues, or keeps, the token of a session.
+pub type IssueCsrf = dyn Fn(&TokenHash, Option<&HeaderMap>) -> CsrfToken + Send + Sync;
 
 impl fmt::Debug for CsrfCookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use maud::{Markup, html};
 use portcullis_console::{Nonce, Page, errors, field};
-use portcullis_core::{Principal, Problem, Secret, problem};
+use portcullis_core::{Principal, Problem, Secret, Timestamp, problem};
 use serde::Deserialize;
 
 use crate::accounts::Error;
@@ -76,9 +76,7 @@ pub(crate) async fn submit_sign_in(
         Err(error) => return Err(error.into()),
     };
     let body = sign_in_form(&api, &input.email, next, &[message]);
-    let mut response = page(&parts, status, "Sign in", &body);
-    clear_cookies(&api, &mut response);
-    Ok(response)
+    Ok(page(&parts, status, "Sign in", &body))
 }
 
 pub(crate) async fn sign_out(State(api): State<Api>, parts: Parts) -> Result<Response, Failure> {
@@ -104,7 +102,7 @@ pub(crate) async fn account(State(api): State<Api>, parts: Parts) -> Result<Resp
                     (session.user_agent.as_deref().unwrap_or("unknown client"))
                     @if session.id == user.session { " (this one)" }
                     br;
-                    small { "Last seen " (session.last_seen_at) }
+                    small { "Last seen " (to_the_minute(session.last_seen_at)) }
                 }
             }
         }
@@ -113,6 +111,12 @@ pub(crate) async fn account(State(api): State<Api>, parts: Parts) -> Result<Resp
         }
     };
     Ok(page(&parts, StatusCode::OK, "Your account", &body))
+}
+
+/// `2026-03-01 09:30 UTC`.
+fn to_the_minute(at: Timestamp) -> String {
+    let text: String = at.to_string().chars().take(16).collect();
+    format!("{} UTC", text.replace('T', " "))
 }
 
 fn sign_in_form(api: &Api, email: &str, next: Option<&str>, faults: &[String]) -> Markup {

@@ -69,6 +69,8 @@ pub(crate) struct Entry {
     pub(crate) session: Option<SessionId>,
     pub(crate) request: Option<RequestId>,
     pub(crate) client: Option<IpAddr>,
+    /// The roles that the account has from now on, where the act gives some.
+    pub(crate) roles: Option<Vec<String>>,
 }
 
 /// Where events go.
@@ -95,6 +97,9 @@ impl Record {
         }
         if let Some(client) = entry.client {
             event = event.from(client);
+        }
+        if let Some(roles) = entry.roles {
+            event = event.with("roles", roles.join(" "));
         }
         self.0.record_in(tx, event).await
     }

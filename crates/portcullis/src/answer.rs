@@ -3,10 +3,9 @@
 //! A program gets `application/problem+json` (RFC 9457), a browser a small page with the same
 //! words. A 5xx says nothing of its cause: that goes to the log, under the request id shown here.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use portcullis_console::{Nonce, Page};
 use portcullis_core::{Problem, RequestId};
 use serde::Serialize;
 
@@ -51,16 +50,25 @@ impl Prefers {
     }
 }
 
+/// What a page needs beside the problem.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    /// Where to sign in and come back from.
+    pub(crate) sign_in: &'a str,
+    /// What admits the page's style sheet. Without one the page is plain.
+    pub(crate) nonce: Option<&'a Nonce>,
+}
+
 /// The answer for a problem.
 pub(crate) fn problem(
     problem: &Problem,
     id: RequestId,
     prefers: Prefers,
-    sign_in: &str,
+    page: Frame<'_>,
 ) -> Response<Bytes> {
     let (kind, body) = match prefers {
         Prefers::Json => ("application/problem+json", json(problem, id)),
-        Prefers::Html => ("text/html; charset=utf-8", html(problem, id, sign_in)),
+        Prefers::Html => ("text/html; charset=utf-8", html(problem, id, page)),
     };
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = problem.kind.status;
@@ -97,36 +105,29 @@ fn json(problem: &Problem, id: RequestId) -> Vec<u8> {
     serde_json::to_vec(&document).unwrap_or_else(|_| b"{}".to_vec())
 }
 
-fn html(problem: &Problem, id: RequestId, sign_in: &str) -> Vec<u8> {
-    let retry = problem.retry_after.map(|span| {
-        let mut text = String::new();
-        let _ = write!(
-            text,
-            "You can try again in {} seconds.",
-            span.as_seconds_ceil().max(1)
-        );
-        text
-    });
+/// A small page in the frame of all our pages: what happened, when to come back, where to go.
+fn html(problem: &Problem, id: RequestId, page: Frame<'_>) -> Vec<u8> {
+    let wait = problem
+        .retry_after
+        .map(|span| span.as_seconds_ceil().max(1));
     let anonymous = problem.kind.slug == portcullis_core::problem::AUTHENTICATION_REQUIRED.slug;
-    let page = maud::html! {
-        (maud::DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (problem.kind.title) }
-            }
-            body {
-                main {
-                    p { (problem.kind.status.as_u16()) }
-                    h1 { (problem.kind.title) }
-                    @if let Some(detail) = &problem.detail { p { (detail) } }
-                    @if let Some(retry) = retry { p { (retry) } }
-                    @if anonymous { p { a href=(sign_in) { "Sign in" } } }
-                    p { small { "Request " code { (id) } } }
-                }
-            }
+    let body = maud::html! {
+        @if let Some(detail) = &problem.detail { p { (detail) } }
+        @if let Some(wait) = wait { p { "You can try again in " (wait) " s." } }
+        @if !problem.fields.is_empty() {
+            ul { @for fault in &problem.fields { li { (fault.field) ": " (fault.message) } } }
         }
+        p {
+            @if anonymous { a href=(page.sign_in) { "Sign in" } " or go " } @else { "Go " }
+            a href="/" { "back to the start page" }
+            ". "
+            a href=(format!("{TYPE_PREFIX}{}", problem.kind.slug)) { "What this means" }
+        }
+        p { small { (problem.kind.status.as_u16()) " · request " code { (id) } } }
     };
-    page.into_string().into_bytes()
+    let page = Page {
+        title: problem.kind.title,
+        nonce: page.nonce,
+    };
+    page.render(&body).into_string().into_bytes()
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::Method;
+use portcullis_access::Policy;
+use portcullis_access::config::RouteConfig;
 use portcullis_access::policy::Route;
 use portcullis_core::decision::Denied;
 use portcullis_core::principal::User;
@@ -263,24 +265,32 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// `portcullis routes list`.
-pub(crate) fn list(file: &Path) -> anyhow::Result<Table> {
+/// `portcullis routes list`, with the gate's own routes if asked for.
+pub(crate) fn list(file: &Path, with_own: bool) -> anyhow::Result<Table> {
     let (loaded, snapshot) = verbs::snapshot(file)?;
-    let names: Vec<String> = loaded.config.upstreams.keys().cloned().collect();
-    let rows = snapshot.product.policy.routes().iter().map(|route| Row {
+    let config = &loaded.config;
+    let names: Vec<String> = config.upstreams.keys().cloned().collect();
+    let mut rows = rows(&snapshot.product.policy, &config.access.routes, &names);
+    if with_own {
+        let routes = own::routes(&config.auth_api.mounts, &config.access);
+        let names = [crate::snapshot::OWN_UPSTREAM.to_owned()];
+        rows.extend(self::rows(&snapshot.own.policy, &routes, &names));
+    }
+    Ok(Table(rows))
+}
+
+fn rows(policy: &Policy, configs: &[RouteConfig], upstreams: &[String]) -> Vec<Row> {
+    let row = |route: &Arc<Route>| Row {
         route: route.name.clone(),
-        allow: loaded
-            .config
-            .access
-            .routes
+        allow: configs
             .get(route.id)
             .and_then(|config| config.allow.as_ref())
             .map(ToString::to_string)
             .unwrap_or_default(),
-        upstream: names.get(route.upstream).cloned().unwrap_or_default(),
+        upstream: upstreams.get(route.upstream).cloned().unwrap_or_default(),
         line: route.line,
-    });
-    Ok(Table(rows.collect()))
+    };
+    policy.routes().iter().map(row).collect()
 }
 
 impl fmt::Display for Table {

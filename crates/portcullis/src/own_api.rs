@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::Path;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
@@ -63,14 +63,20 @@ fn csrf_tokens(csrf: Arc<Csrf>, secure: bool) -> CsrfCookie {
     } else {
         portcullis_core::Scheme::Http
     };
-    CsrfCookie(Arc::new(move |session: &TokenHash| {
-        let token = csrf.issue(session).unwrap_or_default();
-        let set_cookie = csrf
-            .set_cookie(&token, scheme)
-            .and_then(|value| value.to_str().ok().map(str::to_owned))
-            .unwrap_or_default();
-        CsrfToken { token, set_cookie }
-    }))
+    CsrfCookie(Arc::new(
+        move |session: &TokenHash, headers: Option<&HeaderMap>| {
+            let kept = headers.and_then(|headers| csrf.token_of(headers, session));
+            let token = match kept {
+                Some(token) => token.to_owned(),
+                None => csrf.issue(session).unwrap_or_default(),
+            };
+            let set_cookie = csrf
+                .set_cookie(&token, scheme)
+                .and_then(|value| value.to_str().ok().map(str::to_owned))
+                .unwrap_or_default();
+            CsrfToken { token, set_cookie }
+        },
+    ))
 }
 
 /// What a problem means and what to do about it: the page that a problem's `type` names.
@@ -82,11 +88,10 @@ async fn problem_page(
         .iter()
         .find(|kind| kind.slug == slug)
         .ok_or_else(|| Failure(Problem::new(&problem::NOT_FOUND)))?;
-    let text = crate::problem_pages::text(kind.slug).unwrap_or(kind.title);
     let page = Page {
         title: kind.title,
         nonce: nonce.as_ref().map(|Extension(nonce)| nonce),
     };
-    let body = maud::html! { p { (kind.status.as_u16()) " " code { (kind.slug) } } pre { (text) } };
+    let body = crate::problem_pages::html(kind.slug);
     Ok((StatusCode::OK, Html(page.render(&body).into_string())).into_response())
 }

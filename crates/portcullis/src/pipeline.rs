@@ -143,6 +143,11 @@ pub(crate) async fn decide(
     story.stage = Stage::Authenticate;
     let caller = lane.authenticate(snapshot, head).await?;
     story.set_caller(&caller.principal, caller.is_stale);
+    story.lacks_csrf = caller.session.filter(|session| {
+        head.method == Method::GET
+            && accepts_html(&head.headers)
+            && !snapshot.csrf.has_token(&head.headers, session)
+    });
 
     // csrf: 403 where another site speaks in the caller's name
     story.stage = Stage::Csrf;
@@ -287,6 +292,8 @@ fn check_cors(
 ) -> Result<cors::Outcome, Problem> {
     let foreign = match route.csrf {
         RouteCsrf::Exempt if !is_own => Foreign::Pass,
+        // Judged by the CSRF stage; what it may read is still for the list to say.
+        RouteCsrf::Required if snapshot.csrf.trusts(&head.headers) => Foreign::Pass,
         RouteCsrf::Exempt | RouteCsrf::Required => Foreign::Refuse,
     };
     let cors = match route.cors {

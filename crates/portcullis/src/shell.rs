@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, header};
 use http_body_util::BodyExt as _;
 use portcullis_core::{Problem, Scheme, problem};
 use portcullis_edge::body::BodyError;
 use portcullis_edge::{Arrival, Body, Inbound};
 use portcullis_events::access_log::Line;
-use portcullis_events::metrics::{Exit, Stage};
-use portcullis_guard::headers::{NonceBody, Source};
+use portcullis_events::metrics::Exit;
+use portcullis_guard::headers::{Nonce, NonceBody, Source};
 use portcullis_guard::rate_limit;
+use portcullis_vault::TokenHash;
 
-use crate::answer::{self, Prefers};
+use crate::answer::{self, Frame, Prefers};
 use crate::lane::Lane;
 use crate::snapshot::Snapshot;
 use crate::story::Story;
@@ -149,7 +150,7 @@ fn exit(outcome: &Result<Response<Body>, Problem>, story: &Story) -> Exit {
 }
 
 /// The answer to a refusal, which is also an event and a count, and, for a 5xx, a log line with the cause.
-fn refuse(lane: &Lane, problem: &Problem, story: &Story, told: &Told) -> Response<Body> {
+fn refuse(lane: &Lane, problem: &Problem, story: &mut Story, told: &Told) -> Response<Body> {
     lane.metrics.refused(problem.kind, story.stage);
     // What is shed is counted above; a line for each would be one more load.
     if problem.kind.status.is_server_error() && problem.kind != &problem::OVERLOADED {
@@ -163,7 +164,18 @@ fn refuse(lane: &Lane, problem: &Problem, story: &Story, told: &Told) -> Respons
         lane.gate.trail.note(event);
     }
     let sign_in = sign_in_link(told);
-    answer::problem(problem, story.id, told.prefers(), &sign_in).map(Body::full)
+    if told.prefers() == Prefers::Html {
+        story.own_nonce = Nonce::generate();
+    }
+    let nonce = story
+        .own_nonce
+        .as_ref()
+        .map(|nonce| portcullis_console::Nonce(nonce.as_str().into()));
+    let frame = Frame {
+        sign_in: &sign_in,
+        nonce: nonce.as_ref(),
+    };
+    answer::problem(problem, story.id, told.prefers(), frame).map(Body::full)
 }
 
 /// An error and its sources, in one line.
@@ -220,7 +232,10 @@ fn harden(
             &mut head.headers,
         );
     }
-    if story.stale_session && story.stage != Stage::Harden {
+    if let Some(session) = &story.lacks_csrf {
+        give_csrf_cookie(snapshot, session, &mut head.headers, told.scheme);
+    }
+    if story.stale_session {
         take_back_cookies(snapshot, &mut head.headers, told.scheme);
     }
     let source = match &story.own_nonce {
@@ -236,13 +251,44 @@ fn harden(
         Err(error) => {
             tracing::error!(request_id = %story.id, %error, "an answer could not be hardened");
             let problem = Problem::new(&problem::INTERNAL_ERROR);
-            answer::problem(&problem, story.id, told.prefers(), own::SIGN_IN)
+            let frame = Frame {
+                sign_in: own::SIGN_IN,
+                nonce: None,
+            };
+            answer::problem(&problem, story.id, told.prefers(), frame)
                 .map(|bytes: Bytes| Body::full(bytes))
         }
     }
 }
 
+/// A page of a live session that bears no token of its own gets one, for the requests that its script
+/// will send. Not where a shared cache may keep the answer.
+fn give_csrf_cookie(
+    snapshot: &Snapshot,
+    session: &TokenHash,
+    headers: &mut HeaderMap,
+    scheme: Scheme,
+) {
+    if !says(headers, &header::CONTENT_TYPE, &["text/html"]) || may_be_shared(headers) {
+        return;
+    }
+    if let Ok(token) = snapshot.csrf.issue(session)
+        && let Some(value) = snapshot.csrf.set_cookie(&token, scheme)
+    {
+        headers.append(header::SET_COOKIE, value);
+    }
+}
+
+/// A dead session's cookies, unless the answer brings a new one. Not where a shared cache may keep the
+/// answer: it would sign others out.
 fn take_back_cookies(snapshot: &Snapshot, headers: &mut HeaderMap, scheme: Scheme) {
+    let brings_one = headers
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .any(|value| snapshot.is_session_cookie(value.as_bytes()));
+    if brings_one || may_be_shared(headers) {
+        return;
+    }
     for value in [
         snapshot.cookies.clear_value(),
         snapshot.csrf.clear_cookie(scheme),
@@ -252,4 +298,17 @@ fn take_back_cookies(snapshot: &Snapshot, headers: &mut HeaderMap, scheme: Schem
     {
         headers.append(header::SET_COOKIE, value);
     }
+}
+
+fn may_be_shared(headers: &HeaderMap) -> bool {
+    says(headers, &header::CACHE_CONTROL, &["public", "s-maxage"])
+}
+
+/// Whether a header has one of these words, given in lower case.
+fn says(headers: &HeaderMap, name: &HeaderName, words: &[&str]) -> bool {
+    let values = headers.get_all(name).iter();
+    values.filter_map(|value| value.to_str().ok()).any(|text| {
+        let text = text.to_ascii_lowercase();
+        words.iter().any(|word| text.contains(word))
+    })
 }

@@ -22,7 +22,7 @@ use crate::config::{AssertionConfig, Config, Loaded};
 use crate::own;
 
 /// The name under which the gate's own handlers stand among the upstreams.
-const OWN_UPSTREAM: &str = "portcullis";
+pub(crate) const OWN_UPSTREAM: &str = "portcullis";
 
 /// What a request is judged by.
 pub(crate) struct Snapshot {
@@ -133,6 +133,11 @@ impl Snapshot {
         for value in kept {
             headers.append(header::SET_COOKIE, value);
         }
+    }
+
+    /// Whether this `Set-Cookie` is of the session's cookie.
+    pub(crate) fn is_session_cookie(&self, set_cookie: &[u8]) -> bool {
+        cookie_name(set_cookie) == self.cookies.name().as_bytes()
     }
 
     /// Whether a cookie of this name is the gate's own. Prefixes are compared as browsers do, without case.

@@ -10,6 +10,7 @@ use portcullis_core::{Principal, RequestId, TenantId, Timestamp, UserId};
 use portcullis_events::audit::{Action, Actor, Event, Outcome, Target};
 use portcullis_events::metrics::Stage;
 use portcullis_guard::cors::Grant;
+use portcullis_vault::TokenHash;
 
 use crate::lane::Charged;
 
@@ -25,11 +26,13 @@ pub(crate) struct Story {
     pub(crate) tenant: Option<TenantId>,
     /// A session cookie came that opens nothing: the answer takes it back.
     pub(crate) stale_session: bool,
+    /// A page was asked for in this live session, without a CSRF token of it.
+    pub(crate) lacks_csrf: Option<TokenHash>,
     pub(crate) denied: Option<Denied>,
     pub(crate) upstream: Option<Arc<portcullis_edge::Upstream>>,
-    pub(crate) grant: Grant,
-    /// The answer is one to a CORS preflight, with its headers written already.
+    /// The gate answers a preflight: its CORS headers are written already.
     pub(crate) is_preflight: bool,
+    pub(crate) grant: Grant,
     pub(crate) charged: Option<Charged>,
     pub(crate) own_nonce: Option<portcullis_guard::headers::Nonce>,
 }
@@ -45,10 +48,11 @@ impl Story {
             user: None,
             tenant: None,
             stale_session: false,
+            lacks_csrf: None,
             denied: None,
             upstream: None,
-            grant: Grant::default(),
             is_preflight: false,
+            grant: Grant::default(),
             charged: None,
             own_nonce: None,
         }

@@ -35,8 +35,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         Verb::Doctor => doctor::run(&cli.config, cli.output),
         Verb::Health => health_check::run(&cli.config),
         Verb::Explain(args) => explain::run(&cli.config, args, cli.output),
-        Verb::Routes(Routes::List) => {
-            output::answer(cli.output, &explain::list(&cli.config)?);
+        Verb::Routes(Routes::List { own }) => {
+            output::answer(cli.output, &explain::list(&cli.config, *own)?);
             Ok(true)
         }
         Verb::Routes(Routes::Diff { old, new }) => {

@@ -92,12 +92,14 @@ pub(super) async fn change_password(
 
 /// The account with its new cookies.
 fn answer(api: &Api, signed_in: &SignedIn) -> Result<Response, Failure> {
+    // One token for both: what the page reads here must be what its cookie holds.
+    let csrf = (api.csrf.0)(&signed_in.session.token.hash(), None);
     let hydrated = Hydrated {
         account: signed_in.account.clone(),
-        csrf_token: Some((api.csrf.0)(&signed_in.session.token.hash()).token),
+        csrf_token: Some(csrf.token),
     };
     let mut response = Json(hydrated).into_response();
-    set_cookies(api, signed_in, &mut response)?;
+    append_cookies(api, signed_in, &csrf.set_cookie, &mut response)?;
     Ok(response)
 }
 
@@ -106,11 +108,19 @@ pub(crate) fn set_cookies(
     signed_in: &SignedIn,
     response: &mut Response,
 ) -> Result<(), Failure> {
-    let token = &signed_in.session.token;
-    let session = api.accounts.sessions().cookie(token);
+    let csrf = (api.csrf.0)(&signed_in.session.token.hash(), None);
+    append_cookies(api, signed_in, &csrf.set_cookie, response)
+}
+
+fn append_cookies(
+    api: &Api,
+    signed_in: &SignedIn,
+    csrf: &str,
+    response: &mut Response,
+) -> Result<(), Failure> {
+    let session = api.accounts.sessions().cookie(&signed_in.session.token);
     let device = api.cookies().device(&signed_in.device, DEVICE_LIFETIME);
-    let csrf = (api.csrf.0)(&token.hash()).set_cookie;
-    for value in [session.expose(), &device, &csrf] {
+    for value in [session.expose().as_str(), &device, csrf] {
         let mut value =
             HeaderValue::from_str(value).map_err(|error| Failure(Problem::internal(error)))?;
         value.set_sensitive(true);
@@ -129,7 +139,7 @@ pub(super) async fn me(State(api): State<Api>, parts: Parts) -> Result<Response,
     let user = signed_in(&parts)?;
     let account = api.accounts.get(user.id).await?;
     let csrf = match api.cookies().presented(&parts.headers) {
-        Presented::Token(hash) => Some((api.csrf.0)(&hash)),
+        Presented::Token(hash) => Some((api.csrf.0)(&hash, Some(&parts.headers))),
         Presented::Nothing | Presented::Refused => None,
     };
     let mut response = Json(Hydrated {

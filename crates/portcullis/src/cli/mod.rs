@@ -120,7 +120,11 @@ pub(crate) struct Demo {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Routes {
     /// Every route of the policy with its decision.
-    List,
+    List {
+        /// Also the routes that the gate itself answers.
+        #[arg(long)]
+        own: bool,
+    },
     /// Say which operations came, went or became public between two OpenAPI documents.
     ///
     /// Exit code 1 if an operation became public, or came and is public: fit for a build that should

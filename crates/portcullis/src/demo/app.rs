@@ -153,7 +153,7 @@ fn page(title: &str, body: &maud::Markup) -> Html<String> {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) }
-                style nonce=(super::NONCE) { "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}" }
+                style nonce=(super::NONCE) { ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}input,button{font:inherit;padding:.5rem .8rem}form{margin:1rem 0}code,small{overflow-wrap:anywhere}" }
             }
             body { main { h1 { (title) } (body) } }
         }

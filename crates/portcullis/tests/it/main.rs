@@ -5,28 +5,43 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
+    clippy::too_many_lines,
     clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a test ends where something is not as it should be, and reads what the set-up tells it"
 )]
 
 mod attacks;
+mod audit;
+mod backoff;
 mod check;
 mod conformance;
+mod cors;
+mod csrf;
 mod drain;
 mod examples;
 mod faults;
 mod forward_auth;
+mod headers;
 mod health;
 mod hosts;
 mod http2;
 mod image;
 mod journey;
+mod limits;
 mod newcomer;
+mod nonces;
+mod pages;
+mod passwords;
+mod privacy;
 mod proxies;
 mod redirect;
+mod registration;
 mod reload;
+mod roles;
+mod sessions;
 mod several_upstreams;
+mod sign_in;
 mod streaming;
 mod support;
 mod tls;

@@ -57,6 +57,15 @@ impl Answer {
             .to_owned()
     }
 
+    /// Every value of a header.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        self.headers
+            .get_all(name)
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect()
+    }
+
     /// The cookies that the answer sets, name to value; deleted ones have an empty value.
     pub(crate) fn cookies(&self) -> BTreeMap<String, String> {
         self.headers
@@ -168,6 +177,20 @@ impl Browser {
 
     pub(crate) fn post(&self, target: &str) -> RequestBuilder {
         self.send(Method::POST, target)
+    }
+
+    /// The value of the `Origin` header of the gate's own pages.
+    pub(crate) fn origin(&self) -> String {
+        format!("http://{}", self.client.host)
+    }
+
+    pub(crate) fn set_cookie(&self, name: &str, value: &str) {
+        let mut jar = self.jar.lock().unwrap();
+        jar.insert(name.to_owned(), value.to_owned());
+    }
+
+    pub(crate) fn forget_cookie(&self, name: &str) {
+        self.jar.lock().unwrap().remove(name);
     }
 
     pub(crate) fn cookie(&self, name: &str) -> Option<String> {

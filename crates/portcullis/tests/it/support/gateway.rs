@@ -142,6 +142,18 @@ url = "{url}"
         .await;
     }
 
+    /// A second gate with the same configuration and the same stores.
+    pub(crate) async fn twin(&self) -> Gateway {
+        GatewayBuilder {
+            folder: Arc::clone(&self.kept),
+            config: std::fs::read_to_string(self.config_path()).unwrap(),
+            environment: Vec::new(),
+            users: Vec::new(),
+        }
+        .start()
+        .await
+    }
+
     /// Asks the gate to end and waits until it did.
     pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
         signal(self.child.id(), "TERM");

@@ -7,6 +7,7 @@
 #![expect(dead_code, reason = "grows with the tests that use it")]
 
 mod client;
+pub(crate) mod database;
 mod gateway;
 mod program;
 pub(crate) mod sockets;

@@ -1,0 +1,165 @@
+//! Which other origins may call (H1-H4), over the wire.
+
+use axum::response::IntoResponse as _;
+use http::Method;
+
+use crate::support::{Answer, Client, Gateway, GatewayBuilder, Upstream};
+
+const ROUTES: &str = r#"
+[[route]]
+path = "/open"
+allow = "public"
+
+[[route]]
+path = "/home"
+allow = "public"
+cors = false
+
+[cors]
+allow-origins = ["https://app.corp.test", "https://www.corp.test"]
+allow-credentials = true
+max-age = "5m"
+"#;
+
+async fn builder(upstream: &Upstream) -> GatewayBuilder {
+    Gateway::builder(upstream, ROUTES).await
+}
+
+async fn loose() -> Upstream {
+    // A product with a CORS middleware of its own, and a bad one.
+    Upstream::answering(|_| {
+        (
+            [
+                ("access-control-allow-origin", "*"),
+                ("access-control-allow-credentials", "true"),
+                ("vary", "accept-encoding"),
+            ],
+            "data",
+        )
+            .into_response()
+    })
+    .await
+}
+
+async fn preflight(client: &Client, path: &str, origin: &str) -> Answer {
+    client
+        .request(Method::OPTIONS, path)
+        .header("origin", origin)
+        .header("access-control-request-method", "PUT")
+        .header("access-control-request-headers", "content-type")
+        .send()
+        .await
+}
+
+fn granted(answer: &Answer) -> Option<&str> {
+    let values = answer.all("access-control-allow-origin");
+    assert!(values.len() <= 1, "{values:?}");
+    values.first().copied()
+}
+
+fn varies_by_origin(answer: &Answer) -> bool {
+    answer
+        .all("vary")
+        .iter()
+        .any(|value| value.to_ascii_lowercase().contains("origin"))
+}
+
+const STRANGERS: &[&str] = &[
+    "https://evil.test",
+    "null",
+    "http://app.corp.test",
+    "https://app.corp.test:8443",
+    "https://app.corp.test.evil.test",
+    "https://evil-app.corp.test",
+    "https://corp.test",
+    "https://APP.corp.test",
+    "*",
+];
+
+#[tokio::test]
+async fn listed_origins_are_granted_and_every_other_is_not() {
+    let upstream = loose().await;
+    let gateway = builder(&upstream).await.start().await;
+    let client = gateway.client();
+    for origin in ["https://app.corp.test", "https://www.corp.test"] {
+        let answer = client.get("/open").header("origin", origin).send().await;
+        assert_eq!(
+            (answer.status.as_u16(), granted(&answer)),
+            (200, Some(origin))
+        );
+        assert_eq!(answer.all("access-control-allow-credentials"), ["true"]);
+        assert!(varies_by_origin(&answer));
+    }
+    for origin in STRANGERS {
+        let answer = client.get("/open").header("origin", origin).send().await;
+        assert_eq!(granted(&answer), None, "{origin}");
+        assert!(answer.all("access-control-allow-credentials").is_empty());
+        assert!(varies_by_origin(&answer), "no cache mixes them up");
+        let answer = client.post("/open").header("origin", origin).send().await;
+        assert_eq!(answer.problem(), "origin-not-allowed", "{origin}");
+    }
+    let plain = client.get("/open").send().await;
+    assert!(granted(&plain).is_none() && varies_by_origin(&plain));
+    let home = client
+        .get("/home")
+        .header("origin", "https://app.corp.test");
+    assert_eq!(granted(&home.send().await), None, "cors = false");
+}
+
+#[tokio::test]
+async fn preflights_are_answered_by_the_gate_alone() {
+    let upstream = loose().await;
+    let gateway = builder(&upstream).await.start().await;
+    let client = gateway.client();
+    let answer = preflight(&client, "/open", "https://app.corp.test").await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(granted(&answer), Some("https://app.corp.test"));
+    assert_eq!(
+        answer.header("access-control-allow-credentials"),
+        Some("true")
+    );
+    assert_eq!(answer.header("access-control-max-age"), Some("300"));
+    assert_eq!(
+        answer.header("access-control-allow-methods"),
+        Some("GET, HEAD, POST, PUT, PATCH, DELETE")
+    );
+    assert!(varies_by_origin(&answer));
+    for origin in STRANGERS {
+        let answer = preflight(&client, "/open", origin).await;
+        assert_eq!(granted(&answer), None);
+        assert_eq!(answer.problem(), "origin-not-allowed", "{origin}");
+    }
+    for path in ["/home", "/.portcullis/auth/me"] {
+        let answer = preflight(&client, path, "https://app.corp.test").await;
+        assert!(path != "/home" || granted(&answer).is_none(), "{path}");
+    }
+    let answer = preflight(&client, "/unlisted", "https://app.corp.test").await;
+    assert_eq!(answer.problem(), "no-route");
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_wildcard_does_not_start_in_production_nor_with_credentials() {
+    let upstream = Upstream::start().await;
+    let wild = |builder: GatewayBuilder| {
+        builder.replace(
+            "allow-origins = [\"https://app.corp.test\", \"https://www.corp.test\"]",
+            "allow-origins = [\"*\"]",
+        )
+    };
+    let credentials = wild(builder(&upstream).await).cli(&["check", "--output", "json"]);
+    let production = wild(builder(&upstream).await)
+        .replace("allow-credentials = true", "allow-credentials = false")
+        .replace("mode = \"development\"", "mode = \"production\"")
+        .cli(&["check", "--output", "json"]);
+    for (output, expected) in [
+        (credentials, "cors-wildcard-credentials"),
+        (production, "\"cors-wildcard\""),
+    ] {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            !output.status.success() && text.contains(expected),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! A look into the database of a gate, beside the gate.
+
+use std::path::Path;
+
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection,
+};
+
+fn url(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("database")).unwrap()
+}
+
+/// Runs one statement that both engines understand.
+pub(crate) async fn execute(folder: &Path, sql: &str) {
+    let url = url(folder);
+    let sql = AssertSqlSafe(sql.to_owned());
+    if url.starts_with("postgres") {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        connection.execute(sql).await.unwrap();
+    } else {
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        connection.execute(sql).await.unwrap();
+    }
+}
+
+/// The text in the only column of the only row.
+pub(crate) async fn text(folder: &Path, sql: &str) -> String {
+    let url = url(folder);
+    let sql = AssertSqlSafe(sql.to_owned());
+    if url.starts_with("postgres") {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        connection.fetch_one(sql).await.unwrap().get(0)
+    } else {
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        connection.fetch_one(sql).await.unwrap().get(0)
+    }
+}
+
+/// Everything that is stored: the bytes of the files, or every row of every table as text.
+pub(crate) async fn everything(folder: &Path) -> Vec<u8> {
+    let url = url(folder);
+    if !url.starts_with("postgres") {
+        return ["portcullis.db", "portcullis.db-wal"]
+            .iter()
+            .filter_map(|name| std::fs::read(folder.join(name)).ok())
+            .flatten()
+            .collect();
+    }
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let tables = connection
+        .fetch_all("SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()")
+        .await
+        .unwrap();
+    assert!(tables.len() > 5, "the schema is there");
+    let mut all = Vec::new();
+    for table in tables {
+        let table: String = table.get(0);
+        let sql = format!("SELECT t::text FROM {table} t");
+        for row in connection.fetch_all(AssertSqlSafe(sql)).await.unwrap() {
+            all.extend(row.get::<String, _>(0).into_bytes());
+        }
+    }
+    all
+}
