@@ -112,13 +112,13 @@ fn build(options: &Options, chosen: &[&Contestant]) -> Result<(PathBuf, PathBuf)
         .any(|contestant| ["gate", "floor"].contains(&contestant.name))
     {
         say::title("building the gate in release");
-        let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command
             .args(["build", "--release"])
             .args(["--package", "portcullis", "--bin", "portcullis"])
             .args(["--package", "portcullis-edge", "--example", "floor"])
             .current_dir(workspace::root());
-        must("the release build", &mut build)?;
+        must("the release build", &mut command)?;
     }
     Ok(built)
 }

@@ -69,7 +69,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("secrets", "previous", "[{ env = \"SECRET_KEY_PREVIOUS\" }]"),
     ("listen", "redirect-http", "\"0.0.0.0:80\""),
     ("listen", "trusted-proxies", "[\"10.0.0.0/8\"]"),
-    ("forward-auth", "proxies", "[\"10.0.0.5/32\"]"),
+    ("forward-auth", "proxies", "[\"10.0.0.0/8\"]"),
     ("listen.tls", "cert", "\"cert.pem\""),
     ("listen.tls", "key", "\"key.pem\""),
     ("upstream.NAME", "ca", "\"ca.pem\""),
