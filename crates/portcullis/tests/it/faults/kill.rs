@@ -124,16 +124,15 @@ async fn assert_kept(gateway: &Gateway, ledger: &Ledger) {
                 email(person)
             );
         }
-        let found = match account.password {
-            Some(password) => password,
-            None => {
-                // The change was under way: exactly one of the two is the password.
-                let (status, _) = sign_in(gateway, person, PASSWORD).await;
-                if status == 200 {
-                    PASSWORD
-                } else {
-                    OTHER_PASSWORD
-                }
+        let found = if let Some(password) = account.password {
+            password
+        } else {
+            // The change was under way: exactly one of the two is the password.
+            let (status, _) = sign_in(gateway, person, PASSWORD).await;
+            if status == 200 {
+                PASSWORD
+            } else {
+                OTHER_PASSWORD
             }
         };
         let (status, token) = sign_in(gateway, person, found).await;

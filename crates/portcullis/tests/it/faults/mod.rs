@@ -30,10 +30,9 @@ const HANG: Duration = Duration::from_secs(20);
 
 /// The work, or a failure where it hangs.
 async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(HANG, work).await {
-        Ok(done) => done,
-        Err(_) => panic!("{what} hangs"),
-    }
+    tokio::time::timeout(HANG, work)
+        .await
+        .unwrap_or_else(|_| panic!("{what} hangs"))
 }
 
 /// Asks again and again until `answer` is what is waited for. Fails after twenty seconds.

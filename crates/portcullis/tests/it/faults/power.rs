@@ -12,7 +12,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::tracer::Tracer;
 use super::{Dice, GENEROUS, LOGIN, LOGOUT, ME, in_time, rounds};
@@ -45,35 +44,35 @@ enum Step {
 /// Reads what `strace -f -xx -y` wrote. A call that other threads interrupt is in two lines.
 fn read(trace: &str) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mut begun: BTreeMap<&str, (String, usize)> = BTreeMap::new();
+    let mut open_calls: BTreeMap<&str, (String, usize)> = BTreeMap::new();
     for line in trace.lines() {
         let Some((pid, rest)) = line.split_once(' ') else {
             continue;
         };
         let rest = rest.trim_start();
-        let (call, began) = if let Some(start) = rest.strip_suffix(" <unfinished ...>") {
+        let (call, since) = if let Some(start) = rest.strip_suffix(" <unfinished ...>") {
             // Bytes may be on their way from here on.
             if is_said(start) {
                 steps.extend(step(start, steps.len()));
             }
-            begun.insert(pid, (start.to_owned(), steps.len()));
+            open_calls.insert(pid, (start.to_owned(), steps.len()));
             continue;
         } else if rest.starts_with("<... ") {
-            let Some((start, began)) = begun.remove(pid) else {
+            let Some((start, since)) = open_calls.remove(pid) else {
                 continue;
             };
             if is_said(&start) {
                 continue;
             }
             let end = rest.split_once(" resumed>").map_or("", |(_, end)| end);
-            (format!("{start}{end}"), began)
+            (format!("{start}{end}"), since)
         } else {
             (rest.to_owned(), steps.len())
         };
         if call.contains(" = -1 ") {
             continue;
         }
-        steps.extend(step(&call, began));
+        steps.extend(step(&call, since));
     }
     steps
 }
@@ -118,14 +117,13 @@ fn strings(arguments: &str) -> Vec<u8> {
 
 /// `\x41\x42`, and whatever strace left as it is.
 fn unescape(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("\\x") {
-        bytes.extend_from_slice(rest[..at].as_bytes());
-        bytes.push(u8::from_str_radix(&rest[at + 2..at + 4], 16).unwrap());
-        rest = &rest[at + 4..];
+    let mut parts = text.split("\\x");
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at(2);
+        bytes.push(u8::from_str_radix(digits, 16).unwrap());
+        bytes.extend_from_slice(rest.as_bytes());
     }
-    bytes.extend_from_slice(rest.as_bytes());
     bytes
 }
 
@@ -192,6 +190,37 @@ fn files(folder: &Path) -> Disk {
         .collect()
 }
 
+/// The model itself: with every write taken, the disk is the one that is there.
+fn assert_complete(base: &Disk, steps: &[Step], folder: &Path) {
+    let writes = steps
+        .iter()
+        .filter(|step| matches!(step, Step::Write { .. }));
+    assert!(writes.count() >= 12, "the trace is not of the acts");
+    let mut disk = base.clone();
+    for step in steps {
+        match step {
+            Step::Write { file, at, bytes } => put(disk.get_mut(file).unwrap(), *at, bytes),
+            Step::Truncate { file, to } => disk.get_mut(file).unwrap().resize(*to, 0),
+            Step::Synchronised { .. } | Step::Said(_) => {}
+        }
+    }
+    assert!(disk == files(folder), "the trace misses a write");
+}
+
+/// A tracer that writes down what reaches files and clients, and the disk as it was at its start.
+fn record(gateway: &Gateway, trace: &Path) -> (Tracer, Disk) {
+    const CALLS: &str =
+        "trace=pwrite64,pwritev,pwritev2,ftruncate,fallocate,fsync,fdatasync,sendto,writev,sendmsg";
+    // The picture and the beginning of the trace belong to one moment.
+    signal(gateway.pid(), "STOP");
+    let trace = trace.to_str().unwrap();
+    let arguments = ["-xx", "-y", "-s", "1000000", "-e", CALLS, "-o", trace];
+    let tracer = Tracer::attach(gateway, &arguments);
+    let base = files(&gateway.folder);
+    signal(gateway.pid(), "CONT");
+    (tracer, base)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_acts_survive_a_power_cut() {
     let upstream = Upstream::start().await;
@@ -204,24 +233,8 @@ async fn acknowledged_acts_survive_a_power_cut() {
     // Warm, so that what follows is nothing but the acts.
     gateway.signed_in(ANA).await;
 
-    // The picture of the disk and the beginning of the trace belong to one moment.
-    signal(gateway.pid(), "STOP");
     let trace = gateway.folder.join("trace");
-    let tracer = Tracer::attach(
-        &gateway,
-        &[
-            "-xx",
-            "-y",
-            "-s",
-            "1000000",
-            "-e",
-            "trace=pwrite64,pwritev,pwritev2,ftruncate,fallocate,fsync,fdatasync,sendto,writev,sendmsg",
-            "-o",
-            trace.to_str().unwrap(),
-        ],
-    );
-    let base = files(&gateway.folder);
-    signal(gateway.pid(), "CONT");
+    let (tracer, base) = record(&gateway, &trace);
 
     let mut sessions = Vec::new();
     for number in 0..6 {
@@ -241,29 +254,7 @@ async fn acknowledged_acts_survive_a_power_cut() {
     }
     tracer.detach();
     let steps = read(&std::fs::read_to_string(&trace).unwrap());
-    let written = steps
-        .iter()
-        .filter(|step| matches!(step, Step::Write { .. }))
-        .count();
-    assert!(
-        written >= 12,
-        "{written} writes: the trace is not of the acts"
-    );
-    // The model itself: with every write taken, the disk is the one that is there.
-    let mut everything = base.clone();
-    for step in &steps {
-        match step {
-            Step::Write { file, at, bytes } => {
-                put(everything.get_mut(file).unwrap(), *at, bytes);
-            }
-            Step::Truncate { file, to } => everything.get_mut(file).unwrap().resize(*to, 0),
-            Step::Synchronised { .. } | Step::Said(_) => {}
-        }
-    }
-    assert!(
-        everything == files(&gateway.folder),
-        "the trace misses a write"
-    );
+    assert_complete(&base, &steps, &gateway.folder);
 
     // When each act became known to its client.
     let known: Vec<(String, usize, Option<usize>)> = sessions
@@ -275,8 +266,7 @@ async fn acknowledged_acts_survive_a_power_cut() {
         })
         .collect();
     let mut dice = Dice::seeded();
-    let gateway = Arc::new(gateway);
-    let mut builder = Arc::into_inner(gateway).unwrap().kill();
+    let mut builder = gateway.kill();
     for _ in 0..rounds("PORTCULLIS_CUT_ROUNDS", 6) {
         // Just behind an acknowledgement is where a promise is youngest; anywhere is anywhere.
         let cut = if dice.chance(3) {
@@ -298,13 +288,11 @@ async fn acknowledged_acts_survive_a_power_cut() {
                 .await
                 .status
                 .as_u16();
-            // The step in which the sign-out was asked is between the two: either may hold.
-            let is_ended = ended.is_some_and(|at| at < cut);
-            let expected: &[u16] = match (begun < &cut, is_ended, ended) {
-                (false, _, _) => &[200, 401],
-                (true, true, _) => &[401],
-                (true, false, None) => &[200],
-                (true, false, Some(_)) => &[200, 401],
+            // Between the question and its answer either may hold.
+            let expected: &[u16] = match ended {
+                Some(ended) if *ended < cut => &[401],
+                None if *begun < cut => &[200],
+                Some(_) | None => &[200, 401],
             };
             assert!(
                 expected.contains(&status),
