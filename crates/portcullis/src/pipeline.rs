@@ -174,12 +174,8 @@ pub(crate) async fn decide(
 
     // authorize: 401, 403, 404
     story.stage = Stage::Authorize;
-    let set = if is_own {
-        &snapshot.own
-    } else {
-        &snapshot.product
-    };
-    let permit = set
+    let permit = snapshot
+        .set(is_own)
         .policy
         .decide(route, &caller.principal, &params)
         .inspect_err(|denied| story.denied = Some(denied.clone()))?;

@@ -112,10 +112,14 @@ impl Snapshot {
         snapshot.filter(|_| !loaded.has_errors())
     }
 
+    /// The gate's own routes, or the product's.
+    pub(crate) const fn set(&self, own: bool) -> &RouteSet {
+        if own { &self.own } else { &self.product }
+    }
+
     /// The guards of a route of either set.
     pub(crate) fn guards(&self, own: bool, route: usize) -> &RouteGuards {
-        let set = if own { &self.own } else { &self.product };
-        set.guards.get(route).unwrap_or(&self.unrouted)
+        self.set(own).guards.get(route).unwrap_or(&self.unrouted)
     }
 
     /// Takes out what the upstream may not set: cookies of the gate's names.
