@@ -227,14 +227,21 @@ fn keep<T, F: Into<Finding>>(result: Result<T, Vec<F>>, findings: &mut Vec<Findi
         .ok()
 }
 
+/// What stands on the way to the gate, and who may ask beside it.
+fn proxy_findings(config: &Config) -> Vec<Finding> {
+    let mut findings = config.listen.findings();
+    let trusted = &config.listen.trusted_proxies;
+    findings.extend(config.forward_auth.findings(trusted));
+    findings
+}
+
 fn compile(
     config: &Config,
     keys: &Keys,
     loaded: &Loaded,
     findings: &mut Vec<Finding>,
 ) -> Option<Snapshot> {
-    findings.extend(config.listen.findings());
-    findings.extend(config.forward_auth.findings(&config.listen.trusted_proxies));
+    findings.extend(proxy_findings(config));
     findings.extend(
         config
             .state
