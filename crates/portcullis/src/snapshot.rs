@@ -259,8 +259,7 @@ fn compile(
         .compile(is_secure(config))
         .map(|settings| settings.cookies);
     let cookies = keep(cookies.map_err(identity_findings), findings);
-    findings.extend(identity_findings(config.passwords.findings()));
-    registration_roles(config, findings);
+    findings.extend(accounts(config));
     let mounts_are_right = mounts(&config.auth_api.mounts, findings);
     let upstreams = compile_upstreams(config, loaded, findings);
     let hosts = keep(config.hosts.compile(config.mode), findings);
@@ -348,7 +347,9 @@ fn compile(
     })
 }
 
-fn registration_roles(config: &Config, findings: &mut Vec<Finding>) {
+/// What is wrong with passwords, and with the roles of those who register themselves.
+fn accounts(config: &Config) -> Vec<Finding> {
+    let mut findings = identity_findings(config.passwords.findings());
     let defined = config.access.roles();
     for (position, role) in config.accounts.registration_roles.iter().enumerate() {
         if !defined.contains_key(role) {
@@ -365,6 +366,7 @@ fn registration_roles(config: &Config, findings: &mut Vec<Finding>) {
             );
         }
     }
+    findings
 }
 
 fn names<T>(defined: &std::collections::BTreeMap<String, T>) -> String {
