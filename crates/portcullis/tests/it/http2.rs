@@ -202,7 +202,8 @@ async fn an_answer_that_nobody_takes_does_not_hold_the_product() {
             }
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 1_u64 << 40);
             stream.write_all(answer.as_bytes()).await.unwrap();
-            while stream.write_all(&[b'x'; 64 * 1024]).await.is_ok() {}
+            let piece = vec![b'x'; 64 * 1024];
+            while stream.write_all(&piece).await.is_ok() {}
             told.send_replace(true);
         }
     })

@@ -112,8 +112,9 @@ async fn large_bodies_pass_both_ways_without_being_kept() {
         if head.starts_with("GET") {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n");
             stream.write_all(head.as_bytes()).await.unwrap();
+            let piece = vec![b'x'; PIECE];
             for _ in 0..LARGE / PIECE {
-                stream.write_all(&[b'x'; PIECE]).await.unwrap();
+                stream.write_all(&piece).await.unwrap();
             }
         } else {
             let (_, early) = head.split_once("\r\n\r\n").unwrap();

@@ -189,7 +189,7 @@ fn route(path: &str, upstream: &str) -> String {
     format!("\n[[route]]\npath = \"{path}\"\nallow = \"public\"\nupstream = \"{upstream}\"\n")
 }
 
-/// A ClientHello for TLS 1.`minor - 1` (RFC 5246 section 7.4.1.2), as small as can be.
+/// A `ClientHello` for TLS 1.`minor - 1` (RFC 5246 section 7.4.1.2), as small as can be.
 fn client_hello(minor: u8) -> Vec<u8> {
     let mut hello = vec![3, minor];
     hello.extend([7; 32]);
