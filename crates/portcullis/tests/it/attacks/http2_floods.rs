@@ -165,7 +165,7 @@ async fn a_head_that_never_ends_is_cut_off() {
     let upstream = Upstream::start().await;
     let gateway = gate(&upstream).await.start().await;
     let before = memory(gateway.pid());
-    for filler in [vec![0x40, 1, b'a', 1, b'b'].repeat(3_000), Vec::new()] {
+    for filler in [[0x40, 1, b'a', 1, b'b'].repeat(3_000), Vec::new()] {
         let mut bytes = opening();
         bytes.extend(frame(
             HEADERS,
