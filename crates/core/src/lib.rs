@@ -5,6 +5,7 @@
 
 pub mod decision;
 pub mod finding;
+pub mod header_names;
 pub mod id;
 pub mod limit;
 pub mod mode;

@@ -8,12 +8,17 @@
 //! - No `Via`: it would tell clients and products about the gate and nobody here reads it; loops
 //!   are ended by the head limit, because `X-Forwarded-For` is replaced, not appended to.
 
+use std::fmt::Write as _;
+
+use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use portcullis_core::header_names::remove_all;
 
 use crate::client_addr::{ClientAddr, Scheme};
 
 /// Headers of one connection, sorted. `te` and `trailer` too: trailers are not forwarded.
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -96,6 +101,9 @@ const RESERVED_PREFIXES: &[&str] = &[
     "x-webauth-",
 ];
 
+/// Characters of an IPv6 address with an IPv4 address in it.
+const LONGEST_ADDRESS: usize = 45;
+
 /// What the gate tells a product about a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Forwarded<'a> {
@@ -158,7 +166,10 @@ pub fn clean_request(headers: &mut HeaderMap, told: &Forwarded<'_>) {
     for name in unwanted {
         headers.remove(name);
     }
-    if let Ok(value) = HeaderValue::from_str(&told.client.to_string()) {
+    let mut client = BytesMut::with_capacity(LONGEST_ADDRESS);
+    if write!(client, "{}", told.client).is_ok()
+        && let Ok(value) = HeaderValue::from_maybe_shared(client.freeze())
+    {
         headers.insert(X_FORWARDED_FOR, value);
     }
     headers.insert(
@@ -189,9 +200,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
+    remove_all(headers, &HOP_BY_HOP);
 }
 
 // SECURITY: a client that writes `Connection: host` or `Connection: x-portcullis-assertion` must
@@ -221,13 +230,6 @@ pub fn clean_response(headers: &mut HeaderMap) {
 
 /// Removes the cookies that `is_ours` names from `Cookie` and leaves the others as they are.
 pub fn remove_cookies(headers: &mut HeaderMap, is_ours: impl Fn(&[u8]) -> bool) {
-    let name_of = |pair: &[u8]| -> Vec<u8> {
-        pair.split(|byte| *byte == b'=')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii()
-            .to_vec()
-    };
     let has_ours = headers.get_all(header::COOKIE).iter().any(|line| {
         line.as_bytes()
             .split(|byte| *byte == b';')
@@ -242,7 +244,7 @@ pub fn remove_cookies(headers: &mut HeaderMap, is_ours: impl Fn(&[u8]) -> bool) 
         let kept: Vec<&[u8]> = line
             .as_bytes()
             .split(|byte| *byte == b';')
-            .filter(|pair| !is_ours(&name_of(pair)))
+            .filter(|pair| !is_ours(trimmed_name(pair)))
             .map(<[u8]>::trim_ascii)
             .filter(|pair| !pair.is_empty())
             .collect();

@@ -14,6 +14,7 @@
 //! a browser sends any `Origin` it likes.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use portcullis_core::header_names::remove_all;
 use portcullis_core::{Problem, Span, problem};
 use serde::Deserialize;
 
@@ -268,9 +269,7 @@ impl Cors {
 
     /// Replaces the upstream's CORS headers by the gate's.
     pub fn finish(&self, grant: &Grant, headers: &mut HeaderMap) {
-        for name in &RESPONSE_HEADERS {
-            headers.remove(name);
-        }
+        remove_all(headers, &RESPONSE_HEADERS);
         if let Allow::Listed(origins) = &self.allow
             && origins.iter().next().is_none()
         {

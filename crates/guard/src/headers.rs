@@ -13,10 +13,12 @@
 //! that is to get nonces must come uncompressed: see [`Headers::wants_identity`].
 
 mod config;
+mod lasting;
 pub mod nonce;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, response};
 use portcullis_core::RequestId;
+use portcullis_core::header_names::remove_all;
 
 use portcullis_core::Scheme;
 
@@ -80,7 +82,7 @@ impl From<Error> for portcullis_core::Problem {
 /// Headers beside the fixed ones, at most: growing once is cheaper than growing with each.
 const MORE: usize = 6;
 
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl Headers {
     /// Writes the headers. Where the answer is HTML that has to get nonces, the body must be passed
@@ -95,9 +97,7 @@ impl Headers {
     ) -> Result<Option<Rewrite>, Error> {
         let headers = &mut head.headers;
         headers.reserve(self.fixed.len().saturating_add(MORE));
-        for name in &self.remove {
-            headers.remove(name);
-        }
+        remove_all(headers, &self.remove);
         for (name, value) in &self.fixed {
             headers.insert(name.clone(), value.clone());
         }
@@ -113,7 +113,7 @@ impl Headers {
             Some(value) => headers.insert(header::X_FRAME_OPTIONS, value.clone()),
             None => headers.remove(header::X_FRAME_OPTIONS),
         };
-        headers.insert(REQUEST_ID.clone(), request_id.to_header());
+        headers.insert(REQUEST_ID, request_id.to_header());
         self.write_policy(route, source, headers)
     }
 

@@ -213,7 +213,7 @@ impl Lane {
     pub(crate) fn assertion(
         &self,
         snapshot: &Snapshot,
-        permitted: &Permitted,
+        permitted: &Permitted<'_>,
     ) -> Result<HeaderValue, Problem> {
         let upstream = snapshot
             .upstreams
@@ -231,14 +231,14 @@ impl Lane {
     }
 
     /// Hands a permitted request to its upstream.
-    pub(crate) async fn forward(
+    pub(crate) async fn forward<'s>(
         &self,
         permit: Permit,
-        upstream: &Arc<Upstream>,
+        upstream: &'s Arc<Upstream>,
         timeout: Option<Span>,
         head: Parts,
         body: Body,
-        story: &mut Story,
+        story: &mut Story<'s>,
     ) -> Result<Response<Body>, Problem> {
         let began = self.gate.clock.now();
         let response = match timeout {
@@ -252,18 +252,18 @@ impl Lane {
         self.metrics
             .upstream_took(self.gate.clock.now().since(began).as_duration());
         let response = response?;
-        story.upstream = Some(Arc::clone(upstream));
+        story.upstream = Some(upstream);
         Ok(response)
     }
 
     /// Answers on one of the gate's own routes, on the back runtime. The permit is spent by it.
     pub(crate) async fn answer_ourselves(
         &self,
-        permitted: Permitted,
+        permitted: Permitted<'_>,
         head: Parts,
         body: Body,
         limit: usize,
-        story: &mut Story,
+        story: &mut Story<'_>,
     ) -> Result<Response<Body>, Problem> {
         let body = body.collect(limit).await?;
         let mut request = Request::from_parts(head, axum::body::Body::from(body));

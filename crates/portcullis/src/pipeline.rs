@@ -15,7 +15,6 @@
 //!   somebody's name, and before the quota, so that another site cannot spend a user's quota.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -40,18 +39,18 @@ use crate::snapshot::{RouteGuards, Snapshot};
 use crate::story::Story;
 
 /// What came of a request that was not refused.
-pub(crate) enum Decided {
-    Permitted(Box<Permitted>),
+pub(crate) enum Decided<'s> {
+    Permitted(Box<Permitted<'s>>),
     /// The gate itself answers: a redirect to https, a CORS preflight.
     Answered(Response<Bytes>),
 }
 
 /// A request that may go on, and everything that was learned on the way.
-pub(crate) struct Permitted {
+pub(crate) struct Permitted<'s> {
     permit: Permit,
     pub(crate) principal: Principal,
     pub(crate) session: Option<TokenHash>,
-    pub(crate) route: Arc<Route>,
+    pub(crate) route: &'s Route,
     pub(crate) is_own: bool,
     pub(crate) client: ClientAddr,
     pub(crate) scheme: Scheme,
@@ -62,11 +61,11 @@ pub(crate) struct Permitted {
 }
 
 /// The whole journey of one request.
-pub(crate) async fn journey(
+pub(crate) async fn journey<'s>(
     lane: &Lane,
-    snapshot: &Snapshot,
+    snapshot: &'s Snapshot,
     inbound: Inbound,
-    story: &mut Story,
+    story: &mut Story<'s>,
 ) -> Result<Response<Body>, Problem> {
     let Inbound {
         head, body, peer, ..
@@ -80,13 +79,13 @@ pub(crate) async fn journey(
 }
 
 /// Everything that is decided on the head: who calls, how often, from where, and whether they may.
-pub(crate) async fn decide(
+pub(crate) async fn decide<'s>(
     lane: &Lane,
-    snapshot: &Snapshot,
+    snapshot: &'s Snapshot,
     head: &Parts,
     peer: &Peer,
-    story: &mut Story,
-) -> Result<Decided, Problem> {
+    story: &mut Story<'s>,
+) -> Result<Decided<'s>, Problem> {
     // accept: one host, one path, one client address, or 400 and 421
     story.stage = Stage::Accept;
     let client = snapshot.trusted.client(peer, &head.headers);
@@ -113,7 +112,7 @@ pub(crate) async fn decide(
     let guards = found.as_ref().map_or(&snapshot.unrouted, |found| {
         snapshot.guards(found.is_own, found.route.id)
     });
-    story.set_route(found.as_ref().ok().map(|found| &found.route));
+    story.route = found.as_ref().ok().map(|found| found.route);
 
     // address limit: 429, and 503 where the whole gate has its hands full. That is for products'
     // requests alone: whoever is overrun must still be able to sign out and revoke, and to see health.
@@ -183,7 +182,6 @@ pub(crate) async fn decide(
         Cow::Borrowed(_) => None,
         Cow::Owned(canonical) => Some(canonical.clone()),
     };
-    let route = Arc::clone(route);
     Ok(Decided::Permitted(Box::new(Permitted {
         permit,
         principal: caller.principal,
@@ -199,13 +197,13 @@ pub(crate) async fn decide(
 }
 
 /// The permitted request goes to whoever answers it, and the answer is made fit for the client.
-async fn carry_out(
+async fn carry_out<'s>(
     lane: &Lane,
-    snapshot: &Snapshot,
-    mut permitted: Permitted,
+    snapshot: &'s Snapshot,
+    mut permitted: Permitted<'s>,
     mut head: Parts,
     body: Body,
-    story: &mut Story,
+    story: &mut Story<'s>,
 ) -> Result<Response<Body>, Problem> {
     let guards = snapshot.guards(permitted.is_own, permitted.route.id);
 
@@ -249,7 +247,7 @@ async fn carry_out(
 }
 
 struct FoundRoute<'s, 'p> {
-    route: &'s Arc<Route>,
+    route: &'s Route,
     params: portcullis_core::route::Params<'s, 'p>,
     is_own: bool,
 }
@@ -360,9 +358,9 @@ fn prepare(
     lane: &Lane,
     snapshot: &Snapshot,
     guards: &RouteGuards,
-    permitted: &Permitted,
+    permitted: &Permitted<'_>,
     head: &mut Parts,
-    story: &Story,
+    story: &Story<'_>,
 ) -> Result<(), Problem> {
     let headers = &mut head.headers;
     let mut id = uuid::Uuid::encode_buffer();

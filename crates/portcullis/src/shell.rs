@@ -27,7 +27,7 @@ use crate::{forward_auth, own, pipeline};
 
 /// Answers one arrival, whatever it is.
 pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
-    let snapshot = lane.gate.snapshot.load_full();
+    let snapshot = lane.gate.snapshot.load();
     let at = lane.gate.clock.now();
     let id = lane.ids.next(at);
     lane.metrics.started();
@@ -107,7 +107,7 @@ fn finish(
     lane: &Lane,
     snapshot: &Snapshot,
     outcome: Result<Response<Body>, Problem>,
-    story: &mut Story,
+    story: &mut Story<'_>,
     told: &Told,
 ) -> Response<Body> {
     let exit = exit(&outcome, story);
@@ -124,7 +124,7 @@ fn finish(
             at: story.at,
             request: story.id,
             method: told.method.as_str(),
-            route: story.route.as_ref().map(|route| route.path.as_str()),
+            route: story.route.map(|route| route.path.as_str()),
             path: told.target.path(),
             status,
             problem: slug,
@@ -134,13 +134,13 @@ fn finish(
             bytes: http_body::Body::size_hint(response.body())
                 .exact()
                 .unwrap_or(0),
-            upstream: story.upstream.as_ref().map(|upstream| upstream.name()),
+            upstream: story.upstream.map(portcullis_edge::Upstream::name),
         });
     }
     response
 }
 
-fn exit(outcome: &Result<Response<Body>, Problem>, story: &Story) -> Exit {
+fn exit(outcome: &Result<Response<Body>, Problem>, story: &Story<'_>) -> Exit {
     match outcome {
         Ok(_) if story.upstream.is_some() => Exit::Forwarded,
         Ok(_) => Exit::Own,
@@ -150,7 +150,7 @@ fn exit(outcome: &Result<Response<Body>, Problem>, story: &Story) -> Exit {
 }
 
 /// The answer to a refusal, which is also an event and a count, and, for a 5xx, a log line with the cause.
-fn refuse(lane: &Lane, problem: &Problem, story: &mut Story, told: &Told) -> Response<Body> {
+fn refuse(lane: &Lane, problem: &Problem, story: &mut Story<'_>, told: &Told) -> Response<Body> {
     lane.metrics.refused(problem.kind, story.stage);
     // What is shed is counted above; a line for each would be one more load.
     if problem.kind.status.is_server_error() && problem.kind != &problem::OVERLOADED {
@@ -206,7 +206,7 @@ fn nonce_body(
 fn harden(
     snapshot: &Snapshot,
     response: Response<Body>,
-    story: &Story,
+    story: &Story<'_>,
     told: &Told,
 ) -> Response<Body> {
     let (mut head, body) = response.into_parts();
@@ -217,7 +217,7 @@ fn harden(
     if !is_own {
         snapshot.drop_our_cookies(&mut head.headers);
     }
-    let guards = match (&story.route, is_own) {
+    let guards = match (story.route, is_own) {
         (Some(route), false) => snapshot.guards(false, route.id),
         (Some(_) | None, _) => &snapshot.unrouted,
     };

@@ -1,7 +1,6 @@
 //! What is known of one request, for the log, the metrics and the audit trail.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use portcullis_access::policy::Route;
 use portcullis_core::decision::Denied;
@@ -15,13 +14,16 @@ use portcullis_vault::TokenHash;
 use crate::lane::Charged;
 
 /// The story of one request so far. Stages write into it; the shell tells it.
+///
+/// It borrows from the snapshot that the request is judged by: counting references to what all lanes
+/// share would have their cores wait for each other.
 #[derive(Debug)]
-pub(crate) struct Story {
+pub(crate) struct Story<'s> {
     pub(crate) id: RequestId,
     pub(crate) at: Timestamp,
     pub(crate) stage: Stage,
     pub(crate) client: IpAddr,
-    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) route: Option<&'s Route>,
     pub(crate) user: Option<UserId>,
     pub(crate) tenant: Option<TenantId>,
     /// A session cookie came that opens nothing: the answer takes it back.
@@ -29,7 +31,7 @@ pub(crate) struct Story {
     /// A page was asked for in this live session, without a CSRF token of it.
     pub(crate) lacks_csrf: Option<TokenHash>,
     pub(crate) denied: Option<Denied>,
-    pub(crate) upstream: Option<Arc<portcullis_edge::Upstream>>,
+    pub(crate) upstream: Option<&'s portcullis_edge::Upstream>,
     /// The gate answers a preflight: its CORS headers are written already.
     pub(crate) is_preflight: bool,
     pub(crate) grant: Grant,
@@ -37,7 +39,7 @@ pub(crate) struct Story {
     pub(crate) own_nonce: Option<portcullis_guard::headers::Nonce>,
 }
 
-impl Story {
+impl<'s> Story<'s> {
     pub(crate) fn new(id: RequestId, at: Timestamp, peer: IpAddr) -> Self {
         Story {
             id,
@@ -56,10 +58,6 @@ impl Story {
             charged: None,
             own_nonce: None,
         }
-    }
-
-    pub(crate) fn set_route(&mut self, route: Option<&&Arc<Route>>) {
-        self.route = route.map(|route| Arc::clone(route));
     }
 
     pub(crate) fn set_caller(&mut self, principal: &Principal, is_stale: bool) {

@@ -71,10 +71,13 @@ fn json(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io
     let mut id = [0; 36];
     let request = line.request.as_uuid().hyphenated();
     let request = request.encode_lower(&mut id);
-    write!(
-        out,
-        r#"{{"time":"{clock}.{micros:06}Z","request.id":"{request}","http.request.method":"#
-    )?;
+    out.extend_from_slice(br#"{"time":""#);
+    out.extend_from_slice(clock.as_bytes());
+    out.push(b'.');
+    fraction(out, micros.unsigned_abs(), 100_000);
+    out.extend_from_slice(br#"Z","request.id":""#);
+    out.extend_from_slice(request.as_bytes());
+    out.extend_from_slice(br#"","http.request.method":"#);
     string(out, cut(line.method, MAX_METHOD_BYTES));
     if let Some(route) = line.route {
         out.extend_from_slice(br#","http.route":"#);
@@ -82,7 +85,8 @@ fn json(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io
     }
     out.extend_from_slice(br#","url.path":"#);
     with_path(line.path, |path| string(out, path));
-    write!(out, r#","http.response.status_code":{}"#, line.status)?;
+    out.extend_from_slice(br#","http.response.status_code":"#);
+    number(out, line.status.into());
     if let Some(problem) = line.problem {
         out.extend_from_slice(br#","problem.slug":"#);
         string(out, problem);
@@ -90,18 +94,37 @@ fn json(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io
     if let Some(principal) = line.principal {
         let principal = principal.as_uuid().hyphenated();
         let principal = principal.encode_lower(&mut id);
-        write!(out, r#","principal.id":"{principal}""#)?;
+        out.extend_from_slice(br#","principal.id":""#);
+        out.extend_from_slice(principal.as_bytes());
+        out.push(b'"');
     }
     if let Some(upstream) = line.upstream {
         out.extend_from_slice(br#","upstream.name":"#);
         string(out, upstream);
     }
-    let (millis, fraction) = millis(line.duration);
-    writeln!(
-        out,
-        r#","client.address":"{}","duration_ms":{millis}.{fraction:03},"http.response.body.size":{}}}"#,
-        line.client, line.bytes
-    )
+    write!(out, r#","client.address":"{}","duration_ms":"#, line.client)?;
+    let (millis, micros) = millis(line.duration);
+    number(out, millis);
+    out.push(b'.');
+    fraction(out, micros, 100);
+    out.extend_from_slice(br#","http.response.body.size":"#);
+    number(out, line.bytes);
+    out.extend_from_slice(b"}\n");
+    Ok(())
+}
+
+fn number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// With zeros in front, so that its first digit counts `first` of its units.
+fn fraction(out: &mut Vec<u8>, number: u64, first: u64) {
+    let mut unit = first;
+    while unit > number.max(1) {
+        out.push(b'0');
+        unit /= 10;
+    }
+    self::number(out, number);
 }
 
 fn text(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io::Result<()> {
@@ -131,8 +154,8 @@ fn text(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io
     writeln!(out, " request={}", line.request)
 }
 
-fn millis(duration: Duration) -> (u128, u128) {
-    let micros = duration.as_micros();
+fn millis(duration: Duration) -> (u64, u64) {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     (micros / 1000, micros % 1000)
 }
 

@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, header};
 use portcullis_core::Span;
 use serde::Deserialize;
 
+use super::lasting::lasting;
 use super::nonce::Plan;
 use super::{Csp, Headers, Policy, RouteHeaders};
 use portcullis_core::finding::Finding;
@@ -265,7 +266,7 @@ impl Config {
         ];
         for (key, name, text) in texts {
             match HeaderValue::try_from(text.as_str()) {
-                Ok(value) if !value.is_empty() => fixed.push((name, value)),
+                Ok(value) if !value.is_empty() => fixed.push((name, lasting(&value))),
                 Ok(_) => {}
                 Err(_) => findings.push(not_a_value(&format!("headers.{key}"))),
             }
@@ -312,7 +313,7 @@ impl Hsts {
         if self.preload {
             text.push_str("; preload");
         }
-        HeaderValue::try_from(text).ok()
+        HeaderValue::try_from(text).ok().as_ref().map(lasting)
     }
 }
 
@@ -399,7 +400,7 @@ impl Policy {
         match (plain, whole, findings.is_empty()) {
             (Ok(plain), Ok(_), true) => Ok(Policy {
                 pieces: full.split("{nonce}").map(Into::into).collect(),
-                plain,
+                plain: lasting(&plain),
             }),
             (Ok(_), Ok(_), false) => Err(findings),
             (Err(_), _, _) | (_, Err(_), _) => {

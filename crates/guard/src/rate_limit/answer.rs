@@ -3,6 +3,7 @@
 
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use portcullis_core::header_names::remove_all;
 use portcullis_core::limit::{Rate, Spent};
 use portcullis_core::{Problem, Span, problem};
 
@@ -10,11 +11,19 @@ use portcullis_store::counters::Charge;
 
 use super::{Entry, Limits};
 
-static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-static LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-static LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-static LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+static ALL: [HeaderName; 5] = [
+    RATELIMIT,
+    RATELIMIT_POLICY,
+    LEGACY_LIMIT,
+    LEGACY_REMAINING,
+    LEGACY_RESET,
+];
 
 /// Room for four limits, so that most answers allocate once.
 const EXPECTED: usize = 192;
@@ -68,28 +77,20 @@ pub fn write_headers(
             tightest = Some((entry, remaining, reset));
         }
     }
-    for name in [
-        &RATELIMIT,
-        &RATELIMIT_POLICY,
-        &LEGACY_LIMIT,
-        &LEGACY_REMAINING,
-        &LEGACY_RESET,
-    ] {
-        headers.remove(name);
-    }
+    remove_all(headers, &ALL);
     if !policies.is_empty()
         && let (Ok(policies), Ok(budgets)) = (
             HeaderValue::from_maybe_shared(policies.freeze()),
             HeaderValue::from_maybe_shared(budgets.freeze()),
         )
     {
-        headers.insert(RATELIMIT_POLICY.clone(), policies);
-        headers.insert(RATELIMIT.clone(), budgets);
+        headers.insert(RATELIMIT_POLICY, policies);
+        headers.insert(RATELIMIT, budgets);
     }
     if let Some((entry, remaining, reset)) = tightest {
-        headers.insert(LEGACY_LIMIT.clone(), entry.rate.count().into());
-        headers.insert(LEGACY_REMAINING.clone(), remaining.into());
-        headers.insert(LEGACY_RESET.clone(), reset.into());
+        headers.insert(LEGACY_LIMIT, entry.rate.count().into());
+        headers.insert(LEGACY_REMAINING, remaining.into());
+        headers.insert(LEGACY_RESET, reset.into());
     }
 }
 
