@@ -113,7 +113,7 @@ impl Forwarder {
         let pool = self.pool(upstream);
         upstream.set_host(&mut head.headers);
         if upstream.http2 {
-            return send_http2(pool, place, head, body, timeout).await;
+            return Box::pin(send_http2(pool, place, head, body, timeout)).await;
         }
         head.version = Version::HTTP_11;
         let upgrading = head.extensions.remove::<WebSocketAsked>().is_some();
@@ -127,7 +127,7 @@ impl Forwarder {
         let (response, line) = send(&pool, request, timeout, upgrading).await?;
         line.shared.deadline.set(None);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return switch(response, line, place, upgrading).await;
+            return Box::pin(switch(response, line, place, upgrading)).await;
         }
         if response.headers().contains_key(header::TRANSFER_ENCODING)
             && response.headers().contains_key(header::CONTENT_LENGTH)
@@ -187,7 +187,8 @@ async fn send(
             },
         }
     }
-    let mut line = pool.connect().await?;
+    // Boxed, as all that is rare: room for it here would be copied with every request.
+    let mut line = Box::pin(pool.connect()).await?;
     line.shared.upgrading.set(upgrading);
     line.shared.deadline.set(Some(Instant::now() + timeout));
     match line.sender.send_request(request).await {

@@ -131,7 +131,7 @@ impl Lane {
         let now = self.gate.clock.now();
         let taken: Taken = match self.gate.counters.take_now(now, new) {
             Some(taken) => taken,
-            None => self.gate.counters.take(now, new).await,
+            None => Box::pin(self.gate.counters.take(now, new)).await,
         };
         charged.spent.extend_from_slice(taken.spent());
         if taken.is_allowed() {

@@ -219,7 +219,8 @@ async fn carry_out<'s>(
     story.grant = std::mem::take(&mut permitted.grant);
     story.charged = Some(std::mem::take(&mut permitted.charged));
     let response = if permitted.is_own {
-        lane.answer_ourselves(permitted, head, body, guards.max_body.as_usize(), story)
+        // Boxed, as all that is rare: room for it here would be copied with every request.
+        Box::pin(lane.answer_ourselves(permitted, head, body, guards.max_body.as_usize(), story))
             .await?
     } else {
         prepare(lane, snapshot, guards, &permitted, &mut head, story)?;
