@@ -26,6 +26,10 @@ use portcullis_edge::{
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
+/// The gate's own allocator: what is compared is the pipeline.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {

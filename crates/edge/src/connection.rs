@@ -39,6 +39,10 @@ use crate::tunnel::Tunnel;
 /// The HTTP/2 connection preface (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// So many header lines hyper takes unasked, and faster than any number that it is told. Fewer are
+/// enforced by [`StrictIo`], before hyper sees them.
+const HYPER_HEADERS: usize = 100;
+
 /// A well-formed request.
 #[derive(Debug)]
 pub struct Inbound {
@@ -297,9 +301,12 @@ where
         Box::pin(async move { Ok::<_, Infallible>(answer_http1(&conn, &*handler, request).await) })
     });
     let limits = &conn.settings.limits;
-    let mut hyper = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    if limits.headers > HYPER_HEADERS {
+        builder.max_headers(limits.headers);
+    }
+    let mut hyper = builder
         .header_read_timeout(None)
-        .max_headers(limits.headers)
         .max_buf_size(limits.head.saturating_mul(2).max(16 * 1024))
         .serve_connection(io, service);
     let mut deadline = Deadline::default();
