@@ -169,9 +169,8 @@ impl Lane {
             Lookup::Dead => Ok(None),
             Lookup::Unknown | Lookup::Stale => {
                 let sessions = self.gate.sessions.clone();
-                Ok(self
-                    .on_back(async move { sessions.load(&hash).await })
-                    .await??)
+                // Boxed, as all that is rare: room for it here would be copied with every request.
+                Ok(Box::pin(self.on_back(async move { sessions.load(&hash).await })).await??)
             }
         }
     }
@@ -191,7 +190,7 @@ impl Lane {
         }
         let ear = self.gate.streams.join(user);
         // SECURITY: a revocation while the product answered came before anybody listened for it.
-        if self.user_of(hash).await?.is_none() {
+        if Box::pin(self.user_of(hash)).await?.is_none() {
             return Err(Problem::new(&problem::AUTHENTICATION_REQUIRED));
         }
         Ok(response.map(|body| body.until(ear)))
