@@ -125,10 +125,28 @@ async fn an_unknown_account_is_a_mismatch() {
 
 #[test]
 fn the_work_for_an_unknown_account_has_the_parameters_of_a_real_one() {
-    let dummy = hash("dummy").unwrap();
-    let parsed = PasswordHash::new(&dummy).unwrap();
-    assert!(is_current(&parsed));
-    assert_eq!(Params::try_from(&parsed).unwrap().m_cost(), MEMORY_KIB);
+    let (made_up, real) = (dummy().unwrap(), hash("real").unwrap());
+    let (made_up, real) = (
+        PasswordHash::new(&made_up).unwrap(),
+        PasswordHash::new(&real).unwrap(),
+    );
+    assert!(is_current(&made_up));
+    assert_eq!(made_up.algorithm, real.algorithm);
+    assert_eq!(made_up.version, real.version);
+    assert_eq!(made_up.params, real.params);
+    let lengths = |hash: &PasswordHash| {
+        let salt = hash.salt.as_ref().map(|salt| salt.as_ref().len());
+        (
+            salt,
+            hash.hash.as_ref().map(|output| output.as_bytes().len()),
+        )
+    };
+    assert_eq!(lengths(&made_up), lengths(&real));
+    // A comparison that ends before the work is done would be a mismatch as well.
+    assert!(matches!(
+        Stored::parse(&dummy().unwrap()),
+        Stored::Argon2(_)
+    ));
 }
 
 #[tokio::test]
