@@ -162,12 +162,12 @@ pub(crate) fn question(snapshot: &Snapshot, inbound: &mut Inbound) -> Option<Que
 }
 
 /// The answer to a question: 200 with what the product is to be told, or why not.
-pub(crate) async fn answer(
+pub(crate) async fn answer<'s>(
     lane: &Lane,
-    snapshot: &Snapshot,
+    snapshot: &'s Snapshot,
     question: Question,
     inbound: Inbound,
-    story: &mut Story,
+    story: &mut Story<'s>,
 ) -> Result<Response<Body>, Problem> {
     question.request?;
     match pipeline::decide(lane, snapshot, &inbound.head, &inbound.peer, story).await? {
@@ -183,7 +183,7 @@ fn permit(
     snapshot: &Snapshot,
     permitted: Permitted,
     mut original: HeaderMap,
-    story: &mut Story,
+    story: &mut Story<'_>,
 ) -> Result<Response<Body>, Problem> {
     if permitted.is_own {
         return Err(Problem::new(&problem::NO_ROUTE)

@@ -39,7 +39,7 @@ pub(crate) struct Story<'s> {
     pub(crate) own_nonce: Option<portcullis_guard::headers::Nonce>,
 }
 
-impl<'s> Story<'s> {
+impl Story<'_> {
     pub(crate) fn new(id: RequestId, at: Timestamp, peer: IpAddr) -> Self {
         Story {
             id,
