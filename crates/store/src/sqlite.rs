@@ -13,14 +13,18 @@ use std::time::Duration;
 use portcullis_core::Timestamp;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
+
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::{Error, migrations};
 
 /// How long opening waits for another process that is migrating the same file.
 const MIGRATION_WAIT: Duration = Duration::from_secs(30);
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The writer's pool and the readers'.
 pub(crate) async fn open(
@@ -43,11 +47,7 @@ pub(crate) async fn open(
         .disable_statement_logging();
     create_private(options.get_filename()).map_err(Error::unavailable)?;
 
-    let mut migrating = options
-        .clone()
-        .busy_timeout(MIGRATION_WAIT)
-        .connect()
-        .await?;
+    let mut migrating = connect_patiently(&options.clone().busy_timeout(MIGRATION_WAIT)).await?;
     migrations::run_sqlite(&mut migrating, now).await?;
     sqlx::Connection::close(migrating).await?;
 
@@ -75,6 +75,28 @@ pub(crate) async fn open(
         .connect_with(options.read_only(true))
         .await?;
     Ok((write, read))
+}
+
+/// Connects, and waits for another process that does so for the first time: switching to the
+/// write-ahead log asks for the whole file at once, and SQLite does not wait for that by itself.
+async fn connect_patiently(options: &SqliteConnectOptions) -> Result<SqliteConnection, Error> {
+    let patient_until = Instant::now() + MIGRATION_WAIT;
+    loop {
+        match options.connect().await {
+            Ok(connection) => return Ok(connection),
+            Err(error) if is_busy(&error) && Instant::now() < patient_until => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// `SQLITE_BUSY`, in its plain form or an extended one.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
 }
 
 /// Creates the file if it is missing, readable by its owner alone; SQLite gives its companions

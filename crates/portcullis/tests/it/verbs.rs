@@ -355,8 +355,8 @@ async fn doctor_says_what_answers_and_what_does_not() {
         );
     let output = ill.cli(&["--output", "json", "doctor"]);
     assert_eq!(output.status.code(), Some(1));
-    let trials = json_of(&output);
-    let failed: Vec<&str> = trials
+    let diagnosis = json_of(&output);
+    let failed: Vec<&str> = diagnosis["trials"]
         .as_array()
         .unwrap()
         .iter()
