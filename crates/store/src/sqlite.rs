@@ -94,7 +94,9 @@ async fn connect_patiently(options: &SqliteConnectOptions) -> Result<SqliteConne
 
 /// `SQLITE_BUSY`, in its plain form or an extended one.
 fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     code.and_then(|code| code.parse::<u32>().ok())
         .is_some_and(|code| code & 0xff == 5)
 }
