@@ -6,6 +6,7 @@
 //! connection that is silent, or slow with its head, is closed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -104,7 +105,7 @@ async fn metrics(State(gate): State<Arc<Gate>>) -> impl IntoResponse {
     gate.probe.readiness().await;
     let mut text = gate.metrics.encode();
     let end = text.rfind("# EOF").unwrap_or(text.len());
-    text.insert_str(end, &format!("# HELP portcullis_panics Requests that panicked and were answered with 500.\n# TYPE portcullis_panics counter\nportcullis_panics_total {}\n", gate.panics()));
+    text.insert_str(end, &format!("# HELP portcullis_panics Requests that panicked and were answered with 500.\n# TYPE portcullis_panics counter\nportcullis_panics_total {}\n", gate.panics.load(Ordering::Relaxed)));
     (
         [(
             header::CONTENT_TYPE,

@@ -35,56 +35,11 @@ pub(crate) struct Gate {
     pub(crate) probe: Probe,
     /// Open WebSockets and event streams.
     pub(crate) streams: Streams,
-    panics: AtomicU64,
-}
-
-/// What a [`Gate`] is made of.
-pub(crate) struct Parts {
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) snapshot: Snapshot,
-    pub(crate) db: Db,
-    pub(crate) counters: Counters,
-    pub(crate) sessions: Sessions,
-    pub(crate) trail: Trail,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) signer: Signer,
-    pub(crate) back: Handle,
-    pub(crate) own: Router,
-    pub(crate) probe: Probe,
+    /// Requests that panicked.
+    pub(crate) panics: AtomicU64,
 }
 
 impl Gate {
-    pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts {
-            clock,
-            snapshot,
-            db,
-            counters,
-            sessions,
-            trail,
-            metrics,
-            signer,
-            back,
-            own,
-            probe,
-        } = parts;
-        Arc::new(Gate {
-            clock,
-            snapshot: ArcSwap::from_pointee(snapshot),
-            db,
-            counters,
-            sessions,
-            trail,
-            metrics,
-            signer,
-            back,
-            own,
-            probe,
-            streams: Streams::default(),
-            panics: AtomicU64::new(0),
-        })
-    }
-
     /// A request panicked. It was answered with 500; the count is for the one on duty.
     pub(crate) fn panicked(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
@@ -94,7 +49,4 @@ impl Gate {
         );
     }
 
-    pub(crate) fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
-    }
 }

@@ -8,9 +8,11 @@ use std::num::NonZero;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
+use arc_swap::ArcSwap;
 use portcullis_core::finding::Finding;
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Mode};
@@ -30,10 +32,11 @@ use tokio::task::LocalSet;
 use crate::cli::{Usage, output};
 use crate::config::document::Environment;
 use crate::config::{self, Loaded};
-use crate::gate::{self, Gate};
+use crate::gate::Gate;
 use crate::health::Probe;
 use crate::lane::Lane;
 use crate::snapshot::{Snapshot, is_secure};
+use crate::streams::Streams;
 use crate::{admin, check, reload, shell, upkeep};
 
 /// A gate that stands.
@@ -205,9 +208,9 @@ async fn assemble(
         &config.auth_api.mounts,
         probe.clone(),
     );
-    let gate = Gate::new(gate::Parts {
+    let gate = Arc::new(Gate {
         clock: Arc::clone(&clock),
-        snapshot,
+        snapshot: ArcSwap::from_pointee(snapshot),
         db,
         counters,
         sessions: identity.sessions.clone(),
@@ -217,6 +220,8 @@ async fn assemble(
         back,
         own,
         probe,
+        streams: Streams::default(),
+        panics: AtomicU64::default(),
     });
     upkeep::start(&gate, &identity);
     trail
