@@ -48,5 +48,4 @@ impl Gate {
             "a request panicked"
         );
     }
-
 }
