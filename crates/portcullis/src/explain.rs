@@ -184,23 +184,13 @@ fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
         )));
     }
     Ok(Principal::User(User {
-        id: args.user_id.unwrap_or_default_id(),
+        // Without a given id the caller owns nothing.
+        id: args.user_id.unwrap_or(UserId::from_uuid(uuid::Uuid::nil())),
         session: SessionId::from_uuid(uuid::Uuid::nil()),
         tenant: None,
         roles: Arc::from(roles),
         authenticated_at: Timestamp::EPOCH,
     }))
-}
-
-/// A caller without a given id owns nothing.
-trait OrNobody {
-    fn unwrap_or_default_id(self) -> UserId;
-}
-
-impl OrNobody for Option<UserId> {
-    fn unwrap_or_default_id(self) -> UserId {
-        self.unwrap_or_else(|| UserId::from_uuid(uuid::Uuid::nil()))
-    }
 }
 
 impl Explanation {
