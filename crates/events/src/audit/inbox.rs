@@ -31,7 +31,7 @@ pub(super) struct Inbox {
     per_second: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     records: VecDeque<(Event, Answer)>,
     notes: VecDeque<Event>,
@@ -42,6 +42,22 @@ struct State {
     in_second: u32,
     flushes: Vec<Answer>,
     closed: bool,
+}
+
+/// By hand, for there are more actions than an array has a default for.
+impl Default for State {
+    fn default() -> Self {
+        State {
+            records: VecDeque::new(),
+            notes: VecDeque::new(),
+            folds: HashMap::new(),
+            lost: [0; Action::COUNT],
+            second: 0,
+            in_second: 0,
+            flushes: Vec::new(),
+            closed: false,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
