@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use portcullis_core::Span;
+use portcullis_core::principal::CallerKind;
 use portcullis_core::roles::{RoleConfig, default_roles};
 use portcullis_core::size::ByteSize;
 use serde::de::{self, MapAccess, Visitor};
@@ -40,6 +41,11 @@ pub struct RouteConfig {
     /// route without a decision is a mistake. Risk: `"public"` opens it to the whole internet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Allow>,
+    /// The kinds of callers that may come at all, where the route is not public: `"user"`,
+    /// `"api-key"`, `"visitor"`. Default `["user"]`. Whoever comes must satisfy `allow` as well; an
+    /// API key has permissions and no roles, a visitor has neither. Risk: each kind is one more way in.
+    #[serde(default = "users", skip_serializing_if = "is_users")]
+    pub callers: Vec<CallerKind>,
     /// The upstream that answers, by its name in `[upstream.NAME]`. Default: the only one, or the
     /// one named `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,6 +85,14 @@ fn yes() -> bool {
     true
 }
 
+fn users() -> Vec<CallerKind> {
+    vec![CallerKind::User]
+}
+
+fn is_users(callers: &[CallerKind]) -> bool {
+    callers == [CallerKind::User]
+}
+
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "serde passes a reference"
@@ -94,6 +108,7 @@ impl RouteConfig {
             path: path.to_owned(),
             methods: None,
             allow: Some(allow),
+            callers: users(),
             upstream: None,
             host: None,
             limits: Vec::new(),

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Method;
-use portcullis_core::decision::{Access, Denied};
+use portcullis_core::decision::{Access, Denied, Rule};
 use portcullis_core::roles::Roles;
 use portcullis_core::route::{Found, Methods, Params, RouteTable};
 use portcullis_core::size::ByteSize;
@@ -53,7 +53,7 @@ pub struct Route {
     pub methods: Methods,
     /// Lower case, without port. Nothing for a route of every host.
     pub host: Option<String>,
-    pub access: Access,
+    pub rule: Rule,
     /// Position in [`Known::upstreams`].
     pub upstream: usize,
     /// Positions in [`Known::limits`].
@@ -88,7 +88,7 @@ pub enum Cors {
 
 impl Route {
     pub fn is_public(&self) -> bool {
-        match &self.access {
+        match &self.rule.access {
             Access::Public => true,
             Access::Closed
             | Access::SignedIn
@@ -102,7 +102,7 @@ impl Route {
 /// Routes and roles, compiled. Immutable: a reload makes another one and swaps it whole.
 #[derive(Debug)]
 pub struct Policy {
-    roles: Roles,
+    roles: Arc<Roles>,
     /// In the order of the file.
     routes: Vec<Arc<Route>>,
     /// For hosts that no route names.
@@ -142,10 +142,10 @@ impl Policy {
         principal: &Principal,
         params: &Params<'_, '_>,
     ) -> Result<Permit, Denied> {
-        portcullis_core::decision::decide(&route.access, principal, &self.roles, params)
+        portcullis_core::decision::decide(&route.rule, principal, &self.roles, params)
     }
 
-    pub fn roles(&self) -> &Roles {
+    pub const fn roles(&self) -> &Arc<Roles> {
         &self.roles
     }
 

@@ -6,10 +6,29 @@
 
 use http::Method;
 
-use crate::principal::Principal;
+use crate::UserId;
+use crate::principal::{ApiKey, CallerKind, Callers, Principal, User};
 use crate::problem::{self, Problem};
 use crate::roles::{Mask, RoleError, Roles};
 use crate::route::Params;
+
+/// What a route asks of its callers, compiled. Each condition stands for itself: all must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    pub access: Access,
+    /// The kinds of callers that may come at all, where the route is not public.
+    pub callers: Callers,
+}
+
+impl Rule {
+    /// For people alone, with no further condition.
+    pub const fn new(access: Access) -> Self {
+        Rule {
+            access,
+            callers: Callers::USERS,
+        }
+    }
+}
 
 /// Who may use a route, compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +37,7 @@ pub enum Access {
     Closed,
     /// Everybody, signed in or not.
     Public,
-    /// Everybody who is signed in.
+    /// Every caller who is known, of the kinds that the route admits.
     SignedIn,
     /// Who holds one of these roles.
     Role { any_of: Mask, names: Vec<String> },
@@ -68,6 +87,8 @@ impl Permit {
 pub enum Because {
     Public,
     SignedIn,
+    /// A program or a visitor, of a kind that the route admits.
+    Admitted(CallerKind),
     Role,
     Permission,
     Owner,
@@ -79,6 +100,9 @@ impl Because {
         match self {
             Because::Public => "the route is public",
             Because::SignedIn => "the caller is signed in",
+            Because::Admitted(CallerKind::User) => "the route admits users",
+            Because::Admitted(CallerKind::ApiKey) => "the route admits API keys",
+            Because::Admitted(CallerKind::Visitor) => "the route admits visitors",
             Because::Role => "the caller holds a role that the route names",
             Because::Permission => "the caller holds the permission that the route asks for",
             Because::Owner => "the caller is the owner that the path names",
@@ -97,6 +121,8 @@ pub enum Denied {
     Closed,
     #[error("nobody is signed in")]
     Anonymous,
+    #[error("the route does not admit callers of the kind `{0}`")]
+    Caller(CallerKind),
     #[error("the caller holds none of the roles {0:?}")]
     Role(Vec<String>),
     #[error("the caller does not hold the permission `{0}`")]
@@ -116,34 +142,64 @@ impl From<Denied> for Problem {
             }
             Denied::Closed => Problem::new(&problem::ROUTE_CLOSED),
             Denied::Anonymous => Problem::new(&problem::AUTHENTICATION_REQUIRED),
-            Denied::Role(_) | Denied::Permission(_) => Problem::new(&problem::NOT_PERMITTED),
+            Denied::Caller(_) | Denied::Role(_) | Denied::Permission(_) => {
+                Problem::new(&problem::NOT_PERMITTED)
+            }
             // Whether the thing of another exists is not the caller's to know.
             Denied::NotOwner { .. } => Problem::new(&problem::NOT_FOUND),
         }
     }
 }
 
-/// Decides whether `principal` may use a route with this `access`, whose path gave `params`.
+/// Decides whether `principal` may use a route with this `rule`, whose path gave `params`.
 pub fn decide(
-    access: &Access,
+    rule: &Rule,
     principal: &Principal,
     roles: &Roles,
     params: &Params<'_, '_>,
 ) -> Result<Permit, Denied> {
-    let permit = |because| Ok(Permit { because });
-    let user = || principal.user().ok_or(Denied::Anonymous);
+    match &rule.access {
+        Access::Closed => return Err(Denied::Closed),
+        Access::Public => return permit(Because::Public),
+        Access::SignedIn
+        | Access::Role { .. }
+        | Access::Permission { .. }
+        | Access::Owned { .. } => {}
+    }
+    let kind = principal.kind().ok_or(Denied::Anonymous)?;
+    if !rule.callers.admit(kind) {
+        return Err(Denied::Caller(kind));
+    }
+    match principal {
+        Principal::Anonymous => Err(Denied::Anonymous),
+        Principal::User(user) => decide_user(&rule.access, user, roles, params),
+        Principal::ApiKey(key) => decide_key(&rule.access, key, params),
+        Principal::Visitor(_) => decide_visitor(&rule.access),
+    }
+}
+
+const fn permit(because: Because) -> Result<Permit, Denied> {
+    Ok(Permit { because })
+}
+
+fn decide_user(
+    access: &Access,
+    user: &User,
+    roles: &Roles,
+    params: &Params<'_, '_>,
+) -> Result<Permit, Denied> {
     match access {
         Access::Closed => Err(Denied::Closed),
         Access::Public => permit(Because::Public),
-        Access::SignedIn => user().and_then(|_| permit(Because::SignedIn)),
+        Access::SignedIn => permit(Because::SignedIn),
         Access::Role { any_of, names } => {
-            if roles.resolve(&user()?.roles).has_role(*any_of) {
+            if roles.resolve(&user.roles).has_role(*any_of) {
                 return permit(Because::Role);
             }
             Err(Denied::Role(names.clone()))
         }
         Access::Permission { mask, name } => {
-            if roles.resolve(&user()?.roles).has_permission(*mask) {
+            if roles.resolve(&user.roles).has_permission(*mask) {
                 return permit(Because::Permission);
             }
             Err(Denied::Permission(name.clone()))
@@ -154,7 +210,6 @@ pub fn decide(
             own,
             owner,
         } => {
-            let user = user()?;
             let grants = roles.resolve(&user.roles);
             let holds = |mask: &Option<Mask>| mask.is_some_and(|mask| grants.has_permission(mask));
             if holds(all) {
@@ -163,18 +218,66 @@ pub fn decide(
             if !holds(own) {
                 return Err(Denied::Permission(format!("{action}:own")));
             }
-            let owns = params.get(owner).is_some_and(|value| {
-                crate::path::decode_segment(value).eq_ignore_ascii_case(&user.id.to_string())
-            });
-            if owns {
-                permit(Because::Owner)
-            } else {
-                Err(Denied::NotOwner {
-                    action: action.clone(),
-                    owner: owner.clone(),
-                })
-            }
+            decide_owner(action, owner, Some(user.id), params)
         }
+    }
+}
+
+/// A key has permissions and no roles; what is `own` to it is its creator's.
+fn decide_key(access: &Access, key: &ApiKey, params: &Params<'_, '_>) -> Result<Permit, Denied> {
+    match access {
+        Access::Closed => Err(Denied::Closed),
+        Access::Public => permit(Because::Public),
+        Access::SignedIn => permit(Because::Admitted(CallerKind::ApiKey)),
+        Access::Role { names, .. } => Err(Denied::Role(names.clone())),
+        Access::Permission { name, .. } => {
+            if key.holds(name) {
+                return permit(Because::Permission);
+            }
+            Err(Denied::Permission(name.clone()))
+        }
+        Access::Owned { action, owner, .. } => {
+            if key.holds(&format!("{action}:all")) {
+                return permit(Because::Permission);
+            }
+            if !key.holds(&format!("{action}:own")) {
+                return Err(Denied::Permission(format!("{action}:own")));
+            }
+            decide_owner(action, owner, key.created_by, params)
+        }
+    }
+}
+
+/// A visitor holds nothing: what asks for a role or a permission is not theirs.
+fn decide_visitor(access: &Access) -> Result<Permit, Denied> {
+    match access {
+        Access::Closed => Err(Denied::Closed),
+        Access::Public => permit(Because::Public),
+        Access::SignedIn => permit(Because::Admitted(CallerKind::Visitor)),
+        Access::Role { names, .. } => Err(Denied::Role(names.clone())),
+        Access::Permission { name, .. } => Err(Denied::Permission(name.clone())),
+        Access::Owned { action, .. } => Err(Denied::Permission(format!("{action}:own"))),
+    }
+}
+
+fn decide_owner(
+    action: &str,
+    owner: &str,
+    caller: Option<UserId>,
+    params: &Params<'_, '_>,
+) -> Result<Permit, Denied> {
+    let owns = caller
+        .zip(params.get(owner))
+        .is_some_and(|(caller, value)| {
+            crate::path::decode_segment(value).eq_ignore_ascii_case(&caller.to_string())
+        });
+    if owns {
+        permit(Because::Owner)
+    } else {
+        Err(Denied::NotOwner {
+            action: action.to_owned(),
+            owner: owner.to_owned(),
+        })
     }
 }
 
@@ -183,24 +286,108 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::principal::User;
+    use crate::principal::{ApiKey, Credential, User, Visitor};
     use crate::roles::default_roles;
     use crate::route::{Found, Methods, Pattern, RouteTable};
-    use crate::{SessionId, Timestamp, UserId};
+    use crate::{ApiKeyId, SessionId, TenantId, Timestamp, UserId, VisitorId};
 
     fn holder(role: &str) -> Principal {
         Principal::User(User {
             id: UserId::new(),
-            session: SessionId::new(),
+            credential: Credential::Session(SessionId::new()),
             tenant: None,
             roles: Arc::from([Arc::from(role)]),
             authenticated_at: Timestamp::EPOCH,
+            second_factor_at: None,
         })
     }
 
     fn decide_plain(access: &Access, principal: &Principal) -> Result<Because, Denied> {
         let roles = Roles::compile(&default_roles()).unwrap();
-        decide(access, principal, &roles, &Params::default()).map(|permit| permit.because())
+        let rule = Rule {
+            access: access.clone(),
+            callers: every_kind(),
+        };
+        decide(&rule, principal, &roles, &Params::default()).map(|permit| permit.because())
+    }
+
+    fn every_kind() -> Callers {
+        [CallerKind::User, CallerKind::ApiKey, CallerKind::Visitor]
+            .into_iter()
+            .collect()
+    }
+
+    fn key(permissions: &[&str]) -> Principal {
+        Principal::ApiKey(ApiKey {
+            id: ApiKeyId::new(),
+            tenant: None,
+            created_by: None,
+            permissions: permissions.iter().copied().map(Arc::from).collect(),
+        })
+    }
+
+    fn visitor() -> Principal {
+        Principal::Visitor(Visitor {
+            id: VisitorId::new(),
+            tenant: TenantId::new(),
+        })
+    }
+
+    #[test]
+    fn a_route_admits_the_kinds_of_callers_that_it_names_and_no_other() {
+        let roles = Roles::compile(&default_roles()).unwrap();
+        let callers = [holder("admin"), key(&["manage:users"]), visitor()];
+        for (position, caller) in callers.iter().enumerate() {
+            let kind = caller.kind().unwrap();
+            for (other, named) in callers.iter().enumerate() {
+                let rule = Rule {
+                    access: Access::SignedIn,
+                    callers: Callers::NONE.and(named.kind().unwrap()),
+                };
+                let decided = decide(&rule, caller, &roles, &Params::default());
+                match position == other {
+                    true => assert!(decided.is_ok(), "{kind}"),
+                    false => assert_eq!(decided.unwrap_err(), Denied::Caller(kind)),
+                }
+            }
+        }
+        let decided = |caller| {
+            decide(
+                &Rule::new(Access::SignedIn),
+                caller,
+                &roles,
+                &Params::default(),
+            )
+            .is_ok()
+        };
+        assert_eq!(callers.each_ref().map(decided), [true, false, false]);
+    }
+
+    #[test]
+    fn a_key_has_its_permissions_and_no_role_and_a_visitor_has_neither() {
+        let roles = Roles::compile(&default_roles()).unwrap();
+        let admin = Access::Role {
+            any_of: roles.role_mask(&["admin".to_owned()]).unwrap(),
+            names: vec!["admin".to_owned()],
+        };
+        let manage = Access::Permission {
+            mask: roles.permission_mask("manage:users").unwrap(),
+            name: "manage:users".to_owned(),
+        };
+        let owned = Access::owned("read", "id", &roles).unwrap();
+        let able = key(&["manage:users", "read:all"]);
+        assert_eq!(decide_plain(&manage, &able), Ok(Because::Permission));
+        assert_eq!(decide_plain(&owned, &able), Ok(Because::Permission));
+        for (access, caller) in [
+            (&admin, &able),
+            (&manage, &key(&["manage:user"])),
+            (&owned, &key(&["read:own"])),
+            (&admin, &visitor()),
+            (&manage, &visitor()),
+            (&owned, &visitor()),
+        ] {
+            assert!(decide_plain(access, caller).is_err(), "{access:?}");
+        }
     }
 
     #[test]
@@ -275,7 +462,8 @@ mod tests {
             let Found::Route { params, .. } = table.find(&Method::GET, &path) else {
                 panic!("no route")
             };
-            decide(&access, principal, &roles, &params).map(|permit| permit.because())
+            decide(&Rule::new(access.clone()), principal, &roles, &params)
+                .map(|permit| permit.because())
         };
         let user = holder("user");
         let own = user.user().unwrap().id.to_string();

@@ -62,6 +62,18 @@ id!(
     SessionId
 );
 id!(
+    /// An access token's line: every refresh token that came of one sign-in.
+    TokenFamilyId
+);
+id!(
+    /// An API key's public name: shown in lists, used to revoke it. It opens nothing.
+    ApiKeyId
+);
+id!(
+    /// Somebody without an account, for as long as they are remembered.
+    VisitorId
+);
+id!(
     /// A customer of the product: the wall that data must not cross.
     TenantId
 );

@@ -19,7 +19,7 @@ pub mod size;
 pub mod time;
 
 pub use decision::{Denied, Permit};
-pub use id::{RequestId, SessionId, TenantId, UserId};
+pub use id::{ApiKeyId, RequestId, SessionId, TenantId, TokenFamilyId, UserId, VisitorId};
 pub use mode::{Mode, Scheme};
 pub use principal::Principal;
 pub use problem::Problem;

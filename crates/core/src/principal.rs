@@ -1,42 +1,169 @@
 //! Who is calling.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::{SessionId, TenantId, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+
+use crate::{ApiKeyId, SessionId, TenantId, Timestamp, TokenFamilyId, UserId, VisitorId};
 
 /// The caller of one request, after authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
     /// Nobody has been authenticated.
     Anonymous,
-    /// A person with an account, signed in by a session.
+    /// A person with an account.
     User(User),
+    /// A program.
+    ApiKey(ApiKey),
+    /// Somebody without an account, in a widget on another site.
+    Visitor(Visitor),
 }
 
 /// A signed-in person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     pub id: UserId,
-    pub session: SessionId,
+    pub credential: Credential,
     pub tenant: Option<TenantId>,
     /// Names of the roles held. What they allow is the policy's matter ([`crate::roles::Roles`]).
     pub roles: Arc<[Arc<str>]>,
-    /// When the person last proved who they are.
+    /// When the person last proved who they are, with the first factor.
     pub authenticated_at: Timestamp,
+    /// When the second factor was proved; nothing where there was one factor only.
+    pub second_factor_at: Option<Timestamp>,
+}
+
+/// By what a person is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Credential {
+    Session(SessionId),
+    /// An access token of our own, by the family that its refresh tokens belong to.
+    AccessToken(TokenFamilyId),
+    /// A token of another issuer.
+    Foreign,
+}
+
+/// A program that bears an API key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub tenant: Option<TenantId>,
+    pub created_by: Option<UserId>,
+    /// What the key may do, each `action:scope`. A key has no roles.
+    pub permissions: Arc<[Arc<str>]>,
+}
+
+/// Somebody without an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visitor {
+    pub id: VisitorId,
+    pub tenant: TenantId,
+}
+
+impl User {
+    /// The session, where the caller came with one.
+    pub const fn session(&self) -> Option<SessionId> {
+        match self.credential {
+            Credential::Session(id) => Some(id),
+            Credential::AccessToken(_) | Credential::Foreign => None,
+        }
+    }
+}
+
+impl ApiKey {
+    pub fn holds(&self, permission: &str) -> bool {
+        self.permissions.iter().any(|held| **held == *permission)
+    }
 }
 
 impl Principal {
     pub const fn user(&self) -> Option<&User> {
         match self {
-            Principal::Anonymous => None,
             Principal::User(user) => Some(user),
+            Principal::Anonymous | Principal::ApiKey(_) | Principal::Visitor(_) => None,
+        }
+    }
+
+    pub fn tenant(&self) -> Option<TenantId> {
+        match self {
+            Principal::Anonymous => None,
+            Principal::User(user) => user.tenant,
+            Principal::ApiKey(key) => key.tenant,
+            Principal::Visitor(visitor) => Some(visitor.tenant),
+        }
+    }
+
+    /// The caller's kind; nothing for nobody.
+    pub const fn kind(&self) -> Option<CallerKind> {
+        match self {
+            Principal::Anonymous => None,
+            Principal::User(_) => Some(CallerKind::User),
+            Principal::ApiKey(_) => Some(CallerKind::ApiKey),
+            Principal::Visitor(_) => Some(CallerKind::Visitor),
         }
     }
 
     pub const fn is_anonymous(&self) -> bool {
+        self.kind().is_none()
+    }
+}
+
+/// The kinds of callers that a route may admit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallerKind {
+    User,
+    ApiKey,
+    Visitor,
+}
+
+impl CallerKind {
+    /// The word for it in the configuration, in assertions and in logs.
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Principal::Anonymous => true,
-            Principal::User(_) => false,
+            CallerKind::User => "user",
+            CallerKind::ApiKey => "api-key",
+            CallerKind::Visitor => "visitor",
         }
+    }
+}
+
+impl fmt::Display for CallerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A set of kinds of callers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Callers(u8);
+
+impl Callers {
+    /// People with an account, and nobody else: what a route admits unless it says otherwise.
+    pub const USERS: Callers = Callers::NONE.and(CallerKind::User);
+    pub const NONE: Callers = Callers(0);
+
+    #[must_use]
+    pub const fn and(self, kind: CallerKind) -> Self {
+        Callers(self.0 | Callers::bit(kind))
+    }
+
+    pub const fn admit(self, kind: CallerKind) -> bool {
+        self.0 & Callers::bit(kind) != 0
+    }
+
+    const fn bit(kind: CallerKind) -> u8 {
+        match kind {
+            CallerKind::User => 1,
+            CallerKind::ApiKey => 2,
+            CallerKind::Visitor => 4,
+        }
+    }
+}
+
+impl FromIterator<CallerKind> for Callers {
+    fn from_iter<I: IntoIterator<Item = CallerKind>>(kinds: I) -> Self {
+        kinds.into_iter().fold(Callers::NONE, Callers::and)
     }
 }

@@ -37,6 +37,7 @@ kinds! {
     MALFORMED_BODY = "malformed-body", BAD_REQUEST, "The body is not what its type says";
     AUTHENTICATION_REQUIRED = "authentication-required", UNAUTHORIZED, "You have to sign in for this";
     CREDENTIALS_REFUSED = "credentials-refused", UNAUTHORIZED, "The e-mail address or the password is not right";
+    INVALID_TOKEN = "invalid-token", UNAUTHORIZED, "The token or key is not valid";
     HTTPS_REQUIRED = "https-required", FORBIDDEN, "This is served over HTTPS only";
     CSRF_CROSS_SITE = "csrf-cross-site", FORBIDDEN, "The request came from another site";
     CSRF_TOKEN_MISSING = "csrf-token-missing", FORBIDDEN, "The CSRF token is missing";

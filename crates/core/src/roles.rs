@@ -237,6 +237,7 @@ pub fn default_roles() -> BTreeMap<String, RoleConfig> {
                     "write:all",
                     "delete:all",
                     "manage:users",
+                    "manage:keys",
                     "manage:system",
                 ],
             ),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use http::Response;
 use portcullis_core::Scheme;
-use portcullis_core::decision::{Access, decide};
+use portcullis_core::decision::{Access, Rule, decide};
 use portcullis_core::principal::Principal;
 use portcullis_core::roles::Roles;
 use portcullis_core::route::Params;
@@ -93,7 +93,7 @@ async fn answer(
     };
     // Proof that it may be forwarded has to be had even here.
     let permit = decide(
-        &Access::Public,
+        &Rule::new(Access::Public),
         &Principal::Anonymous,
         &Roles::default(),
         &Params::default(),

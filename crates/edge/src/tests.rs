@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Response;
-use portcullis_core::decision::{Access, decide};
+use portcullis_core::decision::{Access, Rule, decide};
 use portcullis_core::roles::{Roles, default_roles};
 use portcullis_core::route::Params;
 use portcullis_core::{Permit, Principal, Problem, Span};
@@ -28,7 +28,7 @@ fn lane<F: Future<Output = ()>>(test: F) {
 fn permit() -> Permit {
     let roles = Roles::compile(&default_roles()).unwrap();
     decide(
-        &Access::Public,
+        &Rule::new(Access::Public),
         &Principal::Anonymous,
         &roles,
         &Params::default(),

@@ -49,8 +49,8 @@ pub struct LimitConfig {
     pub rate: Option<Rate>,
     /// Several rates that hold at the same time: `["60/minute", "1000/hour"]`. Default: none.
     pub rates: Vec<Rate>,
-    /// What is counted: `"address"` (default, before authentication), `"user"`, `"session"` or
-    /// `"tenant"`. Callers that have none are counted by address.
+    /// What is counted: `"address"` (default, before authentication), `"user"`, `"session"`,
+    /// `"tenant"` or `"api-key"`. Callers that have none are counted by address.
     pub per: Per,
     /// `"gate"` (default): one budget over all routes. `"route"`: a budget for each route.
     pub scope: Scope,
@@ -77,6 +77,7 @@ pub enum Per {
     User,
     Session,
     Tenant,
+    ApiKey,
 }
 
 /// What shares a budget.

@@ -16,6 +16,7 @@ use portcullis_core::principal::User;
 use portcullis_core::{
     Clock, Problem, RequestId, Secret, SessionId, Span, TenantId, Timestamp, UserId, problem,
 };
+use portcullis_events::Actor;
 use portcullis_store::Db;
 use portcullis_vault::passwords::{self, Passwords, Verdict};
 use portcullis_vault::tokens;
@@ -57,6 +58,23 @@ pub struct Client {
     pub request: Option<RequestId>,
     /// Value of the device cookie.
     pub device: Option<String>,
+}
+
+/// Who does something to an account that is not their own, and from where.
+#[derive(Debug, Clone)]
+pub struct By {
+    pub actor: Actor,
+    pub client: Client,
+}
+
+impl By {
+    /// Whoever runs the command line.
+    pub fn operator() -> Self {
+        By {
+            actor: Actor::Operator,
+            client: Client::default(),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -282,7 +300,7 @@ impl Accounts {
         let (session, ended) = parts.sessions.create(&mut tx, user, client).await?;
         backoff::forgive(&mut tx, subject).await?;
         let entry = Entry {
-            actor: Some(user),
+            actor: Some(Actor::User(user)),
             user: Some(user),
             session: Some(session.id),
             ..self.entry(Act::LoginSucceeded, client)
@@ -320,22 +338,24 @@ impl Accounts {
             Registration::Closed => Err(Error::RegistrationClosed),
             Registration::Open => {
                 let roles = &self.0.config.registration_roles;
-                self.open(new, roles, None, Act::UserRegistered, client)
-                    .await
+                let by = By {
+                    actor: Actor::Anonymous,
+                    client: client.clone(),
+                };
+                self.open(new, roles, None, Act::UserRegistered, &by).await
             }
         }
     }
 
-    /// Opens an account on the operator's behalf.
+    /// Opens an account for somebody else.
     pub async fn create(
         &self,
         new: &Registering<'_>,
         roles: &[String],
         tenant: Option<TenantId>,
+        by: &By,
     ) -> Result<AccountView, Error> {
-        let client = Client::default();
-        self.open(new, roles, tenant, Act::UserCreated, &client)
-            .await
+        self.open(new, roles, tenant, Act::UserCreated, by).await
     }
 
     async fn open(
@@ -344,7 +364,7 @@ impl Accounts {
         roles: &[String],
         tenant: Option<TenantId>,
         act: Act,
-        client: &Client,
+        by: &By,
     ) -> Result<AccountView, Error> {
         let parts = &*self.0;
         let email = Email::parse(new.email)?;
@@ -372,7 +392,7 @@ impl Accounts {
         let entry = Entry {
             user: Some(id),
             roles: Some(roles.to_vec()),
-            ..self.entry(act, client)
+            ..self.entry_by(act, by)
         };
         parts.record.record_in(&mut tx, entry).await?;
         tx.commit().await?;
@@ -387,8 +407,18 @@ impl Accounts {
             .ok_or(Error::NotFound)
     }
 
-    /// Replaces an account's roles on the operator's behalf; its sessions bear them at once.
-    pub async fn set_roles(&self, user: UserId, roles: &[String]) -> Result<(), Error> {
+    /// Accounts, newest first.
+    pub async fn list(&self, limit: u32) -> Result<Vec<Account>, Error> {
+        Ok(users::list(&self.0.db, limit).await?)
+    }
+
+    /// Any account, as an administrator sees it.
+    pub async fn find(&self, user: UserId) -> Result<Account, Error> {
+        users::find(&self.0.db, user).await?.ok_or(Error::NotFound)
+    }
+
+    /// Replaces an account's roles; its sessions bear them at once.
+    pub async fn set_roles(&self, user: UserId, roles: &[String], by: &By) -> Result<(), Error> {
         let parts = &*self.0;
         let mut tx = parts.db.begin().await?;
         if !users::set_roles(&mut tx, user, roles, parts.clock.now()).await? {
@@ -397,7 +427,7 @@ impl Accounts {
         let entry = Entry {
             user: Some(user),
             roles: Some(roles.to_vec()),
-            ..self.entry(Act::UserUpdated, &Client::default())
+            ..self.entry_by(Act::UserUpdated, by)
         };
         parts.record.record_in(&mut tx, entry).await?;
         tx.commit().await?;
@@ -405,8 +435,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// Closes an account and ends its sessions, on the operator's behalf.
-    pub async fn deactivate(&self, user: UserId) -> Result<(), Error> {
+    /// Closes an account and ends its sessions.
+    pub async fn deactivate(&self, user: UserId, by: &By) -> Result<(), Error> {
         let parts = &*self.0;
         let mut tx = parts.db.begin().await?;
         if !users::deactivate(&mut tx, user, parts.clock.now()).await? {
@@ -414,7 +444,7 @@ impl Accounts {
         }
         let entry = Entry {
             user: Some(user),
-            ..self.entry(Act::UserDeactivated, &Client::default())
+            ..self.entry_by(Act::UserDeactivated, by)
         };
         parts.record.record_in(&mut tx, entry).await?;
         tx.commit().await?;
@@ -424,7 +454,10 @@ impl Accounts {
 
     /// Signs out: ends the session that the call came with.
     pub async fn logout(&self, user: &User, client: &Client) -> Result<(), Error> {
-        match self.end(user, user.session, Act::Logout, client).await {
+        let Some(session) = user.session() else {
+            return Ok(());
+        };
+        match self.end(user, session, Act::Logout, client).await {
             // Ended meanwhile by somebody else: all the better.
             Ok(()) | Err(Error::NotFound) => Ok(()),
             Err(error) => Err(error),
@@ -456,7 +489,7 @@ impl Accounts {
             return Err(Error::NotFound);
         };
         let entry = Entry {
-            actor: Some(user.id),
+            actor: Some(Actor::User(user.id)),
             user: Some(user.id),
             session: Some(id),
             ..self.entry(act, client)
@@ -472,9 +505,9 @@ impl Accounts {
         let parts = &*self.0;
         let mut tx = parts.db.begin().await?;
         let now = parts.clock.now();
-        let ended = sessions::end_others(&mut tx, user.id, user.session, now).await?;
+        let ended = sessions::end_others(&mut tx, user.id, user.session(), now).await?;
         let entry = Entry {
-            actor: Some(user.id),
+            actor: Some(Actor::User(user.id)),
             user: Some(user.id),
             ..self.entry(Act::SessionRevoked, client)
         };
@@ -502,6 +535,13 @@ impl Accounts {
             request: client.request,
             client: client.address,
             roles: None,
+        }
+    }
+
+    fn entry_by(&self, act: Act, by: &By) -> Entry {
+        Entry {
+            actor: Some(by.actor),
+            ..self.entry(act, &by.client)
         }
     }
 

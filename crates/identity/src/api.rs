@@ -10,7 +10,7 @@
 //! `Clear-Site-Data` is not sent on sign-out: it would wipe the product's own storage and the
 //! cookie by which the device is known.
 
-mod body;
+pub(crate) mod body;
 mod handlers;
 
 use std::fmt;
@@ -90,7 +90,7 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-async fn no_store(mut response: Response) -> Response {
+pub(crate) async fn no_store(mut response: Response) -> Response {
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -5,6 +5,7 @@
 //! miss, and the router of [`api`] for the calls that people make.
 
 pub mod accounts;
+pub mod admin_api;
 pub mod api;
 pub mod backoff;
 pub mod email;

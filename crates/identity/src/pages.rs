@@ -89,7 +89,9 @@ pub(crate) async fn sign_out(State(api): State<Api>, parts: Parts) -> Result<Res
 pub(crate) async fn account(State(api): State<Api>, parts: Parts) -> Result<Response, Failure> {
     let user = match parts.extensions.get::<Principal>() {
         Some(Principal::User(user)) => user,
-        Some(Principal::Anonymous) | None => return Ok(see_other(&api.path("/sign-in"))),
+        Some(Principal::Anonymous | Principal::ApiKey(_) | Principal::Visitor(_)) | None => {
+            return Ok(see_other(&api.path("/sign-in")));
+        }
     };
     let account = api.accounts.get(user.id).await?;
     let sessions = api.accounts.sessions().list(user.id).await?;
@@ -100,7 +102,7 @@ pub(crate) async fn account(State(api): State<Api>, parts: Parts) -> Result<Resp
             @for session in &sessions {
                 li {
                     (session.user_agent.as_deref().unwrap_or("unknown client"))
-                    @if session.id == user.session { " (this one)" }
+                    @if Some(session.id) == user.session() { " (this one)" }
                     br;
                     small { "Last seen " (to_the_minute(session.last_seen_at)) }
                 }

@@ -63,7 +63,7 @@ pub(crate) struct Entry {
     pub(crate) at: Timestamp,
     pub(crate) act: Act,
     /// Who acted; nobody when the credential was refused.
-    pub(crate) actor: Option<UserId>,
+    pub(crate) actor: Option<Actor>,
     /// Whose account it was about.
     pub(crate) user: Option<UserId>,
     pub(crate) session: Option<SessionId>,
@@ -85,7 +85,7 @@ impl Record {
     /// Writes the event in the caller's transaction: the act and its record are one.
     pub(crate) async fn record_in(&self, tx: &mut Tx, entry: Entry) -> Result<(), Error> {
         let (action, outcome) = entry.act.words();
-        let actor = entry.actor.map_or(entry.act.unsigned_actor(), Actor::User);
+        let actor = entry.actor.unwrap_or(entry.act.unsigned_actor());
         let mut event = Event::new(entry.at, action, outcome).by(actor);
         if let Some(session) = entry.session {
             event = event.to(Target::session(session));

@@ -3,6 +3,8 @@
 //! Every change runs in the caller's transaction, so that the change, what it revokes and its
 //! audit event are one. A change that takes something away publishes a revocation.
 
+pub(crate) mod manage;
+
 use portcullis_core::{TenantId, Timestamp, UserId};
 use portcullis_store::{Db, Error, Row, Tx};
 

@@ -1,6 +1,6 @@
 //! Assertions: signed tokens that tell an upstream who is calling.
 //!
-//! Signing costs more than the rest of the journey together, so one is made per session and
+//! Signing costs more than the rest of the journey together, so one is made per credential and
 //! upstream and reused for half of its life.
 
 use std::cell::RefCell;
@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use portcullis_core::principal::{Principal, User};
-use portcullis_core::{SessionId, Timestamp};
+use portcullis_core::principal::{CallerKind, Credential, Principal};
+use portcullis_core::{SessionId, TenantId, Timestamp};
 use portcullis_edge::Upstream;
 use portcullis_vault::signing::{self, Signer};
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::config::AssertionConfig;
 
@@ -21,17 +22,17 @@ const MOST: usize = 16_384;
 
 /// One lane's assertions.
 #[derive(Default)]
-pub(crate) struct Assertions(RefCell<HashMap<Option<SessionId>, Vec<Kept>>>);
+pub(crate) struct Assertions(RefCell<HashMap<Option<(CallerKind, Uuid)>, Vec<Kept>>>);
 
 struct Kept {
     upstream: Arc<Upstream>,
-    /// The very roles that it was made with: others mean another assertion.
-    roles: Option<Arc<[Arc<str>]>>,
+    /// The very caller that it was made for: with other roles it means another assertion.
+    principal: Principal,
     renew_at: Timestamp,
     value: HeaderValue,
 }
 
-/// The claims. `sub` is the user's id, or `anonymous`.
+/// The claims. `sub` is the caller's id, or `anonymous`.
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
@@ -40,11 +41,20 @@ struct Claims<'a> {
     iat: i64,
     exp: i64,
     jti: String,
+    /// `user`, `api-key`, `visitor` or `anonymous`.
+    kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<SessionId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tenant: Option<portcullis_core::TenantId>,
+    tenant: Option<TenantId>,
+    /// Of users alone.
     roles: Vec<&'a str>,
+    /// Of API keys alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    permissions: Vec<&'a str>,
+    /// `mfa` where a second factor was proved (RFC 8176).
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    amr: &'static [&'static str],
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,26 +75,25 @@ impl Assertions {
         principal: &Principal,
         now: Timestamp,
     ) -> Result<HeaderValue, Error> {
-        let user = principal.user();
         let mut all = self.0.borrow_mut();
-        let session = user.map(|user| user.session);
-        if let Some(kept) = all
-            .get(&session)
-            .and_then(|kept| kept.iter().find(|kept| kept.is_for(upstream, user, now)))
-        {
+        let place = place(principal);
+        if let Some(kept) = all.get(&place).and_then(|kept| {
+            kept.iter()
+                .find(|kept| kept.is_for(upstream, principal, now))
+        }) {
             return Ok(kept.value.clone());
         }
-        let mut value = HeaderValue::try_from(sign(signer, config, upstream, user, now)?)?;
+        let mut value = HeaderValue::try_from(sign(signer, config, upstream, principal, now)?)?;
         value.set_sensitive(true);
         if all.len() >= MOST {
             all.clear();
         }
-        let kept = all.entry(session).or_default();
+        let kept = all.entry(place).or_default();
         kept.retain(|kept| kept.renew_at > now && !Arc::ptr_eq(&kept.upstream, upstream));
         let half = portcullis_core::Span::from_micros(config.lifetime.as_micros() / 2);
         kept.push(Kept {
             upstream: Arc::clone(upstream),
-            roles: user.map(|user| Arc::clone(&user.roles)),
+            principal: principal.clone(),
             renew_at: now + half,
             value: value.clone(),
         });
@@ -92,14 +101,24 @@ impl Assertions {
     }
 }
 
+/// By what an assertion is found again: the credential, so that another sign-in gets another one.
+fn place(principal: &Principal) -> Option<(CallerKind, Uuid)> {
+    let id = match principal {
+        Principal::Anonymous => return None,
+        Principal::User(user) => match user.credential {
+            Credential::Session(id) => id.as_uuid(),
+            Credential::AccessToken(family) => family.as_uuid(),
+            Credential::Foreign => user.id.as_uuid(),
+        },
+        Principal::ApiKey(key) => key.id.as_uuid(),
+        Principal::Visitor(visitor) => visitor.id.as_uuid(),
+    };
+    principal.kind().map(|kind| (kind, id))
+}
+
 impl Kept {
-    fn is_for(&self, upstream: &Arc<Upstream>, user: Option<&User>, now: Timestamp) -> bool {
-        let same_roles = match (&self.roles, user) {
-            (None, None) => true,
-            (Some(roles), Some(user)) => Arc::ptr_eq(roles, &user.roles) || **roles == *user.roles,
-            (None, Some(_)) | (Some(_), None) => false,
-        };
-        self.renew_at > now && same_roles && Arc::ptr_eq(&self.upstream, upstream)
+    fn is_for(&self, upstream: &Arc<Upstream>, principal: &Principal, now: Timestamp) -> bool {
+        self.renew_at > now && self.principal == *principal && Arc::ptr_eq(&self.upstream, upstream)
     }
 }
 
@@ -107,20 +126,38 @@ fn sign(
     signer: &Signer,
     config: &AssertionConfig,
     upstream: &Upstream,
-    user: Option<&User>,
+    principal: &Principal,
     now: Timestamp,
 ) -> Result<String, signing::Error> {
-    signer.sign(&Claims {
+    let mut claims = Claims {
         iss: &config.issuer,
         aud: upstream.name(),
-        sub: user.map_or_else(|| "anonymous".to_owned(), |user| user.id.to_string()),
+        sub: String::new(),
         iat: now.as_seconds(),
         exp: (now + config.lifetime).as_seconds(),
-        jti: uuid::Uuid::new_v4().to_string(),
-        sid: user.map(|user| user.session),
-        tenant: user.and_then(|user| user.tenant),
-        roles: user
-            .map(|user| user.roles.iter().map(AsRef::as_ref).collect())
-            .unwrap_or_default(),
-    })
+        jti: Uuid::new_v4().to_string(),
+        kind: principal.kind().map_or("anonymous", CallerKind::as_str),
+        sid: None,
+        tenant: principal.tenant(),
+        roles: Vec::new(),
+        permissions: Vec::new(),
+        amr: &[],
+    };
+    match principal {
+        Principal::Anonymous => "anonymous".clone_into(&mut claims.sub),
+        Principal::User(user) => {
+            claims.sub = user.id.to_string();
+            claims.sid = user.session();
+            claims.roles = user.roles.iter().map(AsRef::as_ref).collect();
+            if user.second_factor_at.is_some() {
+                claims.amr = &["mfa"];
+            }
+        }
+        Principal::ApiKey(key) => {
+            claims.sub = key.id.to_string();
+            claims.permissions = key.permissions.iter().map(AsRef::as_ref).collect();
+        }
+        Principal::Visitor(visitor) => claims.sub = visitor.id.to_string(),
+    }
+    signer.sign(&claims)
 }

@@ -11,8 +11,10 @@ use portcullis_access::Policy;
 use portcullis_access::config::RouteConfig;
 use portcullis_access::policy::Route;
 use portcullis_core::decision::Denied;
-use portcullis_core::principal::User;
-use portcullis_core::{Principal, Problem, SessionId, Timestamp, UserId, path};
+use portcullis_core::principal::{ApiKey, CallerKind, Credential, User, Visitor};
+use portcullis_core::{
+    ApiKeyId, Principal, Problem, SessionId, TenantId, Timestamp, UserId, VisitorId, path,
+};
 use serde::Serialize;
 
 use crate::cli::Usage;
@@ -29,9 +31,13 @@ pub(crate) struct Args {
     /// The path, such as `/api/v1/users/7`.
     #[arg(value_name = "PATH")]
     pub(crate) path: String,
-    /// Who asks: `anonymous`, `user`, a role's name, or several of them with commas.
+    /// Who asks: `anonymous`, `user`, a role's name, or several of them with commas; `api-key` or
+    /// `visitor` for callers without an account.
     #[arg(long = "as", default_value = "anonymous", value_name = "WHO")]
     pub(crate) who: String,
+    /// What an API key may do, such as `read:all`; may be given several times.
+    #[arg(long = "permission", value_name = "PERMISSION")]
+    pub(crate) permissions: Vec<String>,
     /// The caller's own id, for routes that ask for the owner.
     #[arg(long, value_name = "ID")]
     pub(crate) user_id: Option<UserId>,
@@ -55,6 +61,8 @@ pub(crate) struct Explanation {
     pub(crate) upstream: Option<String>,
     pub(crate) limits: Vec<String>,
     pub(crate) csrf: bool,
+    /// The kinds of callers that the route admits, where it is not public.
+    pub(crate) callers: Vec<CallerKind>,
 }
 
 /// One route of the policy.
@@ -121,6 +129,7 @@ fn explain(
         upstream: None,
         limits: Vec::new(),
         csrf: false,
+        callers: Vec::new(),
     };
     let path = match path::canonicalize(path_only) {
         Ok(path) => path,
@@ -167,6 +176,30 @@ fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
     if args.who == "anonymous" {
         return Ok(Principal::Anonymous);
     }
+    if args.who == CallerKind::ApiKey.as_str() {
+        return Ok(Principal::ApiKey(ApiKey {
+            id: ApiKeyId::from_uuid(uuid::Uuid::nil()),
+            tenant: None,
+            created_by: args.user_id,
+            permissions: args
+                .permissions
+                .iter()
+                .map(|name| Arc::from(&**name))
+                .collect(),
+        }));
+    }
+    if !args.permissions.is_empty() {
+        return Err(Usage::error(
+            "--permission is what an API key holds: write `--as api-key` with it, or name a role"
+                .to_owned(),
+        ));
+    }
+    if args.who == CallerKind::Visitor.as_str() {
+        return Ok(Principal::Visitor(Visitor {
+            id: VisitorId::from_uuid(uuid::Uuid::nil()),
+            tenant: TenantId::from_uuid(uuid::Uuid::nil()),
+        }));
+    }
     let defined = snapshot.product.policy.roles();
     let roles: Vec<Arc<str>> = args
         .who
@@ -179,17 +212,18 @@ fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
         let mut known: Vec<&str> = defined.names().collect();
         known.sort_unstable();
         return Err(Usage::error(format!(
-            "no role `{unknown}` is defined: --as takes `anonymous` or roles among {}",
+            "no role `{unknown}` is defined: --as takes `anonymous`, `api-key`, `visitor` or roles among {}",
             known.join(", ")
         )));
     }
     Ok(Principal::User(User {
         // Without a given id the caller owns nothing.
         id: args.user_id.unwrap_or(UserId::from_uuid(uuid::Uuid::nil())),
-        session: SessionId::from_uuid(uuid::Uuid::nil()),
+        credential: Credential::Session(SessionId::from_uuid(uuid::Uuid::nil())),
         tenant: None,
         roles: Arc::from(roles),
         authenticated_at: Timestamp::EPOCH,
+        second_factor_at: None,
     }))
 }
 
@@ -203,6 +237,10 @@ impl Explanation {
     ) {
         self.route = Some(route.name.clone());
         self.csrf = route.csrf == portcullis_access::policy::Csrf::Required;
+        self.callers = [CallerKind::User, CallerKind::ApiKey, CallerKind::Visitor]
+            .into_iter()
+            .filter(|kind| !route.is_public() && route.rule.callers.admit(*kind))
+            .collect();
         if is_own {
             self.upstream = Some("the gate itself".to_owned());
         } else {
@@ -239,6 +277,10 @@ impl fmt::Display for Explanation {
         }
         if let Some(upstream) = &self.upstream {
             writeln!(f, "  upstream  {upstream}")?;
+        }
+        if !self.callers.is_empty() {
+            let kinds: Vec<&str> = self.callers.iter().map(|kind| kind.as_str()).collect();
+            writeln!(f, "  callers   {}", kinds.join(", "))?;
         }
         if !self.limits.is_empty() {
             writeln!(f, "  limits    {}", self.limits.join(", "))?;

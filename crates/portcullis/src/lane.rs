@@ -8,17 +8,17 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use portcullis_core::limit::Spent;
-use portcullis_core::principal::User;
+use portcullis_core::roles::Roles;
 use portcullis_core::{Permit, Principal, Problem, RequestId, Scheme, Span, problem};
 use portcullis_edge::{Body, Forwarder, Upstream};
 use portcullis_events::{access_log, metrics};
 use portcullis_guard::rate_limit::RouteLimits;
-use portcullis_identity::sessions::{Lookup, Presented};
 use portcullis_store::counters::{Charge, MAX_CHARGES, Taken};
 use portcullis_vault::tokens::TokenHash;
 use tower::ServiceExt as _;
 
 use crate::assertion::Assertions;
+use crate::credentials::Proof;
 use crate::gate::Gate;
 use crate::pipeline::{Permitted, limit_refusal};
 use crate::request_ids::RequestIds;
@@ -49,25 +49,6 @@ impl Charged {
         Charged {
             charges: Vec::with_capacity(MAX_CHARGES),
             spent: Vec::with_capacity(MAX_CHARGES),
-        }
-    }
-}
-
-/// Who is calling.
-pub(crate) struct Caller {
-    pub(crate) principal: Principal,
-    /// The hash of the session's token, where the session lives.
-    pub(crate) session: Option<TokenHash>,
-    /// A session cookie came that opens nothing.
-    pub(crate) is_stale: bool,
-}
-
-impl Caller {
-    const fn nobody(is_stale: bool) -> Self {
-        Caller {
-            principal: Principal::Anonymous,
-            session: None,
-            is_stale,
         }
     }
 }
@@ -141,63 +122,28 @@ impl Lane {
         }
     }
 
-    /// Finds out who is calling: from memory, or where memory does not know, from the database.
-    pub(crate) async fn authenticate(
-        &self,
-        snapshot: &Snapshot,
-        head: &Parts,
-    ) -> Result<Caller, Problem> {
-        let hash = match snapshot.cookies.presented(&head.headers) {
-            Presented::Nothing => return Ok(Caller::nobody(false)),
-            Presented::Refused => return Ok(Caller::nobody(true)),
-            Presented::Token(hash) => hash,
-        };
-        let user = self.user_of(hash).await?;
-        Ok(match user {
-            Some(user) => Caller {
-                principal: Principal::User(user),
-                session: Some(hash),
-                is_stale: false,
-            },
-            None => Caller::nobody(true),
-        })
-    }
-
-    async fn user_of(&self, hash: TokenHash) -> Result<Option<User>, Problem> {
-        match self.gate.sessions.lookup(&hash) {
-            Lookup::Live(user) => Ok(Some(user)),
-            Lookup::Dead => Ok(None),
-            Lookup::Unknown | Lookup::Stale => {
-                let sessions = self.gate.sessions.clone();
-                // Boxed, as all that is rare: room for it here would be copied with every request.
-                Ok(Box::pin(self.on_back(async move { sessions.load(&hash).await })).await??)
-            }
-        }
-    }
-
-    /// An answer without an end of its own ends when its session is revoked.
-    pub(crate) async fn bind_to_session(
+    /// An answer without an end of its own ends when what its caller was known by is revoked.
+    pub(crate) async fn bind_to_caller(
         &self,
         principal: &Principal,
-        session: Option<TokenHash>,
+        proof: Proof,
         response: Response<Body>,
     ) -> Result<Response<Body>, Problem> {
-        let (Some(user), Some(hash)) = (principal.user(), session) else {
-            return Ok(response);
-        };
         if !streams::is_endless(&response) {
             return Ok(response);
         }
-        let ear = self.gate.streams.join(user);
+        let Some(ear) = self.gate.streams.join(principal) else {
+            return Ok(response);
+        };
         // SECURITY: a revocation while the product answered came before anybody listened for it.
-        if Box::pin(self.user_of(hash)).await?.is_none() {
+        if !Box::pin(self.still_holds(proof)).await? {
             return Err(Problem::new(&problem::AUTHENTICATION_REQUIRED));
         }
         Ok(response.map(|body| body.until(ear)))
     }
 
     /// Runs something that may wait on the back runtime.
-    async fn on_back<T: Send + 'static>(
+    pub(crate) async fn on_back<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {
@@ -262,6 +208,7 @@ impl Lane {
         head: Parts,
         body: Body,
         limit: usize,
+        roles: Arc<Roles>,
         story: &mut Story<'_>,
     ) -> Result<Response<Body>, Problem> {
         let body = body.collect(limit).await?;
@@ -275,7 +222,8 @@ impl Lane {
         extensions.insert(permitted.client);
         extensions.insert::<Scheme>(permitted.scheme);
         extensions.insert(portcullis_console::Nonce(nonce.as_str().into()));
-        if let Some(session) = permitted.session {
+        extensions.insert::<Arc<Roles>>(roles);
+        if let Some(session) = permitted.proof.session() {
             extensions.insert::<TokenHash>(session);
         }
         let router = self.gate.own.clone();

@@ -9,6 +9,7 @@ mod assertion;
 mod check;
 mod cli;
 mod config;
+mod credentials;
 mod demo;
 mod doctor;
 mod explain;

@@ -5,6 +5,8 @@
 
 use portcullis_access::AccessConfig;
 use portcullis_access::config::{Allow, RouteConfig};
+use portcullis_core::principal::CallerKind;
+use portcullis_identity::admin_api;
 
 /// Everything of ours lies below this.
 pub(crate) const BASE: &str = "/.portcullis";
@@ -57,6 +59,7 @@ pub(crate) fn routes(mounts: &[String], product: &AccessConfig) -> Vec<RouteConf
     for mount in std::iter::once(AUTH).chain(mounts.iter().map(String::as_str)) {
         routes.auth_api(mount);
     }
+    routes.admin_api(product);
     routes.0
 }
 
@@ -105,6 +108,30 @@ impl Routes {
             Allow::User,
             Some("default"),
         );
+    }
+}
+
+impl Routes {
+    /// One route with a permission for each operation of the admin API. Where no role gives the
+    /// permission, nobody could hold it, and the route is closed.
+    fn admin_api(&mut self, product: &AccessConfig) {
+        let roles = product.roles();
+        let is_given = |permission: &str| {
+            roles
+                .values()
+                .any(|role| role.permissions.iter().any(|given| given == permission))
+        };
+        for operation in admin_api::operations() {
+            let path = format!("{BASE}{}{}", admin_api::MOUNT, operation.path);
+            let allow = match operation.permission {
+                Some(permission) if is_given(&permission) => Allow::Permission(permission),
+                // Also an operation that names no permission: what nobody thought of is shut.
+                Some(_) | None => Allow::Closed,
+            };
+            let route = self.add(&[operation.method.as_str()], &path, allow, Some("default"));
+            route.callers = vec![CallerKind::User, CallerKind::ApiKey];
+            route.cors = false;
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use axum::{Extension, Json, Router};
 use portcullis_console::{Nonce, Page};
 use portcullis_core::{Problem, problem};
 use portcullis_guard::csrf::Csrf;
+use portcullis_identity::admin_api::{self, Admin};
 use portcullis_identity::api::{self, Api, CsrfCookie, CsrfToken, Failure};
 use portcullis_vault::tokens::TokenHash;
 use serde_json::Value;
@@ -45,6 +46,13 @@ pub(crate) fn router(
             }),
         )
         .route(&format!("{BASE}/problems/{{slug}}"), get(problem_page));
+    let admin = Admin {
+        accounts: identity.accounts.clone(),
+    };
+    router = router.nest(
+        &format!("{BASE}{}", admin_api::MOUNT),
+        admin_api::router(admin, BASE),
+    );
     for mount in std::iter::once(AUTH).chain(mounts.iter().map(String::as_str)) {
         let api = Api {
             accounts: identity.accounts.clone(),

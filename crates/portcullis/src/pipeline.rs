@@ -15,10 +15,11 @@
 //!   somebody's name, and before the quota, so that another site cannot spend a user's quota.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use portcullis_access::policy::{Cors as RouteCors, Csrf as RouteCsrf, Route};
 use portcullis_core::decision::Denied;
 use portcullis_core::{Permit, Principal, Problem, Scheme, Span, path, problem};
@@ -33,6 +34,7 @@ use portcullis_guard::csrf::is_safe;
 use portcullis_guard::{Own, https, rate_limit};
 use portcullis_vault::tokens::TokenHash;
 
+use crate::credentials::Proof;
 use crate::lane::{Charged, Lane};
 use crate::own;
 use crate::snapshot::{RouteGuards, Snapshot};
@@ -49,7 +51,9 @@ pub(crate) enum Decided<'s> {
 pub(crate) struct Permitted<'s> {
     permit: Permit,
     pub(crate) principal: Principal,
-    pub(crate) session: Option<TokenHash>,
+    pub(crate) proof: Proof,
+    /// The header that bore the credential, where it was ours.
+    pub(crate) spent: Option<HeaderName>,
     pub(crate) route: &'s Route,
     pub(crate) is_own: bool,
     pub(crate) client: ClientAddr,
@@ -142,7 +146,7 @@ pub(crate) async fn decide<'s>(
     story.stage = Stage::Authenticate;
     let caller = lane.authenticate(snapshot, head).await?;
     story.set_caller(&caller.principal, caller.is_stale);
-    story.lacks_csrf = caller.session.filter(|session| {
+    story.lacks_csrf = caller.proof.session().filter(|session| {
         head.method == Method::GET
             && accepts_html(&head.headers)
             && !snapshot.csrf.has_token(&head.headers, session)
@@ -156,7 +160,7 @@ pub(crate) async fn decide<'s>(
         is_own,
         head,
         place,
-        caller.session.as_ref(),
+        caller.proof.session().as_ref(),
     )?;
 
     // quota: 429, counted by who is calling
@@ -185,7 +189,8 @@ pub(crate) async fn decide<'s>(
     Ok(Decided::Permitted(Box::new(Permitted {
         permit,
         principal: caller.principal,
-        session: caller.session,
+        proof: caller.proof,
+        spent: caller.spent,
         route,
         is_own,
         client,
@@ -220,8 +225,9 @@ async fn carry_out<'s>(
     story.charged = Some(std::mem::take(&mut permitted.charged));
     let response = if permitted.is_own {
         // Boxed, as all that is rare: room for it here would be copied with every request.
-        Box::pin(lane.answer_ourselves(permitted, head, body, guards.max_body.as_usize(), story))
-            .await?
+        let roles = Arc::clone(snapshot.product.policy.roles());
+        let limit = guards.max_body.as_usize();
+        Box::pin(lane.answer_ourselves(permitted, head, body, limit, roles, story)).await?
     } else {
         prepare(lane, snapshot, guards, &permitted, &mut head, story)?;
         let upstream = snapshot
@@ -238,7 +244,7 @@ async fn carry_out<'s>(
                 story,
             )
             .await?;
-        lane.bind_to_session(&permitted.principal, permitted.session, response)
+        lane.bind_to_caller(&permitted.principal, permitted.proof, response)
             .await?
     };
 
@@ -377,6 +383,10 @@ fn prepare(
         },
     );
     remove_cookies(headers, |name| snapshot.is_our_cookie(name));
+    // SECURITY: a credential of ours would let the product, and whoever reads its logs, act as the caller.
+    if let Some(spent) = &permitted.spent {
+        headers.remove(spent);
+    }
     if snapshot.headers.wants_identity(&guards.headers) && accepts_html(headers) {
         headers.insert(
             header::ACCEPT_ENCODING,

@@ -128,7 +128,7 @@ fn finish(
             path: told.target.path(),
             status,
             problem: slug,
-            principal: story.user,
+            principal: story.principal,
             client: story.client,
             duration: Duration::from(lane.gate.clock.now().since(story.at)),
             bytes: http_body::Body::size_hint(response.body())

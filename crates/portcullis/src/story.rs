@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use portcullis_access::policy::Route;
 use portcullis_core::decision::Denied;
+use portcullis_core::principal::CallerKind;
 use portcullis_core::problem::{self, Kind};
-use portcullis_core::{Principal, RequestId, TenantId, Timestamp, UserId};
+use portcullis_core::{Principal, RequestId, TenantId, Timestamp};
 use portcullis_events::audit::{Action, Actor, Event, Outcome, Target};
 use portcullis_events::metrics::Stage;
 use portcullis_guard::cors::Grant;
 use portcullis_vault::TokenHash;
+use uuid::Uuid;
 
 use crate::lane::Charged;
 
@@ -24,7 +26,9 @@ pub(crate) struct Story<'s> {
     pub(crate) stage: Stage,
     pub(crate) client: IpAddr,
     pub(crate) route: Option<&'s Route>,
-    pub(crate) user: Option<UserId>,
+    pub(crate) caller: Actor,
+    /// Kind and id, for the log.
+    pub(crate) principal: Option<(CallerKind, Uuid)>,
     pub(crate) tenant: Option<TenantId>,
     /// A session cookie came that opens nothing: the answer takes it back.
     pub(crate) stale_session: bool,
@@ -47,7 +51,8 @@ impl Story<'_> {
             stage: Stage::Accept,
             client: peer,
             route: None,
-            user: None,
+            caller: Actor::Anonymous,
+            principal: None,
             tenant: None,
             stale_session: false,
             lacks_csrf: None,
@@ -62,13 +67,9 @@ impl Story<'_> {
 
     pub(crate) fn set_caller(&mut self, principal: &Principal, is_stale: bool) {
         self.stale_session = is_stale;
-        match principal {
-            Principal::Anonymous => {}
-            Principal::User(user) => {
-                self.user = Some(user.id);
-                self.tenant = user.tenant;
-            }
-        }
+        self.caller = Actor::from(principal);
+        self.principal = principal.kind().zip(self.caller.id());
+        self.tenant = principal.tenant();
     }
 
     /// The security event that this refusal is, if it is one.
@@ -93,12 +94,10 @@ impl Story<'_> {
         let mut event = Event::new(self.at, action, Outcome::Denied)
             .during(self.id)
             .from(self.client)
+            .by(self.caller)
             .tenant(self.tenant)
             .with("problem", kind.slug)
             .with("method", method);
-        if let Some(user) = self.user {
-            event = event.by(Actor::User(user));
-        }
         if let Some(route) = &self.route {
             event = event.to(Target::route(&route.path));
         }

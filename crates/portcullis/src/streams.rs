@@ -1,66 +1,95 @@
-//! Answers without an end of their own: open WebSockets and event streams, by their session.
+//! Answers without an end of their own: open WebSockets and event streams, by their caller's credential.
 //!
-//! Such an answer was permitted once and may go on for hours. When its session is revoked, it is
-//! cut: at once where the revocation is heard, which is within a second on every node. A session
-//! that merely ends by time does not cut what it has open.
+//! Such an answer was permitted once and may go on for hours. When its session, key or token is
+//! revoked, it is cut: at once where the revocation is heard, which is within a second on every
+//! node. A credential that merely ends by time does not cut what it has open.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::{Response, StatusCode, header};
-use portcullis_core::principal::User;
-use portcullis_core::{SessionId, UserId};
+use portcullis_core::principal::Credential;
+use portcullis_core::{ApiKeyId, Principal, SessionId, TokenFamilyId, UserId, VisitorId};
 use portcullis_edge::drain::{Stopper, drain};
 use portcullis_edge::{Body, Drain};
 use portcullis_store::revocations::Revocation;
 
-/// The sessions of this process that have something open.
+/// What of this process has something open, by what it is revoked by.
 #[derive(Debug, Default)]
-pub(crate) struct Streams(Mutex<HashMap<SessionId, Open>>);
+pub(crate) struct Streams(Mutex<HashMap<Holder, Open>>);
+
+/// What a stream's caller is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Holder {
+    Session(SessionId),
+    TokenFamily(TokenFamilyId),
+    /// By a token of another issuer: the user alone is known.
+    User(UserId),
+    ApiKey(ApiKeyId),
+    Visitor(VisitorId),
+}
 
 #[derive(Debug)]
 struct Open {
-    user: UserId,
+    /// Whose act it ends with: the user's, or that of the user who made the key.
+    user: Option<UserId>,
     /// Dropping it ends whatever listens.
     stopper: Stopper,
 }
 
+impl Holder {
+    fn of(principal: &Principal) -> Option<(Holder, Option<UserId>)> {
+        Some(match principal {
+            Principal::Anonymous => return None,
+            Principal::User(user) => {
+                let holder = match user.credential {
+                    Credential::Session(id) => Holder::Session(id),
+                    Credential::AccessToken(family) => Holder::TokenFamily(family),
+                    Credential::Foreign => Holder::User(user.id),
+                };
+                (holder, Some(user.id))
+            }
+            Principal::ApiKey(key) => (Holder::ApiKey(key.id), key.created_by),
+            Principal::Visitor(visitor) => (Holder::Visitor(visitor.id), None),
+        })
+    }
+}
+
 impl Streams {
-    /// An ear for one more stream of a session. Look the session up behind this, not before: a
-    /// revocation between the two would be missed.
-    pub(crate) fn join(&self, user: &User) -> Drain {
-        let mut sessions = self.sessions();
-        if let Some(open) = sessions.get(&user.session) {
-            return open.stopper.ear();
+    /// An ear for one more stream of a caller who can be revoked. Look the credential up behind
+    /// this, not before: a revocation between the two would be missed.
+    pub(crate) fn join(&self, principal: &Principal) -> Option<Drain> {
+        let (holder, user) = Holder::of(principal)?;
+        let mut all = self.all();
+        if let Some(open) = all.get(&holder) {
+            return Some(open.stopper.ear());
         }
         let (stopper, ear) = drain();
-        let open = Open {
-            user: user.id,
-            stopper,
-        };
-        sessions.insert(user.session, open);
-        ear
+        all.insert(holder, Open { user, stopper });
+        Some(ear)
     }
 
     /// Cuts what a revocation concerns.
     pub(crate) fn revoked(&self, revocation: Revocation) {
-        let mut sessions = self.sessions();
-        match revocation {
-            Revocation::Session(id) => {
-                sessions.remove(&id);
-            }
-            Revocation::User(id) => sessions.retain(|_, open| open.user != id),
+        let mut all = self.all();
+        let holder = match revocation {
+            Revocation::Session(id) => Holder::Session(id),
+            Revocation::ApiKey(id) => Holder::ApiKey(id),
+            Revocation::TokenFamily(id) => Holder::TokenFamily(id),
+            Revocation::Visitor(id) => Holder::Visitor(id),
+            Revocation::User(id) => return all.retain(|_, open| open.user != Some(id)),
             // Nobody knows what was revoked: whoever still may will connect again.
-            Revocation::Everything => sessions.clear(),
-        }
+            Revocation::Everything => return all.clear(),
+        };
+        all.remove(&holder);
     }
 
-    /// Forgets sessions whose streams have all ended.
+    /// Forgets callers whose streams have all ended.
     pub(crate) fn forget_ended(&self) {
-        self.sessions().retain(|_, open| open.stopper.is_heard());
+        self.all().retain(|_, open| open.stopper.is_heard());
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Open>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<Holder, Open>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,16 +107,18 @@ pub(crate) fn is_endless(response: &Response<Body>) -> bool {
 #[cfg(test)]
 mod tests {
     use portcullis_core::Timestamp;
+    use portcullis_core::principal::{ApiKey, User};
 
     use super::*;
 
     fn user() -> User {
         User {
             id: UserId::new(),
-            session: SessionId::new(),
+            credential: Credential::Session(SessionId::new()),
             tenant: None,
             roles: Vec::new().into(),
             authenticated_at: Timestamp::EPOCH,
+            second_factor_at: None,
         }
     }
 
@@ -96,13 +127,14 @@ mod tests {
         let streams = Streams::default();
         let (ana, bob) = (user(), user());
         let other_session = User {
-            session: SessionId::new(),
+            credential: Credential::Session(SessionId::new()),
             ..ana.clone()
         };
-        let ears = [&ana, &ana, &other_session, &bob].map(|user| streams.join(user));
+        let join = |user: &User| streams.join(&Principal::User(user.clone())).unwrap();
+        let ears = [&ana, &ana, &other_session, &bob].map(join);
         let cut = || ears.each_ref().map(Drain::is_started);
         assert_eq!(cut(), [false; 4]);
-        streams.revoked(Revocation::Session(ana.session));
+        streams.revoked(Revocation::Session(ana.session().unwrap()));
         assert_eq!(cut(), [true, true, false, false]);
         streams.revoked(Revocation::User(ana.id));
         assert_eq!(cut(), [true, true, true, false]);
@@ -111,14 +143,37 @@ mod tests {
     }
 
     #[test]
+    fn a_keys_streams_end_with_the_key_and_with_the_user_who_made_it() {
+        let (maker, key) = (UserId::new(), ApiKeyId::new());
+        let caller = Principal::ApiKey(ApiKey {
+            id: key,
+            tenant: None,
+            created_by: Some(maker),
+            permissions: Vec::new().into(),
+        });
+        for (revocation, cut) in [
+            (Revocation::ApiKey(ApiKeyId::new()), false),
+            (Revocation::User(UserId::new()), false),
+            (Revocation::ApiKey(key), true),
+            (Revocation::User(maker), true),
+        ] {
+            let streams = Streams::default();
+            let ear = streams.join(&caller).unwrap();
+            streams.revoked(revocation);
+            assert_eq!(ear.is_started(), cut, "{revocation:?}");
+        }
+        assert!(Streams::default().join(&Principal::Anonymous).is_none());
+    }
+
+    #[test]
     fn a_session_is_forgotten_when_its_last_stream_has_ended() {
         let streams = Streams::default();
         let ana = user();
-        let ear = streams.join(&ana);
+        let ear = streams.join(&Principal::User(ana));
         streams.forget_ended();
-        assert_eq!(streams.sessions().len(), 1);
+        assert_eq!(streams.all().len(), 1);
         drop(ear);
         streams.forget_ended();
-        assert_eq!(streams.sessions().len(), 0);
+        assert_eq!(streams.all().len(), 0);
     }
 }

@@ -9,7 +9,7 @@ use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Secret, UserId};
 use portcullis_events::audit::Filter;
 use portcullis_events::{Metrics, Trail};
-use portcullis_identity::accounts::Registering;
+use portcullis_identity::accounts::{By, Registering};
 use portcullis_store::Db;
 use serde::Serialize;
 
@@ -177,6 +177,7 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
                     },
                     roles,
                     None,
+                    &By::operator(),
                 )
                 .await
                 .map_err(|error| anyhow::anyhow!("{email}: {}", told(error)))?;
@@ -205,7 +206,7 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
             known_roles(stores, roles)?;
             let id = find(stores, user).await?;
             accounts
-                .set_roles(id, roles)
+                .set_roles(id, roles, &By::operator())
                 .await
                 .map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
             output::aside(format_args!(
@@ -220,7 +221,7 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
             let id = find(stores, user).await?;
             let (password, shown) = password(*password_stdin)?;
             accounts
-                .set_password(id, &password)
+                .set_password(id, &password, &By::operator())
                 .await
                 .map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
             output::answer(
@@ -234,7 +235,7 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
         Users::Deactivate { user } => {
             let id = find(stores, user).await?;
             accounts
-                .deactivate(id)
+                .deactivate(id, &By::operator())
                 .await
                 .map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
             output::aside(format_args!(

@@ -12,7 +12,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use portcullis_core::{SessionId, Span, Timestamp, UserId};
+use portcullis_core::{ApiKeyId, SessionId, Span, Timestamp, TokenFamilyId, UserId, VisitorId};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -47,6 +47,10 @@ pub enum Revocation {
     Session(SessionId),
     /// All sessions of a user, and what was remembered of the user: roles, whether active.
     User(UserId),
+    ApiKey(ApiKeyId),
+    /// The access and refresh tokens of one sign-in.
+    TokenFamily(TokenFamilyId),
+    Visitor(VisitorId),
     /// Every cached answer.
     Everything,
 }
@@ -56,6 +60,9 @@ impl Revocation {
         match self {
             Revocation::Session(id) => ("session", id.as_uuid()),
             Revocation::User(id) => ("user", id.as_uuid()),
+            Revocation::ApiKey(id) => ("api-key", id.as_uuid()),
+            Revocation::TokenFamily(id) => ("token-family", id.as_uuid()),
+            Revocation::Visitor(id) => ("visitor", id.as_uuid()),
             Revocation::Everything => ("everything", Uuid::nil()),
         }
     }
@@ -64,6 +71,11 @@ impl Revocation {
         Ok(match row.text("kind")?.as_str() {
             "session" => Revocation::Session(row.session_id("subject")?),
             "user" => Revocation::User(row.user_id("subject")?),
+            "api-key" => Revocation::ApiKey(row.api_key_id("subject")?),
+            "token-family" => {
+                Revocation::TokenFamily(TokenFamilyId::from_uuid(row.uuid("subject")?))
+            }
+            "visitor" => Revocation::Visitor(VisitorId::from_uuid(row.uuid("subject")?)),
             // SECURITY: a newer node revoked something that we have no name for. Whatever it was,
             // it is not in an empty cache.
             _ => Revocation::Everything,

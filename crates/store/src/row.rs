@@ -1,7 +1,7 @@
 //! What comes out of a query, by column name. A missing column, a wrong type or an unexpected NULL
 //! is an error, never a default.
 
-use portcullis_core::{SessionId, TenantId, Timestamp, UserId};
+use portcullis_core::{ApiKeyId, SessionId, TenantId, Timestamp, UserId};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -74,6 +74,14 @@ impl Row {
 
     pub fn session_id(&self, column: &str) -> Result<SessionId, Error> {
         self.uuid(column).map(SessionId::from_uuid)
+    }
+
+    pub fn opt_user_id(&self, column: &str) -> Result<Option<UserId>, Error> {
+        Ok(self.opt_uuid(column)?.map(UserId::from_uuid))
+    }
+
+    pub fn api_key_id(&self, column: &str) -> Result<ApiKeyId, Error> {
+        self.uuid(column).map(ApiKeyId::from_uuid)
     }
 
     pub fn opt_tenant_id(&self, column: &str) -> Result<Option<TenantId>, Error> {

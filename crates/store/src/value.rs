@@ -4,7 +4,9 @@
 //! Integer columns in PostgreSQL must be `BIGINT`: a narrower one refuses the value.
 
 use portcullis_core::id::EventId;
-use portcullis_core::{RequestId, SessionId, TenantId, Timestamp, UserId};
+use portcullis_core::{
+    ApiKeyId, RequestId, SessionId, TenantId, Timestamp, TokenFamilyId, UserId, VisitorId,
+};
 use sqlx::encode::IsNull;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArguments, PgTypeInfo, Postgres};
@@ -46,6 +48,9 @@ from! {
     UserId => |value| Value::Uuid(value.as_uuid());
     SessionId => |value| Value::Uuid(value.as_uuid());
     TenantId => |value| Value::Uuid(value.as_uuid());
+    ApiKeyId => |value| Value::Uuid(value.as_uuid());
+    TokenFamilyId => |value| Value::Uuid(value.as_uuid());
+    VisitorId => |value| Value::Uuid(value.as_uuid());
     EventId => |value| Value::Uuid(value.as_uuid());
     RequestId => |value| Value::Uuid(value.as_uuid());
     Timestamp => |value| Value::Int(value.as_micros());

@@ -91,6 +91,7 @@ fn a_config_survives_writing_and_reading() {
         routes: vec![RouteConfig {
             methods: Some(vec!["GET".to_owned()]),
             csrf: false,
+            callers: vec![CallerKind::User, CallerKind::ApiKey],
             framing: Some(Framing::SameOrigin),
             max_body: Some(ByteSize::mib(10)),
             timeout: Some(Span::from_seconds(30)),

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use http::Method;
-use portcullis_core::decision::Access;
+use portcullis_core::decision::{Access, Rule};
+use portcullis_core::principal::CallerKind;
 use portcullis_core::roles::{RoleError, Roles};
 use portcullis_core::route::{Methods, Pattern, RouteTable};
 
@@ -35,7 +36,7 @@ pub(super) fn compile(config: &AccessConfig, known: &Known) -> Result<Policy, Ve
         .any(|mistake| mistake.severity == Severity::Error);
     match roles {
         Some(roles) if !has_errors => Ok(Policy {
-            roles,
+            roles: Arc::new(roles),
             routes: routes.into_iter().map(|(_, route)| route).collect(),
             general,
             by_host,
@@ -93,6 +94,7 @@ impl Compiler<'_> {
         let methods = self.methods();
         let host = self.host();
         let access = self.access(pattern.as_ref());
+        self.check_callers();
         let upstream = self.upstream();
         let limits = self.limits();
         if written.timeout.is_some_and(portcullis_core::Span::is_zero) {
@@ -112,7 +114,10 @@ impl Compiler<'_> {
             path: written.path.clone(),
             methods,
             host,
-            access,
+            rule: Rule {
+                access,
+                callers: written.callers.iter().copied().collect(),
+            },
             upstream: upstream?,
             limits,
             csrf: if written.csrf {
@@ -274,6 +279,18 @@ impl Compiler<'_> {
             .ok()
     }
 
+    fn check_callers(&mut self) {
+        if self.written.callers.is_empty() {
+            self.error(
+                "route-callers",
+                "callers",
+                "no kind of caller is named, so nobody could pass".to_owned(),
+                "name some of \"user\", \"api-key\" and \"visitor\", or leave the key out for users"
+                    .to_owned(),
+            );
+        }
+    }
+
     fn role_access(&mut self, roles: &Roles, names: &[String]) -> Option<Access> {
         let mut known: Vec<&str> = roles.names().collect();
         known.sort_unstable();
@@ -368,14 +385,15 @@ impl Compiler<'_> {
                 "open the paths that have to be open one by one".to_owned(),
             );
         }
-        let session_opens_it = match &route.access {
+        let session_opens_it = match &route.rule.access {
             Access::Public | Access::Closed => false,
             Access::SignedIn
             | Access::Role { .. }
             | Access::Permission { .. }
             | Access::Owned { .. } => true,
         };
-        if route.csrf == Csrf::Exempt && session_opens_it {
+        let users_come = route.rule.callers.admit(CallerKind::User);
+        if route.csrf == Csrf::Exempt && session_opens_it && users_come {
             self.warning(
                 "route-csrf-exempt",
                 "csrf",

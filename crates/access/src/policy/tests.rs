@@ -44,10 +44,11 @@ fn found(policy: &Policy, host: &str, method: &str, path: &str) -> Result<String
 fn user(role: &str) -> Principal {
     Principal::User(portcullis_core::principal::User {
         id: UserId::new(),
-        session: SessionId::new(),
+        credential: Credential::Session(SessionId::new()),
         tenant: None,
         roles: Arc::from([Arc::from(role)]),
         authenticated_at: Timestamp::EPOCH,
+        second_factor_at: None,
     })
 }
 
@@ -317,7 +318,7 @@ fn a_host_s_catch_all_does_not_open_what_a_closer_route_guards() {
     let access = |host: &str, method: Method, path: &'static str| {
         policy
             .find(host, &method, path)
-            .map(|(route, _)| route.access.clone())
+            .map(|(route, _)| route.rule.access.clone())
     };
     assert_eq!(
         access("www.example.com", Method::GET, "/anything"),
@@ -364,7 +365,7 @@ fn another_spelling_of_a_host_leads_to_the_same_table() {
         "a.example.com:",
     ] {
         let (route, _) = policy.find(host, &Method::GET, "/").unwrap();
-        assert_eq!(route.access, Access::Closed, "{host}");
+        assert_eq!(route.rule.access, Access::Closed, "{host}");
     }
 }
 

@@ -4,8 +4,10 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use portcullis_core::{RequestId, Timestamp, UserId};
+use portcullis_core::principal::CallerKind;
+use portcullis_core::{RequestId, Timestamp};
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::log::Format;
 use crate::redact;
@@ -27,7 +29,8 @@ pub struct Line<'a> {
     pub status: u16,
     /// The slug of the problem that was answered.
     pub problem: Option<&'static str>,
-    pub principal: Option<UserId>,
+    /// Of which kind the caller is, and which one.
+    pub principal: Option<(CallerKind, Uuid)>,
     pub client: IpAddr,
     pub duration: Duration,
     /// Bytes of the response's body.
@@ -91,8 +94,11 @@ fn json(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io
         out.extend_from_slice(br#","problem.slug":"#);
         string(out, problem);
     }
-    if let Some(principal) = line.principal {
-        let principal = principal.as_uuid().hyphenated();
+    if let Some((kind, principal)) = line.principal {
+        out.extend_from_slice(br#","principal.kind":""#);
+        out.extend_from_slice(kind.as_str().as_bytes());
+        out.push(b'"');
+        let principal = principal.hyphenated();
         let principal = principal.encode_lower(&mut id);
         out.extend_from_slice(br#","principal.id":""#);
         out.extend_from_slice(principal.as_bytes());
@@ -148,8 +154,8 @@ fn text(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io
             plain(out, value);
         }
     }
-    if let Some(principal) = line.principal {
-        write!(out, " principal={principal}")?;
+    if let Some((kind, principal)) = line.principal {
+        write!(out, " principal={kind}:{principal}")?;
     }
     writeln!(out, " request={}", line.request)
 }

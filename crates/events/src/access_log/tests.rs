@@ -29,7 +29,10 @@ fn line(path: &str) -> Line<'_> {
         path,
         status: 403,
         problem: Some("not-permitted"),
-        principal: Some(portcullis_core::UserId::new()),
+        principal: Some((
+            portcullis_core::principal::CallerKind::User,
+            portcullis_core::UserId::new().as_uuid(),
+        )),
         client: "192.0.2.1".parse().unwrap(),
         duration: Duration::from_micros(1234),
         bytes: 99,

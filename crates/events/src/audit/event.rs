@@ -5,8 +5,11 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use portcullis_core::id::EventId;
-use portcullis_core::{Principal, RequestId, SessionId, TenantId, Timestamp, UserId};
+use portcullis_core::{
+    ApiKeyId, Principal, RequestId, SessionId, TenantId, Timestamp, UserId, VisitorId,
+};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::redact;
 
@@ -16,6 +19,8 @@ pub enum Actor {
     /// A client that proved nothing.
     Anonymous,
     User(UserId),
+    ApiKey(ApiKeyId),
+    Visitor(VisitorId),
     /// The gate itself.
     System,
     /// Whoever runs the command line or owns the configuration file.
@@ -28,24 +33,31 @@ impl Actor {
         match self {
             Actor::Anonymous => "anonymous",
             Actor::User(_) => "user",
+            Actor::ApiKey(_) => "api-key",
+            Actor::Visitor(_) => "visitor",
             Actor::System => "system",
             Actor::Operator => "operator",
         }
     }
 
-    pub const fn user(self) -> Option<UserId> {
+    /// Which one of its kind, where there are several.
+    pub const fn id(self) -> Option<Uuid> {
         match self {
-            Actor::User(id) => Some(id),
+            Actor::User(id) => Some(id.as_uuid()),
+            Actor::ApiKey(id) => Some(id.as_uuid()),
+            Actor::Visitor(id) => Some(id.as_uuid()),
             Actor::Anonymous | Actor::System | Actor::Operator => None,
         }
     }
 }
 
-/// The kind, or the user's id.
+/// The id, or the kind where that has none.
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Actor::User(id) => id.fmt(f),
+            Actor::ApiKey(id) => id.fmt(f),
+            Actor::Visitor(id) => id.fmt(f),
             Actor::Anonymous | Actor::System | Actor::Operator => f.pad(self.kind()),
         }
     }
@@ -56,6 +68,8 @@ impl From<&Principal> for Actor {
         match principal {
             Principal::Anonymous => Actor::Anonymous,
             Principal::User(user) => Actor::User(user.id),
+            Principal::ApiKey(key) => Actor::ApiKey(key.id),
+            Principal::Visitor(visitor) => Actor::Visitor(visitor.id),
         }
     }
 }
@@ -318,7 +332,7 @@ impl Event {
             "id": self.id,
             "at": self.at.to_string(),
             "actor": self.actor.kind(),
-            "actor_id": self.actor.user(),
+            "actor_id": self.actor.id(),
             "action": self.action.as_str(),
             "target": self.target.as_ref().map(Target::as_str),
             "outcome": self.outcome.as_str(),

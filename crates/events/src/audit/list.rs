@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use portcullis_core::id::EventId;
-use portcullis_core::{RequestId, TenantId, Timestamp, UserId};
+use portcullis_core::{ApiKeyId, RequestId, TenantId, Timestamp, UserId, VisitorId};
 use portcullis_store::{Db, Row};
 
 use super::{Action, Actor, Error, Event, Outcome};
@@ -128,6 +128,8 @@ fn event(row: &Row) -> Result<Event, Error> {
     let kind = row.text("actor_kind")?;
     let actor = match (kind.as_str(), row.opt_uuid("actor_id")?) {
         ("user", Some(id)) => Actor::User(UserId::from_uuid(id)),
+        ("api-key", Some(id)) => Actor::ApiKey(ApiKeyId::from_uuid(id)),
+        ("visitor", Some(id)) => Actor::Visitor(VisitorId::from_uuid(id)),
         ("anonymous", None) => Actor::Anonymous,
         ("system", None) => Actor::System,
         ("operator", None) => Actor::Operator,

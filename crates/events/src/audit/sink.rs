@@ -61,7 +61,7 @@ fn batch(events: &[Event]) -> String {
             "id": event.id.as_uuid().simple().to_string(),
             "at": event.at.as_micros(),
             "actor_kind": event.actor.kind(),
-            "actor_id": event.actor.user().map(|id| id.as_uuid().simple().to_string()),
+            "actor_id": event.actor.id().map(|id| id.simple().to_string()),
             "action": event.action.as_str(),
             "target": event.target.as_ref().map(super::Target::as_str),
             "outcome": event.outcome.as_str(),

@@ -18,10 +18,11 @@ fn address(text: &str) -> IpAddr {
 fn user() -> Principal {
     Principal::User(User {
         id: UserId::new(),
-        session: SessionId::new(),
+        credential: Credential::Session(SessionId::new()),
         tenant: Some(TenantId::new()),
         roles: Arc::from([]),
         authenticated_at: Timestamp::EPOCH,
+        second_factor_at: None,
     })
 }
 

@@ -6,7 +6,9 @@ use portcullis_store::Value;
 use portcullis_vault::passwords::Verdict;
 use uuid::Uuid;
 
-use super::{Accounts, Client, Error, SignedIn};
+use portcullis_events::Actor;
+
+use super::{Accounts, By, Client, Error, SignedIn};
 use crate::backoff;
 use crate::record::{Act, Entry};
 use crate::{Email, users};
@@ -66,7 +68,7 @@ impl Accounts {
         .await?;
         backoff::clear(&mut tx, &subject).await?;
         let entry = Entry {
-            actor: Some(user.id),
+            actor: Some(Actor::User(user.id)),
             user: Some(user.id),
             session: Some(session.id),
             ..self.entry(Act::PasswordChanged, client)
@@ -81,8 +83,13 @@ impl Accounts {
         })
     }
 
-    /// Sets a password on the operator's behalf; all sessions end and throttling starts anew.
-    pub async fn set_password(&self, user: UserId, new: &Secret<String>) -> Result<(), Error> {
+    /// Sets a password for somebody else; all sessions end and throttling starts anew.
+    pub async fn set_password(
+        &self,
+        user: UserId,
+        new: &Secret<String>,
+        by: &By,
+    ) -> Result<(), Error> {
         let parts = &*self.0;
         let account = users::find(&parts.db, user).await?.ok_or(Error::NotFound)?;
         let email = Email::parse(&account.email)?;
@@ -98,7 +105,7 @@ impl Accounts {
         backoff::clear(&mut tx, &subject).await?;
         let entry = Entry {
             user: Some(user),
-            ..self.entry(Act::PasswordChanged, &Client::default())
+            ..self.entry_by(Act::PasswordChanged, by)
         };
         parts.record.record_in(&mut tx, entry).await?;
         tx.commit().await?;
@@ -126,7 +133,7 @@ impl Accounts {
                 None => now,
             };
             let entry = Entry {
-                actor: Some(user),
+                actor: Some(Actor::User(user)),
                 user: Some(user),
                 ..self.entry(Act::PasswordChangeRefused, client)
             };
@@ -146,7 +153,7 @@ impl Accounts {
         let parts = &*self.0;
         let mut tx = parts.db.begin().await?;
         let entry = Entry {
-            actor: Some(user.id),
+            actor: Some(Actor::User(user.id)),
             user: Some(user.id),
             ..self.entry(Act::PasswordChangeRefused, client)
         };

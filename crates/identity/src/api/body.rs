@@ -11,7 +11,7 @@ use super::MAX_BODY;
 /// The body as `T`: 415 for another type, 413 when it is too large, 400 when it is no JSON, 422
 /// when a field is missing, unknown, there twice or of another type. The body is not repeated in
 /// the answer, for it may hold a password.
-pub(super) async fn json<T: DeserializeOwned>(
+pub(crate) async fn json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, Problem> {

@@ -167,7 +167,7 @@ pub(crate) async fn end_current(api: &Api, parts: &Parts) -> Result<(), Failure>
             api.accounts.logout(user, &api.client(parts)).await?;
             Ok(())
         }
-        Some(Principal::Anonymous) | None => Ok(()),
+        Some(Principal::Anonymous | Principal::ApiKey(_) | Principal::Visitor(_)) | None => Ok(()),
     }
 }
 
@@ -179,7 +179,7 @@ pub(super) async fn list_sessions(
     let list = api.accounts.sessions().list(user.id).await?;
     Ok(Json(
         list.into_iter()
-            .map(|info| info.view(user.session))
+            .map(|info| info.view(user.session()))
             .collect(),
     ))
 }
@@ -196,7 +196,7 @@ pub(super) async fn revoke_session(
     let client = api.client(&parts);
     api.accounts.revoke_session(user, id, &client).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
-    if id == user.session {
+    if Some(id) == user.session() {
         clear_cookies(&api, &mut response);
     }
     Ok(response)

@@ -14,7 +14,7 @@ use std::sync::{
 };
 
 use hashbrown::HashTable;
-use portcullis_core::principal::User;
+use portcullis_core::principal::{Credential, User};
 use portcullis_core::{SessionId, Span, TenantId, Timestamp, UserId};
 use portcullis_vault::TokenHash;
 
@@ -117,6 +117,7 @@ impl SessionCache {
             Revocation::Session(id) => self.forget_session(id),
             Revocation::User(id) => self.forget_user(id),
             Revocation::Everything => self.forget_everything(),
+            Revocation::ApiKey(_) | Revocation::TokenFamily(_) | Revocation::Visitor(_) => {}
         }
     }
 
@@ -293,10 +294,11 @@ impl Entry {
     fn as_user(&self) -> User {
         User {
             id: self.user,
-            session: self.id,
+            credential: Credential::Session(self.id),
             tenant: self.profile.tenant,
             roles: Arc::clone(&self.profile.roles),
             authenticated_at: seconds(self.authenticated_at),
+            second_factor_at: None,
         }
     }
 }

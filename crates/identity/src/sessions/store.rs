@@ -45,9 +45,9 @@ pub(crate) struct SessionView {
 }
 
 impl SessionInfo {
-    pub(crate) fn view(self, current: SessionId) -> SessionView {
+    pub(crate) fn view(self, current: Option<SessionId>) -> SessionView {
         SessionView {
-            current: self.id == current,
+            current: Some(self.id) == current,
             id: self.id,
             created_at: self.created_at.to_string(),
             last_seen_at: self.last_seen_at.to_string(),
@@ -144,16 +144,17 @@ pub(crate) async fn end_one(
     Ok(hash)
 }
 
-/// Ends all sessions of this user but one.
+/// Ends all sessions of this user, but the one that is kept.
 pub(crate) async fn end_others(
     tx: &mut Tx,
     user: UserId,
-    kept: SessionId,
+    kept: Option<SessionId>,
     now: Timestamp,
 ) -> Result<Vec<TokenHash>, Error> {
     const SQL: &str = "UPDATE session SET revoked_at = $3 WHERE user_id = $1 AND id <> $2 AND revoked_at IS NULL RETURNING token_hash";
+    let none = SessionId::from_uuid(uuid::Uuid::nil());
     let rows = tx
-        .fetch_all(SQL, &[user.into(), kept.into(), now.into()])
+        .fetch_all(SQL, &[user.into(), kept.unwrap_or(none).into(), now.into()])
         .await?;
     let mut ended = Vec::new();
     for row in &rows {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Secret};
 use portcullis_events::{Metrics, Trail};
-use portcullis_identity::accounts::Registering;
+use portcullis_identity::accounts::{By, Registering};
 use portcullis_store::Db;
 use portcullis_vault::tokens::Token;
 
@@ -92,7 +92,7 @@ async fn create_admin(
     };
     identity
         .accounts
-        .create(&new, &roles, None)
+        .create(&new, &roles, None, &By::operator())
         .await
         .context("the demo's account")?;
     trail.shutdown().await;

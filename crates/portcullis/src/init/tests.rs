@@ -22,7 +22,7 @@ fn access(policy: &Policy, method: &Method, path: &str) -> Option<Access> {
     policy
         .find("localhost", method, path)
         .ok()
-        .map(|(route, _)| route.access.clone())
+        .map(|(route, _)| route.rule.access.clone())
 }
 
 #[test]

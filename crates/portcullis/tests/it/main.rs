@@ -11,6 +11,7 @@
     reason = "a test ends where something is not as it should be, and reads what the set-up tells it"
 )]
 
+mod admin_api;
 mod attacks;
 mod audit;
 mod backoff;

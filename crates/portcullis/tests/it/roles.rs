@@ -239,6 +239,10 @@ async fn every_route_of_the_gate_itself_has_its_answer_for_strangers() {
         }
         let route = row["route"].as_str().unwrap();
         let (methods, path) = route.split_once(' ').unwrap();
+        // All alike, and walked in `admin_api.rs`.
+        if path.starts_with("/.portcullis/admin/v1/") {
+            continue;
+        }
         own.extend(
             methods
                 .split([',', '|'])

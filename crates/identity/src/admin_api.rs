@@ -1,0 +1,236 @@
+//! The frame of the admin API: what all of its routes have in common.
+//!
+//! - A route is a function with `#[utoipa::path]`. Its `security` names the one permission that it
+//!   asks for; [`operations`] reads that again, and the binary makes the gate's own routes of it.
+//!   So there is no way to add a handler here that the pipeline does not guard.
+//! - A handler takes [`By`], [`Input`] and the ids in the path, calls one method, and answers.
+//! - Whatever it changes is one transaction with its audit event, in the slice's own code.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::routing::get;
+use http::Method;
+use http::request::Parts;
+use portcullis_core::roles::Roles;
+use portcullis_core::{Principal, Problem, RequestId, problem};
+use portcullis_edge::ClientAddr;
+use portcullis_events::Actor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
+use utoipa::{PartialSchema, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::accounts::By;
+use crate::api::{Failure, body, no_store};
+use crate::{Accounts, Client, users};
+
+/// Where the whole API lies, below what the binary reserves for itself.
+pub const MOUNT: &str = "/admin/v1";
+/// Who may read the document.
+pub const READ_DOCUMENT: &str = "manage:system";
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct Admin {
+    pub accounts: Accounts,
+}
+
+/// One route of the API: what the pipeline has to know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    pub method: Method,
+    /// Relative to [`MOUNT`].
+    pub path: String,
+    /// Nothing where the handler does not name exactly one: such a route stays shut.
+    pub permission: Option<String>,
+}
+
+/// Every slice's routes.
+fn routes() -> OpenApiRouter<Admin> {
+    OpenApiRouter::new().merge(users::manage::routes())
+}
+
+/// The handlers, relative to [`MOUNT`].
+pub fn router(admin: Admin, base: &str) -> Router {
+    let document = document(base);
+    routes()
+        .split_for_parts()
+        .0
+        .route(
+            "/openapi.json",
+            get(async move || axum::Json(document.clone())),
+        )
+        .fallback(async || Failure(Problem::new(&problem::NOT_FOUND)))
+        .method_not_allowed_fallback(async || Failure(Problem::new(&problem::METHOD_NOT_ALLOWED)))
+        .layer(axum::middleware::map_response(no_store))
+        .with_state(admin)
+}
+
+/// Every route there is, with the permission that it asks for.
+pub fn operations() -> Vec<Route> {
+    let mut all = vec![Route {
+        method: Method::GET,
+        path: "/openapi.json".to_owned(),
+        permission: Some(READ_DOCUMENT.to_owned()),
+    }];
+    for (path, item) in &routes().into_openapi().paths.paths {
+        all.extend(methods(item).map(|(method, operation)| Route {
+            method,
+            path: path.clone(),
+            permission: permission(operation),
+        }));
+    }
+    all
+}
+
+fn methods(item: &PathItem) -> impl Iterator<Item = (Method, &Operation)> {
+    [
+        (Method::GET, &item.get),
+        (Method::PUT, &item.put),
+        (Method::POST, &item.post),
+        (Method::DELETE, &item.delete),
+        (Method::PATCH, &item.patch),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation.as_ref()?)))
+}
+
+/// The permission under `security`: a list with one scheme that has one scope.
+fn permission(operation: &Operation) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct One(std::collections::BTreeMap<String, Vec<String>>);
+    let written = serde_json::to_value(operation.security.as_ref()?).ok()?;
+    let list: Vec<One> = serde_json::from_value(written).ok()?;
+    let mut permissions: Vec<String> = list
+        .into_iter()
+        .flat_map(|One(schemes)| schemes.into_values().flatten())
+        .collect();
+    permissions.dedup();
+    let one = permissions.pop()?;
+    permissions.is_empty().then_some(one)
+}
+
+/// The OpenAPI document of all routes, as they are below `base`.
+pub fn document(base: &str) -> OpenApi {
+    let mut api = OpenApiRouter::<Admin>::new()
+        .nest(&format!("{base}{MOUNT}"), routes())
+        .into_openapi();
+    api.info.title = "Portcullis admin API".to_owned();
+    api.info.version = "1".to_owned();
+    api.info.description = Some("A call bears an API key, or a session cookie with `X-CSRF-Token`. The scopes under `security` are permissions: the caller must hold them.".to_owned());
+    let components = api.components.get_or_insert_default();
+    components.add_security_scheme(
+        "api-key",
+        SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+    );
+    components.add_security_scheme(
+        "session",
+        SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new("__Host-session"))),
+    );
+    components.schemas.insert(
+        ProblemDocument::name().into_owned(),
+        ProblemDocument::schema(),
+    );
+    let refusal = ResponseBuilder::new()
+        .description("Refused, and why (RFC 9457)")
+        .content(
+            "application/problem+json",
+            ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name(ProblemDocument::name())))
+                .build(),
+        )
+        .build();
+    for item in api.paths.paths.values_mut() {
+        for operation in [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.delete,
+            &mut item.patch,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            let refusal = refusal.clone().into();
+            operation
+                .responses
+                .responses
+                .insert("default".to_owned(), refusal);
+        }
+    }
+    api
+}
+
+/// What every refusal looks like. It is written elsewhere; this describes it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+struct ProblemDocument {
+    r#type: String,
+    title: String,
+    status: u16,
+    detail: Option<String>,
+    request_id: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for By {
+    type Rejection = Failure;
+
+    /// The permitted caller. The pipeline has let nobody through whom it does not know.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let actor = match parts.extensions.get::<Principal>() {
+            Some(Principal::User(user)) => Actor::User(user.id),
+            Some(Principal::ApiKey(key)) => Actor::ApiKey(key.id),
+            Some(Principal::Anonymous | Principal::Visitor(_)) | None => {
+                return Err(Failure(Problem::new(&problem::AUTHENTICATION_REQUIRED)));
+            }
+        };
+        Ok(By {
+            actor,
+            client: Client {
+                address: parts
+                    .extensions
+                    .get::<ClientAddr>()
+                    .map(|client| client.ip()),
+                request: parts.extensions.get::<RequestId>().copied(),
+                ..Client::default()
+            },
+        })
+    }
+}
+
+/// A JSON body, read as strictly as everywhere.
+pub struct Input<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        let body: Body = body;
+        Ok(Input(body::json(&parts.headers, body).await?))
+    }
+}
+
+/// The roles of the policy that the request is judged by.
+pub struct Known(pub Arc<Roles>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Known {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let roles = parts.extensions.get::<Arc<Roles>>();
+        Ok(Known(roles.cloned().unwrap_or_default()))
+    }
+}
+
+/// An id in the path; what is none names nothing.
+pub fn parse_id<T: std::str::FromStr>(text: &str) -> Result<T, Failure> {
+    text.parse()
+        .map_err(|_| Failure(Problem::new(&problem::NOT_FOUND)))
+}

@@ -1,0 +1,186 @@
+//! Accounts in the admin API.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use http::StatusCode;
+use portcullis_core::{Problem, Secret, problem};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Account;
+use crate::accounts::{By, Registering};
+use crate::admin_api::{Admin, Input, Known, parse_id};
+use crate::api::Failure;
+
+pub(crate) fn routes() -> OpenApiRouter<Admin> {
+    OpenApiRouter::new()
+        .routes(routes!(list_users, create_user))
+        .routes(routes!(set_roles))
+        .routes(routes!(set_password))
+        .routes(routes!(deactivate))
+}
+
+/// An account as an administrator sees it.
+#[derive(Debug, Serialize, ToSchema)]
+struct User {
+    id: String,
+    email: String,
+    display_name: Option<String>,
+    tenant_id: Option<String>,
+    roles: Vec<String>,
+    created_at: String,
+    deactivated_at: Option<String>,
+}
+
+impl From<Account> for User {
+    fn from(account: Account) -> Self {
+        User {
+            id: account.id.to_string(),
+            email: account.email,
+            display_name: account.display_name,
+            tenant_id: account.tenant.map(|tenant| tenant.to_string()),
+            roles: account.roles,
+            created_at: account.created_at.to_string(),
+            deactivated_at: account.deactivated_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    /// At most so many, newest first. Default 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewUser {
+    email: String,
+    #[schema(value_type = String, format = Password)]
+    password: Secret<String>,
+    display_name: Option<String>,
+    #[serde(default)]
+    roles: Vec<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewRoles {
+    roles: Vec<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewPassword {
+    #[schema(value_type = String, format = Password)]
+    password: Secret<String>,
+}
+
+/// Lists accounts.
+#[utoipa::path(get, path = "/users", tag = "users", params(Page),
+    responses((status = 200, description = "Accounts, newest first", body = Vec<User>)),
+    security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
+async fn list_users(
+    State(admin): State<Admin>,
+    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Vec<User>>, Failure> {
+    let limit = page.map_err(|_| bad_query())?.limit.unwrap_or(100);
+    if !(1..=1000).contains(&limit) {
+        return Err(bad_query());
+    }
+    let accounts = admin.accounts.list(limit).await?;
+    Ok(Json(accounts.into_iter().map(User::from).collect()))
+}
+
+fn bad_query() -> Failure {
+    Failure(Problem::new(&problem::INVALID_INPUT).field("limit", "must be a number from 1 to 1000"))
+}
+
+/// Opens an account.
+#[utoipa::path(post, path = "/users", tag = "users", request_body = NewUser,
+    responses((status = 201, description = "The account", body = User)),
+    security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
+async fn create_user(
+    State(admin): State<Admin>,
+    by: By,
+    Known(known): Known,
+    Input(new): Input<NewUser>,
+) -> Result<(StatusCode, Json<User>), Failure> {
+    check_roles(&known, &new.roles)?;
+    let registering = Registering {
+        email: &new.email,
+        password: &new.password,
+        display_name: new.display_name.as_deref(),
+    };
+    let made = admin
+        .accounts
+        .create(&registering, &new.roles, None, &by)
+        .await?;
+    let account = admin.accounts.find(made.id).await?;
+    Ok((StatusCode::CREATED, Json(account.into())))
+}
+
+/// Replaces an account's roles. They count from its next request on.
+#[utoipa::path(put, path = "/users/{id}/roles", tag = "users", request_body = NewRoles,
+    params(("id" = String, Path, description = "The account's id")),
+    responses((status = 204, description = "Done")),
+    security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
+async fn set_roles(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+    by: By,
+    Known(known): Known,
+    Input(new): Input<NewRoles>,
+) -> Result<StatusCode, Failure> {
+    check_roles(&known, &new.roles)?;
+    admin
+        .accounts
+        .set_roles(parse_id(&id)?, &new.roles, &by)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sets an account's password. Its sessions end.
+#[utoipa::path(put, path = "/users/{id}/password", tag = "users", request_body = NewPassword,
+    params(("id" = String, Path, description = "The account's id")),
+    responses((status = 204, description = "Done")),
+    security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
+async fn set_password(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+    by: By,
+    Input(new): Input<NewPassword>,
+) -> Result<StatusCode, Failure> {
+    admin
+        .accounts
+        .set_password(parse_id(&id)?, &new.password, &by)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Switches an account off. Its sessions end.
+#[utoipa::path(post, path = "/users/{id}/deactivate", tag = "users",
+    params(("id" = String, Path, description = "The account's id")),
+    responses((status = 204, description = "Done")),
+    security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
+async fn deactivate(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+    by: By,
+) -> Result<StatusCode, Failure> {
+    admin.accounts.deactivate(parse_id(&id)?, &by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn check_roles(known: &portcullis_core::roles::Roles, roles: &[String]) -> Result<(), Failure> {
+    if roles.iter().all(|role| known.contains(role)) {
+        return Ok(());
+    }
+    Err(Failure(
+        Problem::new(&problem::INVALID_INPUT).field("roles", "must be roles that are defined"),
+    ))
+}

@@ -1,0 +1,187 @@
+//! The one place that finds out who is calling.
+//!
+//! Kinds of credentials are tried in one order, and the first that is ours decides:
+//!
+//! 1. `Authorization: Bearer`, each kind of token by its shape ([`Lane::by_bearer`]);
+//! 2. the session cookie.
+//!
+//! - A bearer that no kind here knows is the product's own business: it passes untouched, and the
+//!   cookie decides. One that is ours and not good is 401, whatever else the request bears.
+//! - What was ours does not reach the product: [`Caller::spent`] says what to take out.
+//! - Nothing here waits for a disk but on a miss, and then on the back runtime. Where the database
+//!   is away as well, the answer is 503: never 401, never open.
+
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use portcullis_core::principal::User;
+use portcullis_core::{Principal, Problem, problem};
+use portcullis_identity::sessions::{Lookup, Presented};
+use portcullis_vault::tokens::TokenHash;
+
+use crate::lane::Lane;
+use crate::snapshot::Snapshot;
+
+/// Who is calling.
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+    pub(crate) proof: Proof,
+    /// The header that bore the credential: it is taken out before the request goes on.
+    pub(crate) spent: Option<HeaderName>,
+    /// A session cookie came that opens nothing.
+    pub(crate) is_stale: bool,
+}
+
+/// By what a caller is known: enough to ask again whether that still holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Proof {
+    Nothing,
+    /// By a cookie, which browsers send on anybody's behalf: the only proof that CSRF is about.
+    Session(TokenHash),
+}
+
+impl Proof {
+    /// The session, where the caller came by cookie.
+    pub(crate) const fn session(self) -> Option<TokenHash> {
+        match self {
+            Proof::Nothing => None,
+            Proof::Session(hash) => Some(hash),
+        }
+    }
+}
+
+impl Caller {
+    const fn nobody(is_stale: bool) -> Self {
+        Caller {
+            principal: Principal::Anonymous,
+            proof: Proof::Nothing,
+            spent: None,
+            is_stale,
+        }
+    }
+}
+
+/// The answer to a credential that is of our making and not good. One for unknown, revoked and
+/// expired ones (RFC 6750 section 3.1).
+#[expect(
+    dead_code,
+    reason = "for the kinds of tokens that `by_bearer` will know"
+)]
+pub(crate) fn invalid_token() -> Problem {
+    Problem::new(&problem::INVALID_TOKEN).header(
+        header::WWW_AUTHENTICATE,
+        HeaderValue::from_static("Bearer error=\"invalid_token\""),
+    )
+}
+
+/// The one bearer token of a request, if there is one.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    // SECURITY: of two, the gate and the product might each believe another one (CWE-436).
+    if values.next().is_some() {
+        return Err(Problem::new(&problem::MALFORMED_REQUEST)
+            .detail("`Authorization` is there more than once."));
+    }
+    Ok(value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
+        .map(|(_, token)| token.trim_matches(' ')))
+}
+
+impl Lane {
+    /// Finds out who is calling: from memory, or where memory does not know, from the database.
+    pub(crate) async fn authenticate(
+        &self,
+        snapshot: &Snapshot,
+        head: &Parts,
+    ) -> Result<Caller, Problem> {
+        if let Some(token) = bearer(&head.headers)?
+            && let Some(caller) = self.by_bearer(snapshot, token).await?
+        {
+            return Ok(caller);
+        }
+        self.by_cookie(snapshot, &head.headers).await
+    }
+
+    /// The caller that a bearer token stands for; nothing where it is of no kind that is ours.
+    #[expect(
+        clippy::unused_async,
+        reason = "each kind of token asks the database where memory does not know it"
+    )]
+    async fn by_bearer(
+        &self,
+        _snapshot: &Snapshot,
+        _token: &str,
+    ) -> Result<Option<Caller>, Problem> {
+        Ok(None)
+    }
+
+    async fn by_cookie(&self, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let hash = match snapshot.cookies.presented(headers) {
+            Presented::Nothing => return Ok(Caller::nobody(false)),
+            Presented::Refused => return Ok(Caller::nobody(true)),
+            Presented::Token(hash) => hash,
+        };
+        Ok(match self.user_of(hash).await? {
+            Some(user) => Caller {
+                principal: Principal::User(user),
+                proof: Proof::Session(hash),
+                spent: None,
+                is_stale: false,
+            },
+            None => Caller::nobody(true),
+        })
+    }
+
+    async fn user_of(&self, hash: TokenHash) -> Result<Option<User>, Problem> {
+        match self.gate.sessions.lookup(&hash) {
+            Lookup::Live(user) => Ok(Some(user)),
+            Lookup::Dead => Ok(None),
+            Lookup::Unknown | Lookup::Stale => {
+                let sessions = self.gate.sessions.clone();
+                // Boxed, as all that is rare: room for it here would be copied with every request.
+                Ok(Box::pin(self.on_back(async move { sessions.load(&hash).await })).await??)
+            }
+        }
+    }
+
+    /// Whether what a caller was known by still holds.
+    pub(crate) async fn still_holds(&self, proof: Proof) -> Result<bool, Problem> {
+        match proof {
+            Proof::Nothing => Ok(true),
+            Proof::Session(hash) => Ok(self.user_of(hash).await?.is_some()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_bearer_token_is_read_and_two_are_refused() {
+        let read = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, value.parse().unwrap());
+            }
+            bearer(&headers)
+                .map(|token| token.map(str::to_owned))
+                .map_err(|problem| problem.kind.slug)
+        };
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&["Bearer abc"]), Ok(Some("abc".to_owned())));
+        assert_eq!(read(&["bearer  abc "]), Ok(Some("abc".to_owned())));
+        assert_eq!(read(&["Basic abc"]), Ok(None));
+        assert_eq!(read(&["Bearer"]), Ok(None));
+        assert_eq!(
+            read(&["Bearer abc", "Bearer abc"]),
+            Err("malformed-request")
+        );
+    }
+}

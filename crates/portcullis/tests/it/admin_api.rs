@@ -1,0 +1,190 @@
+//! The admin API: every route of its document refuses whom it must refuse, and the routes of accounts
+//! do what they say.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Browser, Gateway, PASSWORD, Upstream};
+
+const BASE: &str = "/.portcullis/admin/v1";
+
+/// Every operation of the document, with an id in place of each parameter.
+async fn operations(admin: &Browser) -> Vec<(Method, String)> {
+    let answer = admin.get(&format!("{BASE}/openapi.json")).send().await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    let document = answer.json();
+    let mut all = vec![(Method::GET, format!("{BASE}/openapi.json"))];
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            let path: Vec<&str> = path
+                .split('/')
+                .map(|part| match part.starts_with('{') {
+                    true => "01890a5d-ac96-774b-bcce-b302099a8057",
+                    false => part,
+                })
+                .collect();
+            all.push((method.to_uppercase().parse().unwrap(), path.join("/")));
+        }
+    }
+    all
+}
+
+async fn gate() -> (Gateway, Upstream) {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder_usual(&upstream)
+        .await
+        .user("root@corp.test", &["admin"])
+        .user("ana@corp.test", &["user", "premium", "moderator"])
+        .start()
+        .await;
+    (gateway, upstream)
+}
+
+#[tokio::test]
+async fn every_route_of_the_admin_api_refuses_whom_it_must_refuse() {
+    let (gateway, upstream) = gate().await;
+    let admin = gateway.signed_in("root@corp.test").await;
+    let ana = gateway.signed_in("ana@corp.test").await;
+    let operations = operations(&admin).await;
+    assert!(operations.len() >= 6, "{operations:?}");
+    for (method, path) in &operations {
+        let what = format!("{method} {path}");
+        let refused = |answer: &Answer, status: u16, slug: &str| {
+            assert_eq!(answer.status, status, "{what}: {}", answer.text());
+            assert_eq!(answer.problem(), slug, "{what}");
+        };
+        let anonymous = gateway.client().request(method.clone(), path).send().await;
+        refused(&anonymous, 401, "authentication-required");
+        let wrong_role = ana.send(method.clone(), path).json(&json!({})).send().await;
+        refused(&wrong_role, 403, "not-permitted");
+        if *method != Method::GET {
+            let no_token = admin
+                .send(method.clone(), path)
+                .without("x-csrf-token")
+                .send()
+                .await;
+            refused(&no_token, 403, "csrf-token-missing");
+            let foreign = admin
+                .send(method.clone(), path)
+                .replace("origin", "https://evil.test")
+                .replace("sec-fetch-site", "cross-site")
+                .send()
+                .await;
+            assert_eq!(foreign.status, 403, "{what}");
+        }
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn no_route_below_the_admin_api_is_missing_in_its_document() {
+    let (gateway, _upstream) = gate().await;
+    let admin = gateway.signed_in("root@corp.test").await;
+    let mut documented: Vec<String> = operations(&admin)
+        .await
+        .into_iter()
+        .map(|(method, path)| format!("{method} {path}"))
+        .collect();
+    let listed = gateway.cli(&["routes", "list", "--own", "--output", "json"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let mut routes: Vec<String> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["route"].as_str().unwrap().contains(BASE))
+        .map(|row| {
+            assert!(
+                row["allow"].as_str().unwrap().contains("permission"),
+                "{row}"
+            );
+            let route = row["route"].as_str().unwrap();
+            let parts = route.split('/').map(|part| match part.starts_with('{') {
+                true => "01890a5d-ac96-774b-bcce-b302099a8057",
+                false => part,
+            });
+            parts.collect::<Vec<_>>().join("/")
+        })
+        .collect();
+    documented.sort();
+    routes.sort();
+    assert_eq!(routes, documented);
+}
+
+#[tokio::test]
+async fn an_administrator_looks_after_accounts_and_each_act_is_recorded() {
+    let (gateway, _upstream) = gate().await;
+    let admin = gateway.signed_in("root@corp.test").await;
+    let call = async |method: Method, path: &str, body: Value| {
+        let target = format!("{BASE}{path}");
+        admin.send(method, &target).json(&body).send().await
+    };
+    let bob = json!({ "email": "bob@corp.test", "password": PASSWORD, "roles": ["user"] });
+    let made = call(Method::POST, "/users", bob.clone()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let again = call(Method::POST, "/users", bob).await;
+    assert_eq!(again.problem(), "conflict");
+
+    let browser = gateway.signed_in("bob@corp.test").await;
+    assert_eq!(
+        browser.get("/admin").send().await.problem(),
+        "not-permitted"
+    );
+    let granted = call(
+        Method::PUT,
+        &format!("/users/{id}/roles"),
+        json!({ "roles": ["admin"] }),
+    )
+    .await;
+    assert_eq!(granted.status, StatusCode::NO_CONTENT, "{}", granted.text());
+    assert_eq!(browser.get("/admin").send().await.status, StatusCode::OK);
+    let unknown = call(
+        Method::PUT,
+        &format!("/users/{id}/roles"),
+        json!({ "roles": ["king"] }),
+    )
+    .await;
+    assert_eq!(unknown.problem(), "invalid-input");
+
+    let off = call(Method::POST, &format!("/users/{id}/deactivate"), json!({})).await;
+    assert_eq!(off.status, StatusCode::NO_CONTENT, "{}", off.text());
+    assert_eq!(browser.get("/anything").send().await.status, 401);
+
+    let list = admin
+        .get(&format!("{BASE}/users?limit=2"))
+        .send()
+        .await
+        .json();
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    assert_eq!(list[0]["email"], "bob@corp.test");
+    assert!(list[0]["deactivated_at"].is_string());
+    assert!(list[0].get("password_hash").is_none());
+
+    let events = gateway.cli(&["audit", "list", "--limit", "200", "--output", "json"]);
+    let events: Value = serde_json::from_slice(&events.stdout).unwrap();
+    for action in ["user.created", "user.updated", "user.deactivated"] {
+        let by_root = events.as_array().unwrap().iter().any(|event| {
+            event["action"] == action
+                && event["actor"] == "user"
+                && event["target"] == format!("user:{id}")
+                && event["client_address"].is_string()
+        });
+        assert!(by_root, "{action}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_role_that_may_the_admin_api_is_shut() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder_usual(&upstream)
+        .await
+        .more("\n[roles.admin]\npermissions = [\"read:own\", \"read:all\"]\n")
+        .user("root@corp.test", &["admin"])
+        .start()
+        .await;
+    let admin = gateway.signed_in("root@corp.test").await;
+    for path in ["/users", "/openapi.json"] {
+        let answer = admin.get(&format!("{BASE}{path}")).send().await;
+        assert_eq!(answer.problem(), "route-closed", "{path}");
+    }
+}
