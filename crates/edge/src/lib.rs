@@ -2,7 +2,7 @@
 //!
 //! Everything in the data path lives on one current-thread runtime per core (a *lane*): futures are
 //! not `Send`, state is `Rc` and `Cell`, and each lane has its own listener and its own upstream
-//! connections. Call [`serve`] and [`Forwarder`] from inside a `tokio::task::LocalSet`.
+//! connections. Call [`serve`] and [`Forwarder`] on a [`lane_runtime`].
 
 pub mod body;
 pub mod client_addr;
@@ -13,6 +13,7 @@ pub mod drain;
 pub mod forward;
 pub mod framing;
 pub mod headers;
+mod lane_runtime;
 pub mod listener;
 mod load;
 mod pace;
@@ -29,6 +30,7 @@ pub use connection::{Arrival, Inbound};
 pub use drain::Drain;
 pub use forward::{ForwardError, Forwarder};
 pub use framing::Malformed;
+pub use lane_runtime::lane_runtime;
 pub use listener::{Listener, Settings, serve};
 pub use load::Crowded;
 pub use upstream::Upstream;

@@ -199,7 +199,7 @@ impl Drop for Seat {
 
 /// Serves `listener` on this lane until `drain` starts and every connection has ended.
 ///
-/// Must run inside a `LocalSet` (or another place where `spawn_local` works). Connections that
+/// Must run on a [`crate::lane_runtime`] (or another place where `spawn_local` works). Connections that
 /// have not ended when the drain's limit is over are cut.
 pub async fn serve<H>(
     listener: Listener,

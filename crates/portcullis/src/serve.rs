@@ -27,7 +27,6 @@ use portcullis_vault::keys::Keys;
 use portcullis_vault::signing::Signer;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::LocalSet;
 
 use crate::cli::{Usage, output};
 use crate::config::document::Environment;
@@ -290,7 +289,7 @@ fn run_lane(
     ear: Drain,
     log: Option<portcullis_events::access_log::Lane>,
 ) {
-    let runtime = match Builder::new_current_thread().enable_all().build() {
+    let runtime = match portcullis_edge::lane_runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "a lane has no runtime");
@@ -300,7 +299,7 @@ fn run_lane(
     let lane = Rc::new(Lane::new(gate, log));
     let handler = Rc::new(async move |arrival| shell::answer(&lane, arrival).await);
     let serving = portcullis_edge::serve(listener, Rc::new(settings), ear, handler);
-    if let Err(error) = LocalSet::new().block_on(&runtime, serving) {
+    if let Err(error) = runtime.block_on(serving) {
         tracing::error!(%error, "a lane ended");
     }
 }

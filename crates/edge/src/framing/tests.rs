@@ -32,12 +32,8 @@ enum Seen {
 
 /// Sends `pieces` one read at a time through [`StrictIo`] and hyper; gives what came out.
 fn run(pieces: &[&[u8]]) -> Vec<Seen> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
     let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
-    tokio::task::LocalSet::new().block_on(&runtime, async move {
+    crate::lane_runtime().unwrap().block_on(async move {
         let (client, server) = tokio::io::duplex(1 << 20);
         let gate = Rc::new(Gate::new(LIMITS, PATIENCE));
         let io = StrictIo::new(server, Rc::clone(&gate), bytes::BytesMut::new());
