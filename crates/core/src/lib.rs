@@ -3,6 +3,7 @@
 //! Everything else in the house speaks in these types. The crate holds no socket, no file and no
 //! runtime: what it decides can be tested with plain values.
 
+pub mod address_text;
 pub mod decision;
 pub mod finding;
 pub mod header_names;

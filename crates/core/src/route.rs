@@ -9,10 +9,12 @@
 //! it decides alone: a method that it does not name is not looked for under a wider pattern, or a
 //! catch-all would open what a closer route meant to guard.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use http::Method;
+
+use crate::path::first_segment;
 
 /// A parsed pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,7 +242,8 @@ struct Entry<T> {
 
 #[derive(Debug, Default)]
 struct Node {
-    literals: HashMap<Box<str>, usize>,
+    /// A tree: comparing with a few short names is cheaper than hashing one.
+    literals: BTreeMap<Box<str>, usize>,
     param: Option<usize>,
     /// Routes ending in `{*name}` here.
     rest: Vec<usize>,
@@ -368,10 +371,7 @@ impl<T> RouteTable<T> {
         if done {
             return (!node.here.is_empty()).then_some((node.here.as_slice(), params));
         }
-        let (segment, after) = match left.split_once('/') {
-            Some((segment, after)) => (segment, Some(after)),
-            None => (left, None),
-        };
+        let (segment, after) = first_segment(left);
         let rest = after.unwrap_or("");
         let deeper = |next: usize, params: usize| self.descend(next, rest, after.is_none(), params);
         find_literal(&node.literals, segment)
@@ -394,19 +394,19 @@ impl<T> Entry<T> {
         let mut values = Vec::with_capacity(count);
         let mut left = path;
         for segment in &self.pattern.segments {
-            let (value, rest) = left.split_once('/').unwrap_or((left, ""));
+            let (value, rest) = first_segment(left);
             match segment {
                 Segment::Literal(_) => {}
                 Segment::Param(name) => values.push((name.as_str(), value)),
                 Segment::Rest(name) => values.push((name.as_str(), left)),
             }
-            left = rest;
+            left = rest.unwrap_or("");
         }
         Params { values }
     }
 }
 
-fn find_literal(literals: &HashMap<Box<str>, usize>, segment: &str) -> Option<usize> {
+fn find_literal(literals: &BTreeMap<Box<str>, usize>, segment: &str) -> Option<usize> {
     if literals.is_empty() {
         return None;
     }
