@@ -13,8 +13,10 @@
 //! Deployment: CORS loosens the browser's rule, it guards nothing by itself; a client that is not
 //! a browser sends any `Origin` it likes.
 
+use std::sync::LazyLock;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
-use portcullis_core::header_names::remove_all;
+use portcullis_core::header_names::NameList;
 use portcullis_core::{Problem, Span, problem};
 use serde::Deserialize;
 
@@ -269,7 +271,7 @@ impl Cors {
 
     /// Replaces the upstream's CORS headers by the gate's.
     pub fn finish(&self, grant: &Grant, headers: &mut HeaderMap) {
-        remove_all(headers, &RESPONSE_HEADERS);
+        RESPONSE_HEADERS.remove_from(headers);
         if let Allow::Listed(origins) = &self.allow
             && origins.iter().next().is_none()
         {
@@ -314,16 +316,18 @@ impl Cors {
 
 /// Everything that a server may say about CORS (WHATWG Fetch section 3.3.3, and the private
 /// network drafts).
-static RESPONSE_HEADERS: [HeaderName; 8] = [
-    header::ACCESS_CONTROL_ALLOW_ORIGIN,
-    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-    header::ACCESS_CONTROL_ALLOW_METHODS,
-    header::ACCESS_CONTROL_ALLOW_HEADERS,
-    header::ACCESS_CONTROL_EXPOSE_HEADERS,
-    header::ACCESS_CONTROL_MAX_AGE,
-    HeaderName::from_static("access-control-allow-private-network"),
-    HeaderName::from_static("access-control-allow-local-network"),
-];
+static RESPONSE_HEADERS: LazyLock<NameList> = LazyLock::new(|| {
+    NameList::new([
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderName::from_static("access-control-allow-private-network"),
+        HeaderName::from_static("access-control-allow-local-network"),
+    ])
+});
 
 fn vary_by_origin(headers: &mut HeaderMap) {
     let told = headers

@@ -18,7 +18,7 @@ pub mod nonce;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, response};
 use portcullis_core::RequestId;
-use portcullis_core::header_names::remove_all;
+use portcullis_core::header_names::NameList;
 
 use portcullis_core::Scheme;
 
@@ -30,7 +30,7 @@ pub use nonce::{Nonce, NonceBody, Rewrite};
 pub struct Headers {
     fixed: Box<[(HeaderName, HeaderValue)]>,
     hsts: Option<HeaderValue>,
-    remove: Box<[HeaderName]>,
+    remove: NameList,
     template: Box<str>,
     framing: Framing,
     rewrite: nonce::Plan,
@@ -97,7 +97,7 @@ impl Headers {
     ) -> Result<Option<Rewrite>, Error> {
         let headers = &mut head.headers;
         headers.reserve(self.fixed.len().saturating_add(MORE));
-        remove_all(headers, &self.remove);
+        self.remove.remove_from(headers);
         for (name, value) in &self.fixed {
             headers.insert(name.clone(), value.clone());
         }

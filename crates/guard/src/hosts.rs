@@ -154,12 +154,32 @@ impl Rule {
 impl Hosts {
     /// The one place that this request is for, if it is served here.
     pub fn check<'a>(&self, head: &'a Parts, scheme: Scheme) -> Result<Own<'a>, Error> {
+        if let Some(authority) = self.exactly(head) {
+            return Ok(Own { scheme, authority });
+        }
         let authority = authority(head, scheme)?;
         if self.0.iter().any(|rule| rule.allows(authority, scheme)) {
             Ok(Own { scheme, authority })
         } else {
             Err(Error::Unknown)
         }
+    }
+}
+
+impl Hosts {
+    /// The short way for nearly every request: one `Host`, no authority in the target, and the very
+    /// name that the list has, for any port. What is on the list was parsed when it was compiled.
+    fn exactly<'a>(&self, head: &'a Parts) -> Option<Authority<'a>> {
+        let mut named = head.headers.get_all(header::HOST).iter();
+        let (Some(value), None, None) = (named.next(), named.next(), head.uri.authority()) else {
+            return None;
+        };
+        let is_listed = self.0.iter().any(|rule| match &rule.name {
+            Name::Exact(name) => rule.port.is_none() && name.as_bytes() == value.as_bytes(),
+            Name::OneLabelBefore(_) => false,
+        });
+        let host = is_listed.then(|| value.to_str().ok()).flatten()?;
+        Some(Authority { host, port: None })
     }
 }
 

@@ -18,7 +18,7 @@
 mod answer;
 mod subject;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use portcullis_core::Principal;
@@ -93,7 +93,8 @@ pub enum Scope {
 #[derive(Debug, Default)]
 pub struct Limits {
     config: BTreeMap<String, LimitConfig>,
-    entries: HashMap<LimitId, Entry>,
+    /// A tree, because few ids are compared faster than one is hashed.
+    entries: BTreeMap<LimitId, Entry>,
 }
 
 #[derive(Debug)]
@@ -166,7 +167,7 @@ impl Config {
         if findings.is_empty() {
             Ok(Limits {
                 config,
-                entries: HashMap::new(),
+                entries: BTreeMap::new(),
             })
         } else {
             Err(findings)

@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue, header};
 use portcullis_core::Span;
+use portcullis_core::header_names::NameList;
 use serde::Deserialize;
 
 use super::lasting::lasting;
@@ -203,7 +204,7 @@ impl Config {
         let headers = Headers {
             fixed: fixed.into_boxed_slice(),
             hsts,
-            remove: remove.into_boxed_slice(),
+            remove: NameList::new(remove),
             template: self.csp.as_str().into(),
             framing: self.framing.clone(),
             rewrite,

@@ -1,9 +1,11 @@
 //! What an answer tells about the budget: draft-ietf-httpapi-ratelimit-headers-11, as RFC 9651
 //! lists of strings with parameters.
 
-use bytes::{BufMut as _, BytesMut};
+use std::sync::LazyLock;
+
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use portcullis_core::header_names::remove_all;
+use portcullis_core::header_names::NameList;
 use portcullis_core::limit::{Rate, Spent};
 use portcullis_core::{Problem, Span, problem};
 
@@ -17,13 +19,15 @@ const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-static ALL: [HeaderName; 5] = [
-    RATELIMIT,
-    RATELIMIT_POLICY,
-    LEGACY_LIMIT,
-    LEGACY_REMAINING,
-    LEGACY_RESET,
-];
+static ALL: LazyLock<NameList> = LazyLock::new(|| {
+    NameList::new([
+        RATELIMIT,
+        RATELIMIT_POLICY,
+        LEGACY_LIMIT,
+        LEGACY_REMAINING,
+        LEGACY_RESET,
+    ])
+});
 
 /// Room for four limits, so that most answers allocate once.
 const EXPECTED: usize = 192;
@@ -54,8 +58,8 @@ pub fn write_headers(
     spent: &[Spent],
     headers: &mut HeaderMap,
 ) {
-    let mut policies = BytesMut::with_capacity(EXPECTED);
-    let mut budgets = BytesMut::with_capacity(EXPECTED);
+    let mut policies = Vec::with_capacity(EXPECTED);
+    let mut budgets = Vec::with_capacity(EXPECTED);
     let mut digits = itoa::Buffer::new();
     let mut tightest: Option<(&Entry, u32, u64)> = None;
     for (charge, spent) in charges.iter().zip(spent) {
@@ -64,24 +68,24 @@ pub fn write_headers(
         };
         let (remaining, reset) = budget(spent);
         if !policies.is_empty() {
-            policies.put_slice(b", ");
-            budgets.put_slice(b", ");
+            policies.extend_from_slice(b", ");
+            budgets.extend_from_slice(b", ");
         }
-        policies.put_slice(entry.policy.as_bytes());
-        budgets.put_slice(entry.name().as_bytes());
-        budgets.put_slice(b";r=");
-        budgets.put_slice(digits.format(remaining).as_bytes());
-        budgets.put_slice(b";t=");
-        budgets.put_slice(digits.format(reset).as_bytes());
+        policies.extend_from_slice(entry.policy.as_bytes());
+        budgets.extend_from_slice(entry.name().as_bytes());
+        budgets.extend_from_slice(b";r=");
+        budgets.extend_from_slice(digits.format(remaining).as_bytes());
+        budgets.extend_from_slice(b";t=");
+        budgets.extend_from_slice(digits.format(reset).as_bytes());
         if entry.legacy && tightest.is_none_or(|(_, least, _)| remaining < least) {
             tightest = Some((entry, remaining, reset));
         }
     }
-    remove_all(headers, &ALL);
+    ALL.remove_from(headers);
     if !policies.is_empty()
         && let (Ok(policies), Ok(budgets)) = (
-            HeaderValue::from_maybe_shared(policies.freeze()),
-            HeaderValue::from_maybe_shared(budgets.freeze()),
+            HeaderValue::from_maybe_shared(Bytes::from(policies)),
+            HeaderValue::from_maybe_shared(Bytes::from(budgets)),
         )
     {
         headers.insert(RATELIMIT_POLICY, policies);

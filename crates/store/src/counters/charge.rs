@@ -17,7 +17,7 @@ pub struct Charge {
 
 /// A limit. Made from its configured name, so that it means the same on every node and after every
 /// reload, whatever the order of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimitId(u64);
 
 impl LimitId {
