@@ -89,8 +89,9 @@ pub fn mask_email(address: &str) -> String {
 pub(crate) fn is_plain_path(path: &str) -> bool {
     let plain =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.');
-    path.bytes().all(plain)
+    !path.bytes().fold(false, |odd, byte| odd | !plain(byte))
         && path
-            .split('/')
+            .as_bytes()
+            .split(|byte| *byte == b'/')
             .all(|segment| segment.len() < 16 || scan::is_uuid(segment))
 }

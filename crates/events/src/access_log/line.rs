@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use portcullis_core::address_text::AddressText;
 use portcullis_core::principal::CallerKind;
 use portcullis_core::{RequestId, Timestamp};
 use serde::Serialize;
@@ -108,7 +109,9 @@ fn json(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io
         out.extend_from_slice(br#","upstream.name":"#);
         string(out, upstream);
     }
-    write!(out, r#","client.address":"{}","duration_ms":"#, line.client)?;
+    out.extend_from_slice(br#","client.address":""#);
+    out.extend_from_slice(AddressText::of(line.client).as_bytes());
+    out.extend_from_slice(br#"","duration_ms":"#);
     let (millis, micros) = millis(line.duration);
     number(out, millis);
     out.push(b'.');
@@ -166,7 +169,8 @@ fn millis(duration: Duration) -> (u64, u64) {
 }
 
 fn with_path(path: &str, mut write: impl FnMut(&str)) {
-    let path = path.split(['?', '#']).next().unwrap_or(path);
+    let end = path.bytes().position(|byte| matches!(byte, b'?' | b'#'));
+    let path = end.and_then(|end| path.get(..end)).unwrap_or(path);
     if path.len() <= MAX_PATH_BYTES && redact::is_plain_path(path) {
         write(path);
     } else {
@@ -180,6 +184,14 @@ fn cut(text: &str, max_bytes: usize) -> &str {
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
+    // Nearly nothing has to be escaped, and that is seen faster for all bytes together.
+    let is_odd = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\' || byte == 0x7f;
+    if !text.bytes().fold(false, |odd, byte| odd | is_odd(byte)) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     let mut serializer = serde_json::Serializer::new(out);
     // A string into a Vec cannot fail.
     drop(text.serialize(&mut serializer));

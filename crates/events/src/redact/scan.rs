@@ -242,7 +242,7 @@ fn is_key(part: &str) -> bool {
 fn is_opaque(part: &str) -> bool {
     let token =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'+' | b'~');
-    if part.len() < 32 || !part.bytes().all(token) || is_uuid(part) {
+    if part.len() < 32 || !part.bytes().all(token) || is_uuid(part.as_bytes()) {
         return false;
     }
     let digit = part.bytes().any(|byte| byte.is_ascii_digit());
@@ -251,6 +251,6 @@ fn is_opaque(part: &str) -> bool {
     (digit && (lower || upper)) || (lower && upper)
 }
 
-pub(super) fn is_uuid(part: &str) -> bool {
-    part.len() == 36 && part.parse::<uuid::Uuid>().is_ok()
+pub(super) fn is_uuid(part: &[u8]) -> bool {
+    part.len() == 36 && uuid::Uuid::try_parse_ascii(part).is_ok()
 }
