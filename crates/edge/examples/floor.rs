@@ -20,11 +20,9 @@ use portcullis_core::route::Params;
 use portcullis_edge::drain::drain;
 use portcullis_edge::headers::{Forwarded, clean_request};
 use portcullis_edge::{
-    Arrival, Body, Config, Drain, Forwarder, Listener, Settings, TrustedProxies, Upstream, serve,
-    upstream,
+    Arrival, Body, Config, Drain, Forwarder, Listener, Settings, TrustedProxies, Upstream,
+    lane_runtime, serve, upstream,
 };
-use tokio::runtime::Builder;
-use tokio::task::LocalSet;
 
 /// The gate's own allocator: what is compared is the pipeline.
 #[global_allocator]
@@ -67,7 +65,7 @@ fn run_lane(
     upstream: Arc<Upstream>,
     ear: Drain,
 ) -> std::io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let runtime = lane_runtime()?;
     let forwarder = Forwarder::new();
     let trusted = TrustedProxies::new(Vec::new());
     let handler = Rc::new(async move |arrival| {
@@ -79,7 +77,7 @@ fn run_lane(
                 response
             })
     });
-    LocalSet::new().block_on(&runtime, serve(listener, Rc::new(settings), ear, handler))
+    runtime.block_on(serve(listener, Rc::new(settings), ear, handler))
 }
 
 async fn answer(
@@ -109,7 +107,7 @@ async fn answer(
     };
     clean_request(headers, &told);
     forwarder
-        .forward(permit, upstream, inbound.head, inbound.body)
+        .forward(permit, upstream, inbound.head, inbound.body, None)
         .await
         .map_err(|_| http::StatusCode::BAD_GATEWAY)
 }

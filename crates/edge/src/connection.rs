@@ -55,17 +55,11 @@ pub struct Inbound {
 
 /// What a handler is asked to answer.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every arrival is a request, and a box would be one allocation for each"
-)]
 pub enum Arrival {
-    Request(Inbound),
+    /// Boxed: it is handed down through several futures, each of which would copy it.
+    Request(Box<Inbound>),
     /// Not a request; the answer is a problem, and the connection closes behind it.
-    Malformed {
-        reason: Malformed,
-        peer: Peer,
-    },
+    Malformed { reason: Malformed, peer: Peer },
 }
 
 /// What the lane and one connection's parts share.
@@ -410,11 +404,11 @@ where
         if asked {
             head.extensions.insert(WebSocketAsked);
         }
-        Arrival::Request(Inbound {
+        Arrival::Request(Box::new(Inbound {
             head,
             body: body.into(),
             peer,
-        })
+        }))
     };
     let mut response = handler(arrival).await;
     let mut tunnel = None;
@@ -547,11 +541,11 @@ where
     head.extensions = http::Extensions::new();
     flight.mark(&mut head);
     let arrival = match accept_http2(&mut head, conn) {
-        Ok(()) => Arrival::Request(Inbound {
+        Ok(()) => Arrival::Request(Box::new(Inbound {
             head,
             body: Paced::body(body, conn.settings.patience),
             peer,
-        }),
+        })),
         Err(reason) => Arrival::Malformed { reason, peer },
     };
     let mut response = handler(arrival).await;

@@ -83,32 +83,21 @@ impl Forwarder {
         Forwarder::default()
     }
 
-    /// Sends a permitted request to `upstream` within its own response timeout.
+    /// Sends a permitted request to `upstream`. The head of the answer must come within `timeout`,
+    /// or where none is given within the upstream's own.
     ///
     /// `head` has an origin-form target and has been through [`headers::clean_request`]. The
     /// answer's headers have been through [`headers::clean_response`]. Dropping the future, or the
     /// answer's body before its end, closes the upstream connection.
     pub async fn forward(
         &self,
-        permit: Permit,
-        upstream: &Arc<Upstream>,
-        head: Parts,
-        body: Body,
-    ) -> Result<Response<Body>, ForwardError> {
-        let timeout = upstream.response_timeout;
-        self.forward_within(permit, upstream, head, body, timeout)
-            .await
-    }
-
-    /// [`Self::forward`] with a route's own limit for the head of the answer.
-    pub async fn forward_within(
-        &self,
         _permit: Permit,
         upstream: &Arc<Upstream>,
         mut head: Parts,
         body: Body,
-        timeout: Duration,
+        timeout: Option<Duration>,
     ) -> Result<Response<Body>, ForwardError> {
+        let timeout = timeout.unwrap_or(upstream.response_timeout);
         let place = upstream.place().ok_or(ForwardError::Overloaded)?;
         let pool = self.pool(upstream);
         upstream.set_host(&mut head.headers);

@@ -8,43 +8,49 @@
 //! - No `Via`: it would tell clients and products about the gate and nobody here reads it; loops
 //!   are ended by the head limit, because `X-Forwarded-For` is replaced, not appended to.
 
-use std::fmt::Write as _;
+use std::sync::LazyLock;
 
-use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use portcullis_core::header_names::remove_all;
+use portcullis_core::address_text::AddressText;
+use portcullis_core::header_names::NameList;
 
 use crate::client_addr::{ClientAddr, Scheme};
 
-/// Headers of one connection, sorted. `te` and `trailer` too: trailers are not forwarded.
-static HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-];
+/// Headers of one connection. `te` and `trailer` too: trailers are not forwarded.
+static HOP_BY_HOP: LazyLock<NameList> = LazyLock::new(|| {
+    NameList::new([
+        header::CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+    ])
+});
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Exact names that only the gate may set towards a product, in canonical spelling.
+/// Exact names that only the gate may set towards a product, in canonical spelling, sorted.
 /// `x-http-method-override` and its kin are here because the decision was made on the method in
 /// the request line: a product that follows the header would do another thing than was permitted.
 const RESERVED: &[&str] = &[
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
     "client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
     "forwarded",
     "proxy",
     "proxy-connection",
     "remote-addr",
-    "remote-groups",
     "remote-email",
+    "remote-groups",
     "remote-name",
     "remote-user",
     "true-client-ip",
@@ -56,10 +62,10 @@ const RESERVED: &[&str] = &[
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
-    "x-middleware-subrequest",
     "x-middleware-next",
     "x-middleware-prefetch",
     "x-middleware-rewrite",
+    "x-middleware-subrequest",
     "x-nextjs-data-internal",
     "x-original-host",
     "x-original-method",
@@ -69,18 +75,14 @@ const RESERVED: &[&str] = &[
     "x-real-ip",
     "x-request-id",
     "x-rewrite-url",
-    "x-roles",
     "x-role",
+    "x-roles",
     "x-tenant",
     "x-tenant-id",
     "x-waws-unencoded-url",
-    "fastly-client-ip",
-    "cf-connecting-ip",
-    "cf-connecting-ipv6",
-    "fly-client-ip",
 ];
 
-/// Beginnings of such names.
+/// Beginnings of such names, sorted.
 const RESERVED_PREFIXES: &[&str] = &[
     "cf-access-",
     "tailscale-user-",
@@ -101,9 +103,6 @@ const RESERVED_PREFIXES: &[&str] = &[
     "x-webauth-",
 ];
 
-/// Characters of an IPv6 address with an IPv4 address in it.
-const LONGEST_ADDRESS: usize = 45;
-
 /// What the gate tells a product about a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Forwarded<'a> {
@@ -119,35 +118,62 @@ pub struct Forwarded<'a> {
 
 /// Whether `name` (any case, any separator) is one that only the gate may set.
 pub fn is_reserved(name: &[u8]) -> bool {
-    // Most names cannot be reserved by their first letter.
+    // What begins otherwise cannot be reserved.
     match name.first().map(u8::to_ascii_lowercase) {
         Some(b'x' | b'f' | b'r' | b'c' | b't' | b'p') => {}
         _ => return false,
     }
-    RESERVED.iter().any(|reserved| {
-        reserved.len() == name.len() && normalised_starts_with(name, reserved.as_bytes())
-    }) || RESERVED_PREFIXES
-        .iter()
-        .any(|prefix| normalised_starts_with(name, prefix.as_bytes()))
+    let mut space = [0; LONGEST_RESERVED + 1];
+    let length = name.len().min(space.len());
+    for (place, byte) in space.iter_mut().zip(name) {
+        *place = normalised(*byte);
+    }
+    let name = space.get(..length).unwrap_or_default();
+    // Both lists are sorted, and no prefix begins another: if any is one of this name, it is the
+    // last that is not behind it.
+    let by_name = |listed: &&str| listed.as_bytes().cmp(name);
+    RESERVED.binary_search_by(by_name).is_ok()
+        || match RESERVED_PREFIXES.binary_search_by(by_name) {
+            Ok(_) => true,
+            Err(behind) => behind
+                .checked_sub(1)
+                .and_then(|last| RESERVED_PREFIXES.get(last))
+                .is_some_and(|prefix| name.starts_with(prefix.as_bytes())),
+        }
 }
 
-fn normalised_starts_with(name: &[u8], prefix: &[u8]) -> bool {
-    name.len() >= prefix.len()
-        && name.iter().zip(prefix).all(|(byte, wanted)| {
-            let byte = if byte.is_ascii_alphanumeric() {
-                byte.to_ascii_lowercase()
-            } else {
-                b'-'
-            };
-            byte == *wanted
-        })
+/// Characters of the longest name or prefix below; a longer name can only have one of the prefixes.
+const LONGEST_RESERVED: usize = 26;
+
+/// As CGI compares names: in one case, and everything but letters and digits the same.
+const fn normalised(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() {
+        byte.to_ascii_lowercase()
+    } else {
+        b'-'
+    }
 }
 
 /// Whether `name` has only letters, digits and `-`.
 pub fn is_plain(name: &[u8]) -> bool {
-    name.iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+    let is_plain = |byte: &u8| PLAIN.get(usize::from(*byte)).is_some_and(|plain| *plain);
+    name.iter().all(is_plain)
 }
+
+/// Letters, digits and `-`, by their byte. Every name of every request is looked through.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if let Some((_, rest)) = plain.split_at_mut_checked(byte as usize)
+            && let Some(place) = rest.first_mut()
+        {
+            *place = byte.is_ascii_alphanumeric() || byte == b'-';
+        }
+        byte += 1;
+    }
+    plain
+};
 
 /// Makes a client's headers fit for a product: hop-by-hop, reserved and odd names go, the gate's
 /// own forwarding headers come. Call before adding assertions or identity headers.
@@ -166,10 +192,8 @@ pub fn clean_request(headers: &mut HeaderMap, told: &Forwarded<'_>) {
     for name in unwanted {
         headers.remove(name);
     }
-    let mut client = BytesMut::with_capacity(LONGEST_ADDRESS);
-    if write!(client, "{}", told.client).is_ok()
-        && let Ok(value) = HeaderValue::from_maybe_shared(client.freeze())
-    {
+    let client = AddressText::of(told.client.ip());
+    if let Ok(value) = HeaderValue::from_bytes(client.as_bytes()) {
         headers.insert(X_FORWARDED_FOR, value);
     }
     headers.insert(
@@ -200,7 +224,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    remove_all(headers, &HOP_BY_HOP);
+    HOP_BY_HOP.remove_from(headers);
 }
 
 // SECURITY: a client that writes `Connection: host` or `Connection: x-portcullis-assertion` must

@@ -18,11 +18,7 @@ use crate::drain::{Stopper, drain};
 use crate::*;
 
 fn lane<F: Future<Output = ()>>(test: F) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, test);
+    lane_runtime().unwrap().block_on(test);
 }
 
 fn permit() -> Permit {
@@ -84,7 +80,7 @@ fn gateway(to: SocketAddr, adjust: impl FnOnce(&mut Config, &mut upstream::Confi
             body,
             peer,
         } = match arrival {
-            Arrival::Request(inbound) => inbound,
+            Arrival::Request(inbound) => *inbound,
             Arrival::Malformed { reason, .. } => return problem(&reason.into()),
         };
         let told = headers::Forwarded {
@@ -95,7 +91,7 @@ fn gateway(to: SocketAddr, adjust: impl FnOnce(&mut Config, &mut upstream::Confi
             strip: &[],
         };
         headers::clean_request(&mut head.headers, &told);
-        match forwarder.forward(permit(), &target, head, body).await {
+        match forwarder.forward(permit(), &target, head, body, None).await {
             Ok(response) => response,
             Err(error) => problem(&error.into()),
         }

@@ -46,7 +46,7 @@ impl AsyncWrite for Transport {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Transport::Plain(tcp) => write_together(tcp, cx, slices),
             Transport::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
         }
     }
@@ -71,4 +71,34 @@ impl AsyncWrite for Transport {
             Transport::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }
+}
+
+/// What is copied together rather than handed to the kernel in pieces, in bytes.
+const SMALL: usize = 2048;
+
+/// A head and a short body in one piece: copying so little costs less than the kernel's way through a
+/// list of pieces.
+fn write_together(
+    tcp: &mut TcpStream,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [only] = slices {
+        return Pin::new(tcp).poll_write(cx, only);
+    }
+    let total: usize = slices.iter().map(|slice| slice.len()).sum();
+    let mut together = [0; SMALL];
+    let Some(bytes) = together.get_mut(..total) else {
+        return Pin::new(tcp).poll_write_vectored(cx, slices);
+    };
+    let mut room = &mut *bytes;
+    for slice in slices {
+        let Some((place, rest)) = std::mem::take(&mut room).split_at_mut_checked(slice.len())
+        else {
+            return Pin::new(tcp).poll_write_vectored(cx, slices);
+        };
+        place.copy_from_slice(slice);
+        room = rest;
+    }
+    Pin::new(tcp).poll_write(cx, bytes)
 }

@@ -143,3 +143,41 @@ fn our_cookie_goes_and_the_others_stay_as_they_are() {
         assert_eq!(left, after, "{before}");
     }
 }
+
+#[test]
+fn the_lists_of_reserved_names_can_be_searched() {
+    assert!(RESERVED.is_sorted());
+    assert!(RESERVED_PREFIXES.is_sorted());
+    let all = || RESERVED.iter().chain(RESERVED_PREFIXES);
+    assert_eq!(all().map(|name| name.len()).max(), Some(LONGEST_RESERVED));
+    for prefix in RESERVED_PREFIXES {
+        let begun = RESERVED_PREFIXES
+            .iter()
+            .filter(|other| other.starts_with(prefix));
+        assert_eq!(begun.count(), 1, "{prefix} begins another");
+    }
+}
+
+#[test]
+fn every_reserved_name_is_found_in_every_spelling_and_nothing_beside_it() {
+    for name in RESERVED {
+        assert!(is_reserved(name.as_bytes()), "{name}");
+        assert!(is_reserved(
+            name.replace('-', "_").to_uppercase().as_bytes()
+        ));
+        let longer = format!("{name}q");
+        let has_prefix = RESERVED_PREFIXES.iter().any(|it| longer.starts_with(it));
+        assert_eq!(is_reserved(longer.as_bytes()), has_prefix, "{longer}");
+    }
+    for prefix in RESERVED_PREFIXES {
+        for rest in ["", "a", "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"] {
+            let name = format!("{prefix}{rest}");
+            assert!(is_reserved(name.as_bytes()), "{name}");
+            assert!(is_reserved(
+                name.replace('-', ".").to_uppercase().as_bytes()
+            ));
+        }
+        let shorter = prefix.get(..prefix.len() - 2).unwrap();
+        assert!(!is_reserved(shorter.as_bytes()), "{shorter}");
+    }
+}
