@@ -166,7 +166,7 @@ pub(crate) async fn answer<'s>(
     lane: &Lane,
     snapshot: &'s Snapshot,
     question: Question,
-    inbound: Inbound,
+    inbound: Box<Inbound>,
     story: &mut Story<'s>,
 ) -> Result<Response<Body>, Problem> {
     question.request?;
@@ -189,7 +189,7 @@ fn permit(
         return Err(Problem::new(&problem::NO_ROUTE)
             .detail("This path is the gate's own: the proxy has to send it to the gate."));
     }
-    let assertion = lane.assertion(snapshot, &permitted)?;
+    let assertion = lane.assertion(snapshot, &permitted, story.at)?;
     remove_cookies(&mut original, |name| snapshot.is_our_cookie(name));
     let cookies: Vec<&[u8]> = original
         .get_all(header::COOKIE)

@@ -9,8 +9,8 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use portcullis_core::limit::Spent;
 use portcullis_core::roles::Roles;
-use portcullis_core::{Permit, Principal, Problem, RequestId, Scheme, Span, problem};
-use portcullis_edge::{Body, Forwarder, Upstream};
+use portcullis_core::{Permit, Principal, Problem, RequestId, Scheme, Span, Timestamp, problem};
+use portcullis_edge::{Body, Forwarder, Inbound, Upstream};
 use portcullis_events::{access_log, metrics};
 use portcullis_guard::rate_limit::RouteLimits;
 use portcullis_store::counters::{Charge, MAX_CHARGES, Taken};
@@ -24,7 +24,6 @@ use crate::pipeline::{Permitted, limit_refusal};
 use crate::request_ids::RequestIds;
 use crate::snapshot::Snapshot;
 use crate::story::Story;
-use crate::streams;
 
 /// One lane's own things.
 pub(crate) struct Lane {
@@ -77,10 +76,11 @@ impl Lane {
         limits: &RouteLimits,
         path: &str,
         client: IpAddr,
+        now: Timestamp,
     ) -> Result<Charged, Problem> {
         let mut charged = Charged::with_room();
         limits.charges_before(path, client, &mut charged.charges);
-        self.take(snapshot, &mut charged, 0).await?;
+        self.take(snapshot, &mut charged, 0, now).await?;
         Ok(charged)
     }
 
@@ -90,13 +90,13 @@ impl Lane {
         snapshot: &Snapshot,
         limits: &RouteLimits,
         path: &str,
-        client: IpAddr,
+        story: &Story<'_>,
         principal: &Principal,
         charged: &mut Charged,
     ) -> Result<(), Problem> {
         let before = charged.charges.len();
-        limits.charges_after(path, client, principal, &mut charged.charges);
-        self.take(snapshot, charged, before).await
+        limits.charges_after(path, story.client, principal, &mut charged.charges);
+        self.take(snapshot, charged, before, story.at).await
     }
 
     async fn take(
@@ -104,12 +104,12 @@ impl Lane {
         snapshot: &Snapshot,
         charged: &mut Charged,
         from: usize,
+        now: Timestamp,
     ) -> Result<(), Problem> {
         let new = charged.charges.get(from..).unwrap_or_default();
         if new.is_empty() {
             return Ok(());
         }
-        let now = self.gate.clock.now();
         let taken: Taken = match self.gate.counters.take_now(now, new) {
             Some(taken) => taken,
             None => Box::pin(self.gate.counters.take(now, new)).await,
@@ -122,16 +122,14 @@ impl Lane {
         }
     }
 
-    /// An answer without an end of its own ends when what its caller was known by is revoked.
+    /// An answer without an end of its own ends when what its caller was known by is revoked. Only
+    /// for such answers.
     pub(crate) async fn bind_to_caller(
         &self,
         principal: &Principal,
         proof: Proof,
         response: Response<Body>,
     ) -> Result<Response<Body>, Problem> {
-        if !streams::is_endless(&response) {
-            return Ok(response);
-        }
         let Some(ear) = self.gate.streams.join(principal) else {
             return Ok(response);
         };
@@ -159,6 +157,7 @@ impl Lane {
         &self,
         snapshot: &Snapshot,
         permitted: &Permitted<'_>,
+        now: Timestamp,
     ) -> Result<HeaderValue, Problem> {
         let upstream = snapshot
             .upstreams
@@ -170,7 +169,7 @@ impl Lane {
                 &snapshot.assertion.config,
                 upstream,
                 &permitted.principal,
-                self.gate.clock.now(),
+                now,
             )
             .map_err(Problem::internal)
     }
@@ -181,19 +180,16 @@ impl Lane {
         permit: Permit,
         upstream: &'s Arc<Upstream>,
         timeout: Option<Span>,
-        head: Parts,
-        body: Body,
+        inbound: Box<Inbound>,
         story: &mut Story<'s>,
     ) -> Result<Response<Body>, Problem> {
         let began = self.gate.clock.now();
-        let response = match timeout {
-            Some(timeout) => {
-                self.forwarder
-                    .forward_within(permit, upstream, head, body, timeout.as_duration())
-                    .await
-            }
-            None => self.forwarder.forward(permit, upstream, head, body).await,
-        };
+        let timeout = timeout.map(Span::as_duration);
+        let Inbound { head, body, .. } = *inbound;
+        let response = self
+            .forwarder
+            .forward(permit, upstream, head, body, timeout)
+            .await;
         self.metrics
             .upstream_took(self.gate.clock.now().since(began).as_duration());
         let response = response?;
@@ -205,12 +201,12 @@ impl Lane {
     pub(crate) async fn answer_ourselves(
         &self,
         permitted: Permitted<'_>,
-        head: Parts,
-        body: Body,
+        inbound: Inbound,
         limit: usize,
         roles: Arc<Roles>,
         story: &mut Story<'_>,
     ) -> Result<Response<Body>, Problem> {
+        let Inbound { head, body, .. } = inbound;
         let body = body.collect(limit).await?;
         let mut request = Request::from_parts(head, axum::body::Body::from(body));
         let nonce = portcullis_guard::headers::Nonce::generate()

@@ -23,12 +23,26 @@ pub(crate) fn reserved(mounts: &[String]) -> Vec<String> {
 
 /// Whether a canonical path lies below [`BASE`], whatever its case. Nothing there goes further.
 pub(crate) fn is_ours(path: &str) -> bool {
-    path.get(..BASE.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(BASE))
-        && path
-            .as_bytes()
-            .get(BASE.len())
-            .is_none_or(|next| *next == b'/')
+    has_root(path, BASE)
+}
+
+/// Whether a canonical path is `root` or lies below it, whatever the case.
+pub(crate) fn has_root(path: &str, root: &str) -> bool {
+    let path = path.as_bytes();
+    path.get(..root.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(root.as_bytes()))
+        && path.get(root.len()).is_none_or(|next| *next == b'/')
+}
+
+/// The first segments of these routes, with their `/`, each once.
+pub(crate) fn roots(routes: &[RouteConfig]) -> Box<[Box<str>]> {
+    let root = |route: &RouteConfig| {
+        let end = route.path.bytes().skip(1).position(|byte| byte == b'/');
+        let end = end.map_or(route.path.len(), |end| end.saturating_add(1));
+        route.path.get(..end).map(Box::from)
+    };
+    let roots: std::collections::BTreeSet<Box<str>> = routes.iter().filter_map(root).collect();
+    roots.into_iter().collect()
 }
 
 /// Our routes. `/health` is ours only where the product does not name it.

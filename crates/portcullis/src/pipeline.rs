@@ -39,6 +39,7 @@ use crate::lane::{Charged, Lane};
 use crate::own;
 use crate::snapshot::{RouteGuards, Snapshot};
 use crate::story::Story;
+use crate::streams;
 
 /// What came of a request that was not refused.
 pub(crate) enum Decided<'s> {
@@ -68,17 +69,12 @@ pub(crate) struct Permitted<'s> {
 pub(crate) async fn journey<'s>(
     lane: &Lane,
     snapshot: &'s Snapshot,
-    inbound: Inbound,
+    inbound: Box<Inbound>,
     story: &mut Story<'s>,
 ) -> Result<Response<Body>, Problem> {
-    let Inbound {
-        head, body, peer, ..
-    } = inbound;
-    match decide(lane, snapshot, &head, &peer, story).await? {
+    match decide(lane, snapshot, &inbound.head, &inbound.peer, story).await? {
         Decided::Answered(response) => Ok(response.map(Body::full)),
-        Decided::Permitted(permitted) => {
-            carry_out(lane, snapshot, *permitted, head, body, story).await
-        }
+        Decided::Permitted(permitted) => carry_out(lane, snapshot, permitted, inbound, story).await,
     }
 }
 
@@ -126,7 +122,7 @@ pub(crate) async fn decide<'s>(
         return Err(Problem::new(&problem::OVERLOADED).retry_after(Span::from_seconds(1)));
     }
     let mut charged = lane
-        .take_before(snapshot, &guards.limits, &path, client.ip())
+        .take_before(snapshot, &guards.limits, &path, client.ip(), story.at)
         .await?;
     story.stage = Stage::Route;
     let FoundRoute {
@@ -169,7 +165,7 @@ pub(crate) async fn decide<'s>(
         snapshot,
         &guards.limits,
         &path,
-        client.ip(),
+        story,
         &caller.principal,
         &mut charged,
     )
@@ -205,21 +201,20 @@ pub(crate) async fn decide<'s>(
 async fn carry_out<'s>(
     lane: &Lane,
     snapshot: &'s Snapshot,
-    mut permitted: Permitted<'s>,
-    mut head: Parts,
-    body: Body,
+    mut permitted: Box<Permitted<'s>>,
+    mut inbound: Box<Inbound>,
     story: &mut Story<'s>,
 ) -> Result<Response<Body>, Problem> {
     let guards = snapshot.guards(permitted.is_own, permitted.route.id);
 
     // screen body: 413, at once where the length is told, else as it streams
     story.stage = Stage::Body;
-    let body = screen(guards, &head, body)?;
+    screen(guards, &mut inbound)?;
 
     // forward: 502, 503, 504
     story.stage = Stage::Forward;
     if let Some(canonical) = &permitted.rewritten {
-        head.uri = with_path(&head.uri, canonical)?;
+        inbound.head.uri = with_path(&inbound.head.uri, canonical)?;
     }
     story.grant = std::mem::take(&mut permitted.grant);
     story.charged = Some(std::mem::take(&mut permitted.charged));
@@ -227,25 +222,28 @@ async fn carry_out<'s>(
         // Boxed, as all that is rare: room for it here would be copied with every request.
         let roles = Arc::clone(snapshot.product.policy.roles());
         let limit = guards.max_body.as_usize();
-        Box::pin(lane.answer_ourselves(permitted, head, body, limit, roles, story)).await?
+        Box::pin(lane.answer_ourselves(*permitted, *inbound, limit, roles, story)).await?
     } else {
-        prepare(lane, snapshot, guards, &permitted, &mut head, story)?;
+        prepare(lane, snapshot, guards, &permitted, &mut inbound.head, story)?;
         let upstream = snapshot
             .upstreams
             .get(permitted.route.upstream)
             .ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
+        let Permitted {
+            permit,
+            principal,
+            proof,
+            route,
+            ..
+        } = *permitted;
         let response = lane
-            .forward(
-                permitted.permit,
-                upstream,
-                permitted.route.timeout,
-                head,
-                body,
-                story,
-            )
+            .forward(permit, upstream, route.timeout, inbound, story)
             .await?;
-        lane.bind_to_caller(&permitted.principal, permitted.proof, response)
-            .await?
+        if streams::is_endless(&response) {
+            Box::pin(lane.bind_to_caller(&principal, proof, response)).await?
+        } else {
+            response
+        }
     };
 
     // harden happens in the shell, for refusals as well
@@ -266,22 +264,25 @@ fn find_route<'s, 'p>(
     path: &'p str,
 ) -> Result<FoundRoute<'s, 'p>, Denied> {
     let host = place.authority.host;
-    match snapshot.own.policy.find(host, method, path) {
-        Ok((route, params)) => Ok(FoundRoute {
-            route,
-            params,
-            is_own: true,
-        }),
-        Err(Denied::NoRoute) if !own::is_ours(path) => {
-            let (route, params) = snapshot.product.policy.find(host, method, path)?;
-            Ok(FoundRoute {
-                route,
-                params,
-                is_own: false,
-            })
+    if snapshot.may_be_own(path) {
+        match snapshot.own.policy.find(host, method, path) {
+            Ok((route, params)) => {
+                return Ok(FoundRoute {
+                    route,
+                    params,
+                    is_own: true,
+                });
+            }
+            Err(Denied::NoRoute) if !own::is_ours(path) => {}
+            Err(denied) => return Err(denied),
         }
-        Err(denied) => Err(denied),
     }
+    let (route, params) = snapshot.product.policy.find(host, method, path)?;
+    Ok(FoundRoute {
+        route,
+        params,
+        is_own: false,
+    })
 }
 
 fn check_cors(
@@ -342,13 +343,14 @@ fn check_csrf(
     }
 }
 
-fn screen(guards: &RouteGuards, head: &Parts, body: Body) -> Result<Body, Problem> {
+fn screen(guards: &RouteGuards, inbound: &mut Inbound) -> Result<(), Problem> {
+    let Inbound { head, body, .. } = inbound;
     check_length(head, guards.max_body)?;
     if body.is_empty() || head.headers.contains_key(header::CONTENT_LENGTH) {
-        return Ok(body);
+        return Ok(());
     }
-    let limited = LimitedBody::new(body, guards.max_body);
-    Ok(Body::stream(http_body_util::BodyExt::map_err(
+    let limited = LimitedBody::new(std::mem::take(body), guards.max_body);
+    *body = Body::stream(http_body_util::BodyExt::map_err(
         limited,
         |error| match Overflow::find(&*error) {
             Some(overflow) => BodyError::Refused(overflow.into()),
@@ -357,7 +359,8 @@ fn screen(guards: &RouteGuards, head: &Parts, body: Body) -> Result<Body, Proble
                 Err(error) => BodyError::Other(error),
             },
         },
-    )))
+    ));
+    Ok(())
 }
 
 /// Takes from the head what the client may not say, and adds what the gate knows.
@@ -393,7 +396,7 @@ fn prepare(
             HeaderValue::from_static("identity"),
         );
     }
-    let assertion = lane.assertion(snapshot, permitted)?;
+    let assertion = lane.assertion(snapshot, permitted, story.at)?;
     headers.insert(snapshot.assertion.header.clone(), assertion);
     Ok(())
 }

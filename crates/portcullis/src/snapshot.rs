@@ -41,6 +41,8 @@ pub(crate) struct Snapshot {
     pub(crate) product: RouteSet,
     /// The gate's own routes. They are looked at first.
     pub(crate) own: RouteSet,
+    /// The first segments that these have, in lower case: what begins otherwise is the product's.
+    own_roots: Box<[Box<str>]>,
     /// For answers to requests that no route names.
     pub(crate) unrouted: RouteGuards,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
@@ -115,6 +117,12 @@ impl Snapshot {
     /// The gate's own routes, or the product's.
     pub(crate) const fn set(&self, own: bool) -> &RouteSet {
         if own { &self.own } else { &self.product }
+    }
+
+    /// Whether one of the gate's own routes could match this canonical path. For most requests
+    /// the answer is no, and spares them a look-up.
+    pub(crate) fn may_be_own(&self, path: &str) -> bool {
+        self.own_roots.iter().any(|root| own::has_root(path, root))
     }
 
     /// The guards of a route of either set.
@@ -312,6 +320,7 @@ fn compile(
         reserved: Vec::new(),
         ..known
     };
+    let own_roots = own::roots(&own_config.routes);
     let own = mounts_are_right
         .then(|| RouteSet::compile(&own_config, &own_known, &mut compiler, true))
         .flatten();
@@ -334,6 +343,7 @@ fn compile(
         limits,
         product: product?,
         own: own?,
+        own_roots,
         unrouted,
         upstreams: upstreams?,
         assertion: assertion?,
