@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use portcullis_core::limit::Spent;
 use portcullis_core::roles::Roles;
