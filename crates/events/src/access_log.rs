@@ -42,6 +42,27 @@ struct Shared {
     format: Format,
     metrics: Arc<Metrics>,
     lanes: Mutex<Vec<Arc<Mutex<line::Buffer>>>>,
+    /// Buffers that were written, for the lanes to fill again: making one and letting it go with
+    /// every hundred requests has the kernel clear its pages each time.
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+/// So many are kept.
+const SPARE: usize = 8;
+
+impl Shared {
+    fn spare(&self) -> Vec<u8> {
+        let spare = held(&self.spare).pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(FULL.saturating_add(line::LONGEST)))
+    }
+
+    fn keep(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut spare = held(&self.spare);
+        if spare.len() < SPARE {
+            spare.push(buffer);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -70,6 +91,7 @@ impl AccessLog {
             format,
             metrics,
             lanes: Mutex::default(),
+            spare: Mutex::default(),
         });
         let writer = {
             let shared = shared.clone();
@@ -116,7 +138,7 @@ impl Lane {
         if buffer.bytes.len() < FULL {
             return;
         }
-        let (bytes, lines) = buffer.take();
+        let (bytes, lines) = buffer.take(self.shared.spare());
         drop(buffer);
         match self.sender.try_send(Message::Lines(bytes)) {
             Ok(()) => {}
@@ -132,6 +154,7 @@ fn write_all(mut output: Box<dyn Write + Send>, receiver: &Receiver<Message>, sh
         let stop = match receiver.recv_timeout(TICK) {
             Ok(Message::Lines(lines)) => {
                 write(&mut output, &lines);
+                shared.keep(lines);
                 continue;
             }
             Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => true,
@@ -139,8 +162,9 @@ fn write_all(mut output: Box<dyn Write + Send>, receiver: &Receiver<Message>, sh
         };
         let lanes = held(&shared.lanes).clone();
         for lane in lanes {
-            let (bytes, _) = held(&lane).take();
+            let (bytes, _) = held(&lane).take(shared.spare());
             write(&mut output, &bytes);
+            shared.keep(bytes);
         }
         if stop {
             return;

@@ -15,6 +15,8 @@ use crate::redact;
 
 const MAX_METHOD_BYTES: usize = 32;
 const MAX_PATH_BYTES: usize = 512;
+/// A line is hardly ever longer, in bytes.
+pub(super) const LONGEST: usize = 2048;
 
 /// What is told of one request.
 #[derive(Debug, Clone, Copy)]
@@ -49,8 +51,9 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    pub(super) fn take(&mut self) -> (Vec<u8>, u64) {
-        let bytes = std::mem::take(&mut self.bytes);
+    /// What was written since the last time; the next lines go into `next`.
+    pub(super) fn take(&mut self, next: Vec<u8>) -> (Vec<u8>, u64) {
+        let bytes = std::mem::replace(&mut self.bytes, next);
         (bytes, std::mem::take(&mut self.lines))
     }
 

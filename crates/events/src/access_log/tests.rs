@@ -124,7 +124,7 @@ proptest! {
         for format in [Format::Json, Format::Text] {
             let mut buffer = line::Buffer::default();
             buffer.push(&forged, format);
-            let (bytes, _) = buffer.take();
+            let (bytes, _) = buffer.take(Vec::new());
             let text = String::from_utf8(bytes).unwrap();
             prop_assert_eq!(text.chars().filter(|c| c.is_control()).count(), 1);
             if format == Format::Json {
