@@ -10,6 +10,7 @@
 
 use std::sync::LazyLock;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use portcullis_core::address_text::AddressText;
@@ -254,28 +255,32 @@ pub fn clean_response(headers: &mut HeaderMap) {
 
 /// Removes the cookies that `is_ours` names from `Cookie` and leaves the others as they are.
 pub fn remove_cookies(headers: &mut HeaderMap, is_ours: impl Fn(&[u8]) -> bool) {
-    let has_ours = headers.get_all(header::COOKIE).iter().any(|line| {
-        line.as_bytes()
-            .split(|byte| *byte == b';')
-            .any(|pair| is_ours(trimmed_name(pair)))
-    });
-    if !has_ours {
+    let mut any = false;
+    let mut lines: Vec<Vec<u8>> = Vec::new();
+    for line in headers.get_all(header::COOKIE) {
+        let mut kept = Vec::with_capacity(line.len());
+        for pair in line.as_bytes().split(|byte| *byte == b';') {
+            let pair = pair.trim_ascii();
+            if is_ours(trimmed_name(pair)) {
+                any = true;
+            } else if !pair.is_empty() {
+                if !kept.is_empty() {
+                    kept.extend_from_slice(b"; ");
+                }
+                kept.extend_from_slice(pair);
+            }
+        }
+        lines.push(kept);
+    }
+    if !any {
         return;
     }
-    let lines: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().cloned().collect();
     headers.remove(header::COOKIE);
     for line in lines {
-        let kept: Vec<&[u8]> = line
-            .as_bytes()
-            .split(|byte| *byte == b';')
-            .filter(|pair| !is_ours(trimmed_name(pair)))
-            .map(<[u8]>::trim_ascii)
-            .filter(|pair| !pair.is_empty())
-            .collect();
-        if kept.is_empty() {
-            continue;
-        }
-        if let Ok(mut value) = HeaderValue::from_bytes(&kept.join(&b"; "[..])) {
+        if let Some(mut value) = (!line.is_empty())
+            .then(|| HeaderValue::from_maybe_shared(Bytes::from(line)).ok())
+            .flatten()
+        {
             value.set_sensitive(true);
             headers.append(header::COOKIE, value);
         }
