@@ -116,6 +116,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "api-keys",
+        "Keys of programs.",
+        "crates/identity/src/api_keys.rs",
+        "Config",
+    ),
+    section(
         "accounts",
         "Who may have an account.",
         "crates/identity/src/accounts.rs",

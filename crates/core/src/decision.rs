@@ -18,14 +18,17 @@ pub struct Rule {
     pub access: Access,
     /// The kinds of callers that may come at all, where the route is not public.
     pub callers: Callers,
+    /// The route's path as the policy writes it, for keys that are for some routes alone.
+    pub path: Box<str>,
 }
 
 impl Rule {
     /// For people alone, with no further condition.
-    pub const fn new(access: Access) -> Self {
+    pub fn new(access: Access) -> Self {
         Rule {
             access,
             callers: Callers::USERS,
+            path: Box::default(),
         }
     }
 }
@@ -123,6 +126,8 @@ pub enum Denied {
     Anonymous,
     #[error("the route does not admit callers of the kind `{0}`")]
     Caller(CallerKind),
+    #[error("the key is for other routes")]
+    NotForKey,
     #[error("the caller holds none of the roles {0:?}")]
     Role(Vec<String>),
     #[error("the caller does not hold the permission `{0}`")]
@@ -142,7 +147,7 @@ impl From<Denied> for Problem {
             }
             Denied::Closed => Problem::new(&problem::ROUTE_CLOSED),
             Denied::Anonymous => Problem::new(&problem::AUTHENTICATION_REQUIRED),
-            Denied::Caller(_) | Denied::Role(_) | Denied::Permission(_) => {
+            Denied::Caller(_) | Denied::NotForKey | Denied::Role(_) | Denied::Permission(_) => {
                 Problem::new(&problem::NOT_PERMITTED)
             }
             // Whether the thing of another exists is not the caller's to know.
@@ -173,7 +178,8 @@ pub fn decide(
     match principal {
         Principal::Anonymous => Err(Denied::Anonymous),
         Principal::User(user) => decide_user(&rule.access, user, roles, params),
-        Principal::ApiKey(key) => decide_key(&rule.access, key, params),
+        Principal::ApiKey(key) if !key.is_for(&rule.path) => Err(Denied::NotForKey),
+        Principal::ApiKey(key) => decide_key(&rule.access, key, roles, params),
         Principal::Visitor(_) => decide_visitor(&rule.access),
     }
 }
@@ -223,27 +229,37 @@ fn decide_user(
     }
 }
 
-/// A key has permissions and no roles; what is `own` to it is its creator's.
-fn decide_key(access: &Access, key: &ApiKey, params: &Params<'_, '_>) -> Result<Permit, Denied> {
+/// A key has permissions and no roles; what is `own` to it is its owner's.
+fn decide_key(
+    access: &Access,
+    key: &ApiKey,
+    roles: &Roles,
+    params: &Params<'_, '_>,
+) -> Result<Permit, Denied> {
     match access {
         Access::Closed => Err(Denied::Closed),
         Access::Public => permit(Because::Public),
         Access::SignedIn => permit(Because::Admitted(CallerKind::ApiKey)),
         Access::Role { names, .. } => Err(Denied::Role(names.clone())),
         Access::Permission { name, .. } => {
-            if key.holds(name) {
+            if key.may(name, roles) {
                 return permit(Because::Permission);
             }
             Err(Denied::Permission(name.clone()))
         }
         Access::Owned { action, owner, .. } => {
-            if key.holds(&format!("{action}:all")) {
+            if key.may(&format!("{action}:all"), roles) {
                 return permit(Because::Permission);
             }
-            if !key.holds(&format!("{action}:own")) {
+            if !key.may(&format!("{action}:own"), roles) {
                 return Err(Denied::Permission(format!("{action}:own")));
             }
-            decide_owner(action, owner, key.created_by, params)
+            decide_owner(
+                action,
+                owner,
+                key.owner.as_ref().map(|owner| owner.id),
+                params,
+            )
         }
     }
 }
@@ -286,7 +302,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::principal::{ApiKey, Credential, User, Visitor};
+    use crate::principal::{ApiKey, Credential, Owner, User, Visitor};
     use crate::roles::default_roles;
     use crate::route::{Found, Methods, Pattern, RouteTable};
     use crate::{ApiKeyId, SessionId, TenantId, Timestamp, UserId, VisitorId};
@@ -307,6 +323,7 @@ mod tests {
         let rule = Rule {
             access: access.clone(),
             callers: every_kind(),
+            path: Box::default(),
         };
         decide(&rule, principal, &roles, &Params::default()).map(|permit| permit.because())
     }
@@ -321,9 +338,54 @@ mod tests {
         Principal::ApiKey(ApiKey {
             id: ApiKeyId::new(),
             tenant: None,
-            created_by: None,
+            owner: None,
             permissions: permissions.iter().copied().map(Arc::from).collect(),
+            routes: None,
+            rate: None,
         })
+    }
+
+    #[test]
+    fn a_key_may_no_more_than_its_owner_and_uses_its_routes_alone() {
+        let roles = Roles::compile(&default_roles()).unwrap();
+        let manage = Access::Permission {
+            mask: roles.permission_mask("manage:users").unwrap(),
+            name: "manage:users".to_owned(),
+        };
+        let Principal::ApiKey(plain) = key(&["manage:users"]) else {
+            panic!("no key")
+        };
+        for (role, allowed) in [("admin", true), ("user", false), ("gone", false)] {
+            let owner = Owner {
+                id: UserId::new(),
+                roles: Arc::from([Arc::from(role)]),
+            };
+            let key = ApiKey {
+                owner: Some(owner),
+                ..plain.clone()
+            };
+            let decided = decide_plain(&manage, &Principal::ApiKey(key));
+            assert_eq!(decided.is_ok(), allowed, "{role}");
+        }
+        for (path, allowed) in [
+            ("/api/export", true),
+            ("/API/export/{id}", true),
+            ("/api/exports", false),
+            ("/api/{*rest}", false),
+            ("/", false),
+        ] {
+            let rule = Rule {
+                access: Access::SignedIn,
+                callers: every_kind(),
+                path: path.into(),
+            };
+            let key = ApiKey {
+                routes: Some(Arc::from([Arc::from("/api/export/")])),
+                ..plain.clone()
+            };
+            let decided = decide(&rule, &Principal::ApiKey(key), &roles, &Params::default());
+            assert_eq!(decided.is_ok(), allowed, "{path}");
+        }
     }
 
     fn visitor() -> Principal {
@@ -343,6 +405,7 @@ mod tests {
                 let rule = Rule {
                     access: Access::SignedIn,
                     callers: Callers::NONE.and(named.kind().unwrap()),
+                    path: Box::default(),
                 };
                 let decided = decide(&rule, caller, &roles, &Params::default());
                 match position == other {

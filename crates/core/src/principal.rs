@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limit::Rate;
+use crate::roles::Roles;
 use crate::{ApiKeyId, SessionId, TenantId, Timestamp, TokenFamilyId, UserId, VisitorId};
 
 /// The caller of one request, after authentication.
@@ -49,9 +51,22 @@ pub enum Credential {
 pub struct ApiKey {
     pub id: ApiKeyId,
     pub tenant: Option<TenantId>,
-    pub created_by: Option<UserId>,
+    /// The person whose key it is; nothing for a key of a tenant or of the operator.
+    pub owner: Option<Owner>,
     /// What the key may do, each `action:scope`. A key has no roles.
     pub permissions: Arc<[Arc<str>]>,
+    /// Beginnings of the paths of routes that it may use; nothing for all that admit keys.
+    pub routes: Option<Arc<[Arc<str>]>>,
+    /// A limit of its own, beside those of the route.
+    pub rate: Option<Rate>,
+}
+
+/// The person whose key a key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    pub id: UserId,
+    /// The key may do nothing that these do not give: what the owner loses, the key loses.
+    pub roles: Arc<[Arc<str>]>,
 }
 
 /// Somebody without an account.
@@ -72,8 +87,32 @@ impl User {
 }
 
 impl ApiKey {
-    pub fn holds(&self, permission: &str) -> bool {
-        self.permissions.iter().any(|held| **held == *permission)
+    /// Whether the key may do this: it was given the permission, and its owner still holds it.
+    pub fn may(&self, permission: &str, roles: &Roles) -> bool {
+        let is_given = self.permissions.iter().any(|held| **held == *permission);
+        let owner_may = self.owner.as_ref().is_none_or(|owner| {
+            roles
+                .permission_mask(permission)
+                .is_ok_and(|mask| roles.resolve(&owner.roles).has_permission(mask))
+        });
+        is_given && owner_may
+    }
+
+    /// Whether the key is for the route with this path, as the policy writes it. A beginning covers
+    /// whole segments.
+    pub fn is_for(&self, route: &str) -> bool {
+        let covers = |beginning: &str| {
+            let beginning = beginning.trim_end_matches('/').as_bytes();
+            route
+                .as_bytes()
+                .split_at_checked(beginning.len())
+                .is_some_and(|(start, rest)| {
+                    start.eq_ignore_ascii_case(beginning) && matches!(rest, [] | [b'/', ..])
+                })
+        };
+        self.routes
+            .as_ref()
+            .is_none_or(|routes| routes.iter().any(|beginning| covers(beginning)))
     }
 }
 

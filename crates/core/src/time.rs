@@ -60,6 +60,21 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a point in time: write it like \"2026-12-31T23:59:59Z\"")]
+pub struct NotATime(String);
+
+/// RFC 3339. Without an offset it is no point in time, and refused.
+impl FromStr for Timestamp {
+    type Err = NotATime;
+
+    fn from_str(text: &str) -> Result<Self, NotATime> {
+        text.parse::<jiff::Timestamp>()
+            .map(|instant| Timestamp(instant.as_microsecond()))
+            .map_err(|_| NotATime(text.to_owned()))
+    }
+}
+
 /// RFC 3339 in UTC.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

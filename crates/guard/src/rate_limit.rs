@@ -20,6 +20,7 @@ mod subject;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use portcullis_core::Principal;
 use portcullis_core::limit::Rate;
@@ -129,6 +130,9 @@ struct Rule {
     when_degraded: WhenDegraded,
     exempt: Box<[Box<str>]>,
 }
+
+/// The limit that a key brings along. No configured limit can have this name.
+static OF_THE_KEY: LazyLock<LimitId> = LazyLock::new(|| LimitId::named("api-key:own"));
 
 const REMEDY: &str = "write rate = \"60/minute\", or rates = [\"60/minute\", \"1000/hour\"]";
 
@@ -313,6 +317,16 @@ impl RouteLimits {
             counted(&self.after, path)
                 .map(|rule| rule.charge(subject::of(rule.per, address, principal))),
         );
+        if let Principal::ApiKey(key) = principal
+            && let Some(rate) = key.rate
+        {
+            charges.push(Charge {
+                limit: *OF_THE_KEY,
+                subject: subject::of(Per::ApiKey, address, principal),
+                rate,
+                when_degraded: WhenDegraded::Share,
+            });
+        }
     }
 }
 

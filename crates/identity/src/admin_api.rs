@@ -28,7 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::accounts::By;
 use crate::api::{Failure, body, no_store};
-use crate::{Accounts, Client, users};
+use crate::{Accounts, ApiKeys, Client, api_keys, users};
 
 /// Where the whole API lies, below what the binary reserves for itself.
 pub const MOUNT: &str = "/admin/v1";
@@ -39,6 +39,7 @@ pub const READ_DOCUMENT: &str = "manage:system";
 #[derive(Clone)]
 pub struct Admin {
     pub accounts: Accounts,
+    pub keys: ApiKeys,
 }
 
 /// One route of the API: what the pipeline has to know of it.
@@ -53,7 +54,9 @@ pub struct Route {
 
 /// Every slice's routes.
 fn routes() -> OpenApiRouter<Admin> {
-    OpenApiRouter::new().merge(users::manage::routes())
+    OpenApiRouter::new()
+        .merge(users::manage::routes())
+        .merge(api_keys::manage::routes())
 }
 
 /// The handlers, relative to [`MOUNT`].
@@ -201,6 +204,18 @@ impl<S: Send + Sync> FromRequestParts<S> for By {
                 ..Client::default()
             },
         })
+    }
+}
+
+/// The permitted caller, for what may only be given on.
+pub struct Caller(pub Principal);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let caller = parts.extensions.get::<Principal>().cloned();
+        Ok(Caller(caller.unwrap_or(Principal::Anonymous)))
     }
 }
 

@@ -27,7 +27,7 @@ use portcullis_core::{Principal, Problem, RequestId, problem};
 use portcullis_edge::ClientAddr;
 use portcullis_vault::TokenHash;
 
-use crate::{Accounts, Client, accounts, pages};
+use crate::{Accounts, ApiKeys, Client, accounts, api_keys, pages};
 pub(crate) use handlers::{clear_cookies, end_current, set_cookies};
 
 /// Largest body, in bytes.
@@ -62,6 +62,7 @@ impl fmt::Debug for CsrfCookie {
 #[derive(Clone)]
 pub struct Api {
     pub accounts: Accounts,
+    pub keys: ApiKeys,
     pub csrf: CsrfCookie,
     /// Where the router is mounted, without a slash at the end: forms and redirects need it.
     pub mount: Arc<str>,
@@ -80,6 +81,12 @@ pub fn router(api: Api) -> Router {
             get(handlers::list_sessions).delete(handlers::revoke_others),
         )
         .route("/sessions/{id}", delete(handlers::revoke_session))
+        .route(
+            "/keys",
+            get(api_keys::handlers::list).post(api_keys::handlers::create),
+        )
+        .route("/keys/{id}", delete(api_keys::handlers::revoke))
+        .route("/revoke-key", post(api_keys::handlers::report))
         .route("/sign-in", get(pages::sign_in).post(pages::submit_sign_in))
         .route("/sign-out", post(pages::sign_out))
         .route("/account", get(pages::account))

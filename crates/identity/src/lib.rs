@@ -7,6 +7,7 @@
 pub mod accounts;
 pub mod admin_api;
 pub mod api;
+pub mod api_keys;
 pub mod backoff;
 pub mod email;
 pub mod next;
@@ -21,6 +22,7 @@ pub mod users;
 mod testing;
 
 pub use accounts::{Accounts, Client};
+pub use api_keys::ApiKeys;
 pub use email::Email;
 pub use record::Record;
 pub use sessions::{Lookup, SessionCache, Sessions};

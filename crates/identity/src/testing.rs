@@ -11,12 +11,12 @@ use portcullis_store::revocations::Feed;
 use portcullis_vault::{Keys, Passwords};
 use tempfile::TempDir;
 
-use crate::accounts::{self, Accounts, Parts, Registering, Registration, SignedIn};
+use crate::accounts::{self, Accounts, By, Parts, Registering, Registration, SignedIn};
 use crate::backoff::Backoff;
 use crate::password_policy::{self, PasswordPolicy};
 use crate::record::Record;
 use crate::sessions::{self, Sessions};
-use crate::{Client, Lookup};
+use crate::{ApiKeys, Client, Lookup, api_keys};
 
 pub(crate) const EMAIL: &str = "ada@example.org";
 pub(crate) const PASSWORD: &str = "a quiet harbour at dawn";
@@ -90,7 +90,11 @@ impl House {
             display_name: None,
         };
         let roles = ["member".to_owned()];
-        let user = accounts.create(&new, &roles, None).await.unwrap().id;
+        let user = accounts
+            .create(&new, &roles, None, &By::operator())
+            .await
+            .unwrap()
+            .id;
         House {
             db,
             clock,
@@ -99,6 +103,36 @@ impl House {
             user,
             folder,
         }
+    }
+
+    /// Keys of another node, with whatever is not the default.
+    pub(crate) fn keys_with(
+        &self,
+        config: api_keys::Config,
+        masters: &Keys,
+        imported: Option<&str>,
+    ) -> ApiKeys {
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let trail = Trail::start(
+            self.db.clone(),
+            Arc::clone(&clock),
+            Metrics::new(),
+            &portcullis_events::audit::Config::default(),
+        );
+        let parts = api_keys::Parts {
+            db: self.db.clone(),
+            feed: Arc::clone(&self.feed),
+            clock,
+            trail,
+            config,
+            imported: imported.map(secret),
+        };
+        ApiKeys::new(parts, masters).unwrap()
+    }
+
+    pub(crate) fn keys(&self) -> ApiKeys {
+        let masters = Keys::new(secret("master secret of the tests"), vec![]);
+        self.keys_with(api_keys::Config::default(), &masters, None)
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {

@@ -3,7 +3,8 @@
 //! Kinds of credentials are tried in one order, and the first that is ours decides:
 //!
 //! 1. `Authorization: Bearer`, each kind of token by its shape ([`Lane::by_bearer`]);
-//! 2. the session cookie.
+//! 2. `X-Api-Key`, where it holds a key of ours;
+//! 3. the session cookie.
 //!
 //! - A bearer that no kind here knows is the product's own business: it passes untouched, and the
 //!   cookie decides. One that is ours and not good is 401, whatever else the request bears.
@@ -15,12 +16,15 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use portcullis_core::principal::User;
-use portcullis_core::{Principal, Problem, problem};
+use portcullis_core::{Principal, Problem, Secret, problem};
+use portcullis_identity::api_keys::{Found, Shape};
 use portcullis_identity::sessions::{Lookup, Presented};
 use portcullis_vault::tokens::TokenHash;
 
 use crate::lane::Lane;
 use crate::snapshot::Snapshot;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Who is calling.
 pub(crate) struct Caller {
@@ -38,13 +42,14 @@ pub(crate) enum Proof {
     Nothing,
     /// By a cookie, which browsers send on anybody's behalf: the only proof that CSRF is about.
     Session(TokenHash),
+    ApiKey(TokenHash),
 }
 
 impl Proof {
     /// The session, where the caller came by cookie.
     pub(crate) const fn session(self) -> Option<TokenHash> {
         match self {
-            Proof::Nothing => None,
+            Proof::Nothing | Proof::ApiKey(_) => None,
             Proof::Session(hash) => Some(hash),
         }
     }
@@ -63,10 +68,6 @@ impl Caller {
 
 /// The answer to a credential that is of our making and not good. One for unknown, revoked and
 /// expired ones (RFC 6750 section 3.1).
-#[expect(
-    dead_code,
-    reason = "for the kinds of tokens that `by_bearer` will know"
-)]
 pub(crate) fn invalid_token() -> Problem {
     Problem::new(&problem::INVALID_TOKEN).header(
         header::WWW_AUTHENTICATE,
@@ -100,25 +101,78 @@ impl Lane {
         snapshot: &Snapshot,
         head: &Parts,
     ) -> Result<Caller, Problem> {
-        if let Some(token) = bearer(&head.headers)?
+        let headers = &head.headers;
+        let key = self.header_key(headers)?;
+        if let Some(token) = bearer(headers)?
             && let Some(caller) = self.by_bearer(snapshot, token).await?
+        {
+            // SECURITY: two credentials of ours, each for another caller perhaps: whoever joined them
+            // may not be whom either stands for.
+            if key.is_some() {
+                return Err(Problem::new(&problem::MALFORMED_REQUEST)
+                    .detail("There is a credential in `Authorization` and one in `X-Api-Key`."));
+            }
+            return Ok(caller);
+        }
+        if let Some(key) = key
+            && let Some(caller) = self.by_api_key(key, X_API_KEY).await?
         {
             return Ok(caller);
         }
         self.by_cookie(snapshot, &head.headers).await
     }
 
+    /// The key in `X-Api-Key`, where it is one of ours. One of the product's own is not looked at.
+    fn header_key<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h str>, Problem> {
+        let mut found = None;
+        let mut values = 0_u8;
+        for value in headers.get_all(X_API_KEY) {
+            values = values.saturating_add(1);
+            let text = value.to_str().unwrap_or_default();
+            match self.gate.keys.read(text) {
+                Shape::Foreign => {}
+                Shape::Broken | Shape::Own | Shape::Imported => found = Some(text),
+            }
+        }
+        match found {
+            Some(_) if values > 1 => Err(Problem::new(&problem::MALFORMED_REQUEST)
+                .detail("`X-Api-Key` is there more than once.")),
+            found => Ok(found),
+        }
+    }
+
     /// The caller that a bearer token stands for; nothing where it is of no kind that is ours.
-    #[expect(
-        clippy::unused_async,
-        reason = "each kind of token asks the database where memory does not know it"
-    )]
     async fn by_bearer(
         &self,
         _snapshot: &Snapshot,
-        _token: &str,
+        token: &str,
     ) -> Result<Option<Caller>, Problem> {
-        Ok(None)
+        self.by_api_key(token, AUTHORIZATION).await
+    }
+
+    /// The program that a key stands for; nothing where the text is no key of ours.
+    async fn by_api_key(&self, text: &str, bearer: HeaderName) -> Result<Option<Caller>, Problem> {
+        match self.gate.keys.read(text) {
+            Shape::Foreign => return Ok(None),
+            Shape::Broken => return Err(invalid_token()),
+            Shape::Own | Shape::Imported => {}
+        }
+        let hash = self.gate.keys.hash(text);
+        let key = match self.gate.keys.lookup(&hash) {
+            Found::Live(key) => Some(key),
+            Found::Dead => None,
+            Found::Unknown => {
+                let (keys, text) = (self.gate.keys.clone(), Secret::new(text.to_owned()));
+                Box::pin(self.on_back(async move { keys.load(&text).await })).await??
+            }
+        };
+        let key = key.ok_or_else(invalid_token)?;
+        Ok(Some(Caller {
+            principal: Principal::ApiKey(key),
+            proof: Proof::ApiKey(hash),
+            spent: Some(bearer),
+            is_stale: false,
+        }))
     }
 
     async fn by_cookie(&self, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Problem> {
@@ -155,6 +209,17 @@ impl Lane {
         match proof {
             Proof::Nothing => Ok(true),
             Proof::Session(hash) => Ok(self.user_of(hash).await?.is_some()),
+            Proof::ApiKey(hash) => match self.gate.keys.lookup(&hash) {
+                Found::Live(_) => Ok(true),
+                Found::Dead => Ok(false),
+                Found::Unknown => {
+                    let keys = self.gate.keys.clone();
+                    Ok(self
+                        .on_back(async move { keys.load_by_hash(&hash).await })
+                        .await??
+                        .is_some())
+                }
+            },
         }
     }
 }

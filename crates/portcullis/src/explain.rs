@@ -11,7 +11,7 @@ use portcullis_access::Policy;
 use portcullis_access::config::RouteConfig;
 use portcullis_access::policy::Route;
 use portcullis_core::decision::Denied;
-use portcullis_core::principal::{ApiKey, CallerKind, Credential, User, Visitor};
+use portcullis_core::principal::{ApiKey, CallerKind, Credential, Owner, User, Visitor};
 use portcullis_core::{
     ApiKeyId, Principal, Problem, SessionId, TenantId, Timestamp, UserId, VisitorId, path,
 };
@@ -180,7 +180,18 @@ fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
         return Ok(Principal::ApiKey(ApiKey {
             id: ApiKeyId::from_uuid(uuid::Uuid::nil()),
             tenant: None,
-            created_by: args.user_id,
+            owner: args.user_id.map(|id| Owner {
+                id,
+                roles: snapshot
+                    .product
+                    .policy
+                    .roles()
+                    .names()
+                    .map(Arc::from)
+                    .collect(),
+            }),
+            routes: None,
+            rate: None,
             permissions: args
                 .permissions
                 .iter()

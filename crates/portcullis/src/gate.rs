@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use portcullis_core::Clock;
 use portcullis_events::{Metrics, Trail};
-use portcullis_identity::Sessions;
+use portcullis_identity::{ApiKeys, Sessions};
 use portcullis_store::Db;
 use portcullis_store::counters::Counters;
 use portcullis_vault::signing::Signer;
@@ -25,6 +25,7 @@ pub(crate) struct Gate {
     pub(crate) db: Db,
     pub(crate) counters: Counters,
     pub(crate) sessions: Sessions,
+    pub(crate) keys: ApiKeys,
     pub(crate) trail: Trail,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) signer: Signer,

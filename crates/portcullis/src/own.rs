@@ -116,6 +116,9 @@ impl Routes {
             Allow::User,
             Some("default"),
         );
+        self.form(&at("revoke-key"), "default");
+        self.add(&["GET", "POST"], &at("keys"), Allow::User, Some("default"));
+        self.add(&["DELETE"], &at("keys/{id}"), Allow::User, Some("default"));
         self.add(
             &["DELETE"],
             &at("sessions/{id}"),

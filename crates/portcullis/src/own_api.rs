@@ -48,6 +48,7 @@ pub(crate) fn router(
         .route(&format!("{BASE}/problems/{{slug}}"), get(problem_page));
     let admin = Admin {
         accounts: identity.accounts.clone(),
+        keys: identity.keys.clone(),
     };
     router = router.nest(
         &format!("{BASE}{}", admin_api::MOUNT),
@@ -56,6 +57,7 @@ pub(crate) fn router(
     for mount in std::iter::once(AUTH).chain(mounts.iter().map(String::as_str)) {
         let api = Api {
             accounts: identity.accounts.clone(),
+            keys: identity.keys.clone(),
             csrf: tokens.clone(),
             mount: mount.into(),
         };

@@ -213,6 +213,7 @@ async fn assemble(
         db,
         counters,
         sessions: identity.sessions.clone(),
+        keys: identity.keys.clone(),
         trail: trail.clone(),
         metrics,
         signer,
@@ -353,6 +354,9 @@ impl Standing {
         self.back.block_on(async {
             if let Err(error) = self.gate.sessions.flush().await {
                 tracing::warn!(%error, "the activity of sessions could not be written");
+            }
+            if let Err(error) = self.gate.keys.flush().await {
+                tracing::warn!(%error, "the last use of API keys could not be written");
             }
             let event = Event::new(self.gate.clock.now(), Action::GateStopped, Outcome::Allowed)
                 .by(Actor::System);

@@ -360,6 +360,7 @@ fn compile(
 /// What is wrong with passwords, and with the roles of those who register themselves.
 fn accounts(config: &Config) -> Vec<Finding> {
     let mut findings = identity_findings(config.passwords.findings());
+    findings.extend(identity_findings(config.api_keys.findings()));
     let defined = config.access.roles();
     for (position, role) in config.accounts.registration_roles.iter().enumerate() {
         if !defined.contains_key(role) {

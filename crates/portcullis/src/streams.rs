@@ -49,7 +49,10 @@ impl Holder {
                 };
                 (holder, Some(user.id))
             }
-            Principal::ApiKey(key) => (Holder::ApiKey(key.id), key.created_by),
+            Principal::ApiKey(key) => {
+                let owner = key.owner.as_ref().map(|owner| owner.id);
+                (Holder::ApiKey(key.id), owner)
+            }
             Principal::Visitor(visitor) => (Holder::Visitor(visitor.id), None),
         })
     }
@@ -107,7 +110,7 @@ pub(crate) fn is_endless(response: &Response<Body>) -> bool {
 #[cfg(test)]
 mod tests {
     use portcullis_core::Timestamp;
-    use portcullis_core::principal::{ApiKey, User};
+    use portcullis_core::principal::{ApiKey, Owner, User};
 
     use super::*;
 
@@ -148,7 +151,12 @@ mod tests {
         let caller = Principal::ApiKey(ApiKey {
             id: key,
             tenant: None,
-            created_by: Some(maker),
+            owner: Some(Owner {
+                id: maker,
+                roles: Vec::new().into(),
+            }),
+            routes: None,
+            rate: None,
             permissions: Vec::new().into(),
         });
         for (revocation, cut) in [

@@ -10,7 +10,7 @@ use portcullis_events::metrics::Dependency;
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::backoff::Backoff;
 use portcullis_identity::password_policy::PasswordPolicy;
-use portcullis_identity::{Record, Sessions};
+use portcullis_identity::{ApiKeys, Record, Sessions, api_keys};
 use portcullis_store::Db;
 use portcullis_store::revocations::{Feed, POLL_EVERY};
 use portcullis_vault::keys::Keys;
@@ -28,6 +28,7 @@ const HOUSEKEEPING: Duration = Duration::from_mins(1);
 pub(crate) struct Identity {
     pub(crate) accounts: Accounts,
     pub(crate) sessions: Sessions,
+    pub(crate) keys: ApiKeys,
     feed: Arc<Feed>,
 }
 
@@ -45,6 +46,17 @@ pub(crate) async fn identity(
     let policy = PasswordPolicy::new(&config.passwords);
     let feed = Arc::new(Feed::open(db.clone(), clock.now()).await?);
     let sessions = Sessions::new(db.clone(), Arc::clone(&feed), settings, Arc::clone(clock));
+    let api_keys = ApiKeys::new(
+        api_keys::Parts {
+            db: db.clone(),
+            feed: Arc::clone(&feed),
+            clock: Arc::clone(clock),
+            trail: trail.clone(),
+            config: config.api_keys.clone(),
+            imported: loaded.secrets.imported_api_keys.clone(),
+        },
+        keys,
+    )?;
     let hashing = &config.passwords;
     let accounts = Accounts::new(accounts::Parts {
         db: db.clone(),
@@ -59,6 +71,7 @@ pub(crate) async fn identity(
     Ok(Identity {
         accounts,
         sessions,
+        keys: api_keys,
         feed,
     })
 }
@@ -73,6 +86,9 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
             ticks.tick().await;
             if let Err(error) = identity.accounts.keep_house().await {
                 tracing::warn!(%error, "ended sessions and old attempts could not be cleaned up");
+            }
+            if let Err(error) = identity.keys.flush().await {
+                tracing::warn!(%error, "the last use of API keys could not be written");
             }
             gate.streams.forget_ended();
             gate.probe.readiness().await;
@@ -91,6 +107,7 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
             let began = gate.clock.now();
             let apply = |revocation| {
                 gate.sessions.revoked(revocation);
+                gate.keys.revoked(revocation);
                 gate.streams.revoked(revocation);
             };
             match feed.poll(began, &apply).await {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use portcullis_core::time::SystemClock;
-use portcullis_core::{Clock, Secret, UserId};
+use portcullis_core::{Clock, Secret, Timestamp, UserId};
 use portcullis_events::audit::Filter;
 use portcullis_events::{Metrics, Trail};
 use portcullis_identity::accounts::{By, Registering};
@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
-use crate::cli::{Audit, Cli, Routes, Usage, Users, Verb};
+use crate::cli::{Audit, Cli, Routes, Usage, Users, Verb, api_keys};
 use crate::config::Loaded;
 use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
@@ -47,6 +47,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         Verb::Users(verb) => with_stores(&cli.config, async |stores| {
             users(cli.output, verb, stores).await
         }),
+        Verb::Keys(verb) => with_stores(&cli.config, async |stores| {
+            api_keys::run(cli.output, verb, stores).await
+        }),
         Verb::Audit(verb) => with_stores(&cli.config, async |stores| {
             audit(cli.output, verb, stores).await
         }),
@@ -68,11 +71,17 @@ fn check(cli: &Cli, args: &check::Args) -> anyhow::Result<bool> {
 }
 
 /// What verbs work on that need no running gate.
-struct Stores {
+pub(crate) struct Stores {
     db: Db,
-    identity: Identity,
+    pub(crate) identity: Identity,
     trail: Trail,
-    loaded: Loaded,
+    pub(crate) loaded: Loaded,
+}
+
+impl Stores {
+    pub(crate) fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
 }
 
 fn with_stores<T>(
@@ -247,7 +256,7 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
 }
 
 /// The account with this address or id.
-async fn find(stores: &Stores, who: &str) -> anyhow::Result<UserId> {
+pub(crate) async fn find(stores: &Stores, who: &str) -> anyhow::Result<UserId> {
     use portcullis_identity::{Email, users};
     let found = if let Ok(id) = who.parse::<UserId>() {
         users::find(&stores.db, id).await?.map(|account| account.id)
@@ -269,7 +278,7 @@ async fn find(stores: &Stores, who: &str) -> anyhow::Result<UserId> {
 }
 
 /// What a client would be told, for the operator: the sentence, and each field's fault.
-fn told(error: impl Into<portcullis_core::Problem>) -> String {
+pub(crate) fn told(error: impl Into<portcullis_core::Problem>) -> String {
     let problem = error.into();
     let faults = problem
         .fields

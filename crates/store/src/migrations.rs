@@ -41,6 +41,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     2 "0002_revocation",
     10 "0010_login_backoff",
     20 "0020_audit_event",
+    30 "0030_api_keys",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.

@@ -31,6 +31,8 @@ pub enum Purpose {
     AuditHead,
     /// HMAC signatures on requests to an upstream that shares a key.
     UpstreamHmac,
+    /// Hashes under which API keys are kept.
+    ApiKey,
 }
 
 impl Purpose {
@@ -44,6 +46,7 @@ impl Purpose {
             Purpose::Backoff => b"backoff",
             Purpose::AuditHead => b"audit-head",
             Purpose::UpstreamHmac => b"upstream-hmac",
+            Purpose::ApiKey => b"api-key",
         }
     }
 }
@@ -107,13 +110,15 @@ pub struct Mac {
 impl Mac {
     /// The tag of `parts` under the current key.
     pub fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.current);
-        feed(&mut context, parts);
-        let mut tag = [0; 32];
-        for (to, from) in tag.iter_mut().zip(context.sign().as_ref()) {
-            *to = *from;
-        }
-        tag
+        tag_under(&self.current, parts)
+    }
+
+    /// The tags of `parts` under the keys of the overlap, newest first: for what is found by its tag.
+    pub fn previous_tags(&self, parts: &[&[u8]]) -> Vec<[u8; 32]> {
+        self.previous
+            .iter()
+            .map(|key| tag_under(key, parts))
+            .collect()
     }
 
     /// Whether `tag` is that of `parts` under the current key or one of the overlap. Constant
@@ -126,6 +131,39 @@ impl Mac {
                 feed(&mut context, parts);
                 crate::ct_eq(context.sign().as_ref(), tag)
             })
+    }
+}
+
+fn tag_under(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    feed(&mut context, parts);
+    bytes(&context.sign())
+}
+
+fn bytes(tag: &hmac::Tag) -> [u8; 32] {
+    tag.as_ref().first_chunk().copied().unwrap_or_default()
+}
+
+/// HMAC-SHA256 as another system made it: of the message alone, under its secret as it stands.
+#[derive(Clone)]
+pub struct ForeignMac(hmac::Key);
+
+impl ForeignMac {
+    pub fn new(secret: &Secret<String>) -> Self {
+        ForeignMac(hmac::Key::new(
+            hmac::HMAC_SHA256,
+            secret.expose().as_bytes(),
+        ))
+    }
+
+    pub fn tag(&self, message: &[u8]) -> [u8; 32] {
+        bytes(&hmac::sign(&self.0, message))
+    }
+}
+
+impl fmt::Debug for ForeignMac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ForeignMac(..)")
     }
 }
 
@@ -162,6 +200,7 @@ mod tests {
             Purpose::Backoff,
             Purpose::AuditHead,
             Purpose::UpstreamHmac,
+            Purpose::ApiKey,
         ] {
             all.extend(
                 keys.derive(purpose)
@@ -173,7 +212,7 @@ mod tests {
         let count = all.len();
         all.sort_unstable();
         all.dedup();
-        assert_eq!((count, all.len()), (14, 14));
+        assert_eq!((count, all.len()), (16, 16));
     }
 
     #[test]
@@ -197,6 +236,16 @@ mod tests {
         assert!(overlap.verify(&[b"session"], &tag));
         assert!(!after.verify(&[b"session"], &tag));
         assert!(after.verify(&[b"session"], &overlap.tag(&[b"session"])));
+    }
+
+    #[test]
+    fn a_foreign_tag_is_plain_hmac() {
+        // RFC 4231, test case 2.
+        let tag = ForeignMac::new(&secret("Jefe")).tag(b"what do ya want for nothing?");
+        assert_eq!(
+            hex::encode(tag),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
     }
 
     #[test]

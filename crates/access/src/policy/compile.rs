@@ -117,6 +117,7 @@ impl Compiler<'_> {
             rule: Rule {
                 access,
                 callers: written.callers.iter().copied().collect(),
+                path: written.path.as_str().into(),
             },
             upstream: upstream?,
             limits,

@@ -1,3 +1,4 @@
+use portcullis_core::principal::Credential;
 use portcullis_core::roles::RoleConfig;
 use portcullis_core::{SessionId, Timestamp, UserId};
 

@@ -119,6 +119,10 @@ actions! {
     UserReactivated = "user.reactivated", Kept;
     RoleGranted = "role.granted", Kept;
     RoleRevoked = "role.revoked", Kept;
+    ApiKeyCreated = "api-key.created", Kept;
+    ApiKeyRotated = "api-key.rotated", Kept;
+    ApiKeyRevoked = "api-key.revoked", Kept;
+    ApiKeysImported = "api-key.imported", Kept;
     AccessDenied = "access.denied", Folded;
     LimitExceeded = "limit.exceeded", Folded;
     CsrfRefused = "csrf.refused", Folded;

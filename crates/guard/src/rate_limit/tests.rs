@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use portcullis_core::limit::Spent;
-use portcullis_core::principal::User;
+use portcullis_core::principal::{Credential, User};
 use portcullis_core::{SessionId, Span, TenantId, Timestamp, UserId};
 
 use super::*;

@@ -50,7 +50,11 @@ async fn wrong_unknown_deactivated_and_malformed_are_refused_alike() {
         let refused = login(&house, email, PASSWORD, None).await.unwrap_err();
         assert_eq!(told(refused), wrong, "{email}");
     }
-    house.accounts.deactivate(house.user).await.unwrap();
+    house
+        .accounts
+        .deactivate(house.user, &By::operator())
+        .await
+        .unwrap();
     let closed = login(&house, EMAIL, PASSWORD, None).await.unwrap_err();
     assert_eq!(told(closed), wrong);
 }
@@ -200,7 +204,7 @@ async fn a_sign_in_that_overlaps_a_password_change_leaves_no_session() {
     // .. the password is changed ..
     house
         .accounts
-        .set_password(house.user, &secret(NEW))
+        .set_password(house.user, &secret(NEW), &By::operator())
         .await
         .unwrap();
     // .. and only then the sign-in comes to its end.

@@ -13,6 +13,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 fn api(house: &House) -> Router {
     router(Api {
         accounts: house.accounts.clone(),
+        keys: house.keys(),
         csrf: CsrfCookie(Arc::new(|hash, _| CsrfToken {
             token: format!("{:x}", hash.prefix()),
             set_cookie: format!("__Host-csrf={:x}; Path=/; Secure", hash.prefix()),

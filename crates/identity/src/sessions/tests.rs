@@ -213,7 +213,11 @@ async fn new_roles_count_at_once() {
     let signed_in = house.login().await;
     assert!(house.is_live(&signed_in).await);
     let roles = ["admin".to_owned()];
-    house.accounts.set_roles(house.user, &roles).await.unwrap();
+    house
+        .accounts
+        .set_roles(house.user, &roles, &crate::accounts::By::operator())
+        .await
+        .unwrap();
     let hash = signed_in.session.token.hash();
     let user = house.sessions().load(&hash).await.unwrap().unwrap();
     assert_eq!(&*user.roles, [Arc::<str>::from("admin")]);
@@ -224,7 +228,11 @@ async fn a_deactivated_users_sessions_end() {
     let house = House::build().await;
     let signed_in = house.login().await;
     assert!(house.is_live(&signed_in).await);
-    house.accounts.deactivate(house.user).await.unwrap();
+    house
+        .accounts
+        .deactivate(house.user, &crate::accounts::By::operator())
+        .await
+        .unwrap();
     assert!(!house.is_live(&signed_in).await);
 }
 
@@ -266,7 +274,10 @@ async fn what_one_node_revokes_another_hears_of() {
     house.news().await;
     assert!(!house.is_live(&one).await);
     assert!(house.is_live(&two).await);
-    other.deactivate(house.user).await.unwrap();
+    other
+        .deactivate(house.user, &crate::accounts::By::operator())
+        .await
+        .unwrap();
     house.news().await;
     assert!(!house.is_live(&two).await);
 }

@@ -1,5 +1,6 @@
 //! The command line: what each verb takes, and where it leads.
 
+pub(crate) mod api_keys;
 pub(crate) mod output;
 
 use std::net::SocketAddr;
@@ -105,6 +106,11 @@ pub(crate) enum Verb {
     /// each change within a second.
     #[command(subcommand)]
     Users(Users),
+    /// Make, show, rotate, revoke and take over the API keys of programs.
+    ///
+    /// Works on the database that the configuration names, as `users` does.
+    #[command(subcommand)]
+    Keys(api_keys::Keys),
     /// Read the audit trail.
     #[command(subcommand)]
     Audit(Audit),

@@ -43,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) sessions: portcullis_identity::sessions::Config,
     pub(crate) accounts: portcullis_identity::accounts::Config,
     pub(crate) passwords: portcullis_identity::password_policy::Config,
+    pub(crate) api_keys: portcullis_identity::api_keys::Config,
     pub(crate) auth_api: AuthApiConfig,
     pub(crate) forward_auth: forward_auth::Config,
     pub(crate) access: AccessConfig,
@@ -52,7 +53,7 @@ pub(crate) struct Config {
 }
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 12] = [
+pub(crate) const AT_START: [&str; 13] = [
     "mode",
     "secrets",
     "listen",
@@ -62,6 +63,7 @@ pub(crate) const AT_START: [&str; 12] = [
     "sessions",
     "accounts",
     "passwords",
+    "api-keys",
     "auth-api",
     "log",
     "audit",
@@ -81,6 +83,7 @@ impl Config {
             sessions,
             accounts,
             passwords,
+            api_keys,
             auth_api,
             log,
             audit,
@@ -104,6 +107,7 @@ impl Config {
         self.sessions = sessions.clone();
         self.accounts = accounts.clone();
         self.passwords = passwords.clone();
+        self.api_keys = api_keys.clone();
         self.auth_api = auth_api.clone();
         self.log = log.clone();
         self.audit = audit.clone();
@@ -121,6 +125,9 @@ pub(crate) struct SecretsConfig {
     /// Masters that were used before: what they signed is still accepted. Default: none. Take them
     /// out when a day has passed.
     pub(crate) previous: Vec<SecretRef>,
+    /// The secret under which another system hashed the API keys that were taken over. Default: none.
+    /// Take it out when each of them has been used once.
+    pub(crate) imported_api_keys: Option<SecretRef>,
 }
 
 /// `[admin]`
@@ -204,6 +211,7 @@ pub(crate) struct Loaded {
 pub(crate) struct Secrets {
     pub(crate) master: Option<Secret>,
     pub(crate) previous: Vec<Secret>,
+    pub(crate) imported_api_keys: Option<Secret>,
     pub(crate) database: Option<Secret>,
     pub(crate) redis: Option<Secret>,
 }
@@ -237,6 +245,10 @@ impl Loaded {
         for (key, differs) in [
             ("secrets.master", old.master != new.master),
             ("secrets.previous", old.previous != new.previous),
+            (
+                "secrets.imported-api-keys",
+                old.imported_api_keys != new.imported_api_keys,
+            ),
             ("state.database", old.database != new.database),
             ("state.redis", old.redis != new.redis),
         ] {
@@ -332,6 +344,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         sessions: sections.take("sessions"),
         accounts: sections.take("accounts"),
         passwords: sections.take("passwords"),
+        api_keys: sections.take("api-keys"),
         auth_api: sections.take("auth-api"),
         forward_auth: sections.take("forward-auth"),
         access: AccessConfig {
@@ -522,6 +535,10 @@ fn read_secrets(loaded: &mut Loaded) {
     for (position, reference) in loaded.config.secrets.previous.clone().iter().enumerate() {
         let secret = read_secret(loaded, &format!("secrets.previous.{position}"), reference);
         loaded.secrets.previous.extend(secret);
+    }
+    if let Some(reference) = loaded.config.secrets.imported_api_keys.clone() {
+        loaded.secrets.imported_api_keys =
+            read_secret(loaded, "secrets.imported-api-keys", &reference);
     }
     let database = loaded.config.state.database.clone();
     loaded.secrets.database = read_location(loaded, "state.database", &database);

@@ -12,6 +12,7 @@
 )]
 
 mod admin_api;
+mod api_keys;
 mod attacks;
 mod audit;
 mod backoff;

@@ -4,6 +4,7 @@
 //! where a class was described first.
 
 mod admin_listener;
+mod api_keys;
 mod assertion_header;
 mod cached_decisions;
 mod client_address;

@@ -440,6 +440,17 @@ pub(crate) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     panic!("twenty seconds passed and not yet: {what}");
 }
 
+/// The same for what has to be asked for.
+pub(crate) async fn eventually_asked(what: &str, mut happened: impl AsyncFnMut() -> bool) {
+    for _ in 0..1000 {
+        if happened().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("twenty seconds passed and not yet: {what}");
+}
+
 const USUAL_ROUTES: &str = r#"
 [[route]]
 path = "/public"

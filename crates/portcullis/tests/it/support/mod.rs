@@ -16,7 +16,7 @@ mod upstream;
 mod wire;
 
 pub(crate) use client::{Answer, Browser, Client};
-pub(crate) use gateway::{Gateway, GatewayBuilder, PASSWORD, eventually, signal};
+pub(crate) use gateway::{Gateway, GatewayBuilder, PASSWORD, eventually, eventually_asked, signal};
 pub(crate) use program::Program;
 pub(crate) use state::{State, required};
 pub(crate) use upstream::{Received, Upstream};
