@@ -42,7 +42,7 @@ pub struct RouteConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Allow>,
     /// The kinds of callers that may come at all, where the route is not public: `"user"`,
-    /// `"api-key"`, `"visitor"`. Default `["user"]`. Whoever comes must satisfy `allow` as well; an
+    /// `"api-key"`, `"visitor"`. Default: users. Whoever comes must satisfy `allow` as well; an
     /// API key has permissions and no roles, a visitor has neither. Risk: each kind is one more way in.
     #[serde(default = "users", skip_serializing_if = "is_users")]
     pub callers: Vec<CallerKind>,

@@ -67,6 +67,14 @@ const IN_WORDS: &[(&str, &str, &str)] = &[
 /// Keys without a default, or with none that would show anything.
 const EXAMPLES: &[(&str, &str, &str)] = &[
     ("secrets", "previous", "[{ env = \"SECRET_KEY_PREVIOUS\" }]"),
+    (
+        "secrets",
+        "imported-api-keys",
+        "{ env = \"OLD_SECRET_KEY\" }",
+    ),
+    ("api-keys", "imported-prefix", "\"shop\""),
+    ("api-keys", "max-lifetime", "\"365d\""),
+    ("[route]", "callers", "[\"user\", \"api-key\"]"),
     ("listen", "redirect-http", "\"0.0.0.0:80\""),
     ("listen", "trusted-proxies", "[\"10.0.0.0/8\"]"),
     ("forward-auth", "proxies", "[\"10.0.0.0/8\"]"),
