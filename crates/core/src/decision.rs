@@ -184,6 +184,10 @@ pub fn decide(
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it stands where a decision is answered, beside refusals"
+)]
 const fn permit(because: Because) -> Result<Permit, Denied> {
     Ok(Permit { because })
 }

@@ -66,15 +66,15 @@ impl Buffer {
         }
         let whole = self.second.saturating_mul(1_000_000);
         let micros = line.at.as_micros().saturating_sub(whole);
-        // Writing into a Vec cannot fail.
-        drop(match format {
+        match format {
             Format::Json => json(&mut self.bytes, &self.clock, micros, line),
-            Format::Text => text(&mut self.bytes, &self.clock, micros, line),
-        });
+            // Writing into a Vec cannot fail.
+            Format::Text => drop(text(&mut self.bytes, &self.clock, micros, line)),
+        }
     }
 }
 
-fn json(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io::Result<()> {
+fn json(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) {
     let mut id = [0; 36];
     let request = line.request.as_uuid().hyphenated();
     let request = request.encode_lower(&mut id);
@@ -122,7 +122,6 @@ fn json(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io
     out.extend_from_slice(br#","http.response.body.size":"#);
     number(out, line.bytes);
     out.extend_from_slice(b"}\n");
-    Ok(())
 }
 
 fn number(out: &mut Vec<u8>, number: u64) {
