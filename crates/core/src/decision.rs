@@ -412,9 +412,10 @@ mod tests {
                     path: Box::default(),
                 };
                 let decided = decide(&rule, caller, &roles, &Params::default());
-                match position == other {
-                    true => assert!(decided.is_ok(), "{kind}"),
-                    false => assert_eq!(decided.unwrap_err(), Denied::Caller(kind)),
+                if position == other {
+                    assert!(decided.is_ok(), "{kind}");
+                } else {
+                    assert_eq!(decided.unwrap_err(), Denied::Caller(kind));
                 }
             }
         }

@@ -124,8 +124,8 @@ pub fn document(base: &str) -> OpenApi {
     let mut api = OpenApiRouter::<Admin>::new()
         .nest(&format!("{base}{MOUNT}"), routes())
         .into_openapi();
-    api.info.title = "Portcullis admin API".to_owned();
-    api.info.version = "1".to_owned();
+    "Portcullis admin API".clone_into(&mut api.info.title);
+    "1".clone_into(&mut api.info.version);
     api.info.description = Some("A call bears an API key, or a session cookie with `X-CSRF-Token`. The scopes under `security` are permissions: the caller must hold them.".to_owned());
     let components = api.components.get_or_insert_default();
     components.add_security_scheme(

@@ -111,7 +111,7 @@ impl Cache {
             Revocation::ApiKey(id) => self.forget(|key| key.id == id),
             // Closed, or with other roles: either way what was remembered holds no more.
             Revocation::User(id) => {
-                self.forget(|key| key.owner.as_ref().is_some_and(|owner| owner.id == id))
+                self.forget(|key| key.owner.as_ref().is_some_and(|owner| owner.id == id));
             }
             Revocation::Everything => self.forget(|_| true),
             Revocation::Session(_) | Revocation::TokenFamily(_) | Revocation::Visitor(_) => {}

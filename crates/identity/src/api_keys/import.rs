@@ -100,9 +100,10 @@ impl ApiKeys {
                 created_at: row.created_at.unwrap_or(now),
                 expires_at: row.expires_at,
             };
-            fates.push(match store::insert(&mut tx, &new).await? {
-                true => Fate::Imported,
-                false => Fate::Known,
+            fates.push(if store::insert(&mut tx, &new).await? {
+                Fate::Imported
+            } else {
+                Fate::Known
             });
         }
         if dry_run {
