@@ -22,7 +22,10 @@ const MOST: usize = 16_384;
 
 /// One lane's assertions.
 #[derive(Default)]
-pub(crate) struct Assertions(RefCell<HashMap<Option<(CallerKind, Uuid)>, Vec<Kept>>>);
+pub(crate) struct Assertions(RefCell<HashMap<Caller, Vec<Kept>>>);
+
+/// None for nobody in particular.
+type Caller = Option<(CallerKind, Uuid)>;
 
 struct Kept {
     upstream: Arc<Upstream>,

@@ -271,17 +271,7 @@ fn compile(
     let mounts_are_right = mounts(&config.auth_api.mounts, findings);
     let upstreams = compile_upstreams(config, loaded, findings);
     let hosts = keep(config.hosts.compile(config.mode), findings);
-    let csrf = match keys.mac(Purpose::Csrf) {
-        Ok(mac) => keep(config.csrf.compile(mac), findings),
-        Err(error) => {
-            findings.push(Finding::error(
-                "csrf-key",
-                "secrets.master",
-                error.to_string(),
-            ));
-            None
-        }
-    };
+    let csrf = compile_csrf(config, keys, findings);
     let cors = keep(config.cors.compile(config.mode), findings);
     let no_cors = keep(
         portcullis_guard::cors::Config::default().compile(config.mode),
@@ -355,6 +345,17 @@ fn compile(
         },
         headers,
     })
+}
+
+fn compile_csrf(config: &Config, keys: &Keys, findings: &mut Vec<Finding>) -> Option<Csrf> {
+    match keys.mac(Purpose::Csrf) {
+        Ok(mac) => keep(config.csrf.compile(mac), findings),
+        Err(error) => {
+            let told = Finding::error("csrf-key", "secrets.master", error.to_string());
+            findings.push(told);
+            None
+        }
+    }
 }
 
 /// What is wrong with passwords, and with the roles of those who register themselves.

@@ -78,10 +78,8 @@ pub(crate) struct Stores {
     pub(crate) loaded: Loaded,
 }
 
-impl Stores {
-    pub(crate) fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
+pub(crate) fn now() -> Timestamp {
+    SystemClock.now()
 }
 
 fn with_stores<T>(

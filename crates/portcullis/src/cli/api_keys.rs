@@ -189,7 +189,7 @@ pub(crate) async fn run(format: Format, verb: &Keys, stores: &Stores) -> anyhow:
                 rate: *rate,
                 tenant: tenant.map(TenantId::from_uuid),
                 user,
-                expires_at: expires_in.map(|span| stores.now() + span),
+                expires_at: expires_in.map(|span| crate::verbs::now() + span),
             };
             let made = keys.create(new, &grantor, &by).await.map_err(failed)?;
             output::answer(format, &Shown::from(made));
@@ -199,27 +199,13 @@ pub(crate) async fn run(format: Format, verb: &Keys, stores: &Stores) -> anyhow:
                 Some(who) => Some(find(stores, who).await?),
                 None => None,
             };
-            let list = keys.list(user, (*limit).clamp(1, 1000)).await?;
-            let list: Vec<Listed> = list
+            let found = keys.list(user, (*limit).clamp(1, 1000)).await?;
+            let now = crate::verbs::now();
+            let shown: Vec<Listed> = found
                 .into_iter()
-                .map(|info| Listed::of(info, stores.now()))
+                .map(|info| Listed::of(info, now))
                 .collect();
-            match format {
-                Format::Json => output::json(&list),
-                Format::Text => {
-                    for key in &list {
-                        let used = key.last_used_at.as_deref().unwrap_or("never used");
-                        output::line(format_args!(
-                            "{}  {:<8} {}..  {}  [{}]  {used}",
-                            key.id,
-                            key.state,
-                            key.hint,
-                            key.name,
-                            key.permissions.join(", ")
-                        ));
-                    }
-                }
-            }
+            show(format, &shown);
         }
         Keys::Rotate { id, overlap } => {
             let id = ApiKeyId::from_uuid(*id);
@@ -263,6 +249,25 @@ pub(crate) async fn run(format: Format, verb: &Keys, stores: &Stores) -> anyhow:
         }
     }
     Ok(true)
+}
+
+fn show(format: Format, keys: &[Listed]) {
+    match format {
+        Format::Json => output::json(&keys),
+        Format::Text => {
+            for key in keys {
+                let used = key.last_used_at.as_deref().unwrap_or("never used");
+                output::line(format_args!(
+                    "{}  {:<8} {}..  {}  [{}]  {used}",
+                    key.id,
+                    key.state,
+                    key.hint,
+                    key.name,
+                    key.permissions.join(", ")
+                ));
+            }
+        }
+    }
 }
 
 /// Each row that was not taken over, by its place and the reason. False where one was refused.

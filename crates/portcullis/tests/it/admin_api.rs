@@ -8,6 +8,15 @@ use crate::support::{Answer, Browser, Gateway, PASSWORD, Upstream};
 
 const BASE: &str = "/.portcullis/admin/v1";
 
+/// A segment of a path, with an id in place of a parameter.
+fn filled(part: &str) -> &str {
+    if part.starts_with('{') {
+        "01890a5d-ac96-774b-bcce-b302099a8057"
+    } else {
+        part
+    }
+}
+
 /// Every operation of the document, with an id in place of each parameter.
 async fn operations(admin: &Browser) -> Vec<(Method, String)> {
     let answer = admin.get(&format!("{BASE}/openapi.json")).send().await;
@@ -16,13 +25,7 @@ async fn operations(admin: &Browser) -> Vec<(Method, String)> {
     let mut all = vec![(Method::GET, format!("{BASE}/openapi.json"))];
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
-            let path: Vec<&str> = path
-                .split('/')
-                .map(|part| match part.starts_with('{') {
-                    true => "01890a5d-ac96-774b-bcce-b302099a8057",
-                    false => part,
-                })
-                .collect();
+            let path: Vec<&str> = path.split('/').map(filled).collect();
             all.push((method.to_uppercase().parse().unwrap(), path.join("/")));
         }
     }
@@ -98,10 +101,7 @@ async fn no_route_below_the_admin_api_is_missing_in_its_document() {
                 "{row}"
             );
             let route = row["route"].as_str().unwrap();
-            let parts = route.split('/').map(|part| match part.starts_with('{') {
-                true => "01890a5d-ac96-774b-bcce-b302099a8057",
-                false => part,
-            });
+            let parts = route.split('/').map(filled);
             parts.collect::<Vec<_>>().join("/")
         })
         .collect();
