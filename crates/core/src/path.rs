@@ -5,6 +5,7 @@
 //! servers might read differently is refused instead of repaired:
 //!
 //! - `.` and `..` segments, empty segments (`//`), in plain or escaped spelling;
+//! - escapes that are no UTF-8 (`%C0%AF` is `/` to a lenient decoder), overlong forms included;
 //! - escaped separators and escaped escapes (`%2F`, `%5C`, `%3B`, `%25` before two hex digits), NUL
 //!   and other control characters;
 //! - `\`, `;` (path parameters), `#`, `?` and raw bytes outside of RFC 3986 section 3.3 `pchar`.
@@ -24,6 +25,8 @@ pub enum PathError {
     DotSegment,
     #[error("the path has an escaped separator, control character or escape")]
     AmbiguousEscape,
+    #[error("the path has escapes that are not UTF-8")]
+    NotUtf8,
     #[error("the path has an escape that is not `%` and two hexadecimal digits")]
     BadEscape,
     #[error("the path has a character that must be escaped or is not allowed")]
@@ -100,6 +103,12 @@ fn unescape(bytes: &[u8]) -> Result<String, PathError> {
     // `%25%32%65` becomes it only here.
     if hides_an_escape(out.as_bytes()) {
         return Err(PathError::AmbiguousEscape);
+    }
+    // SECURITY: what is no UTF-8 is read as something else by each decoder: overlong forms as the
+    // separators that were refused above, the rest as one replacement character for all.
+    let decoded = percent_encoding::percent_decode_str(&out);
+    if decoded.decode_utf8().is_err() {
+        return Err(PathError::NotUtf8);
     }
     Ok(out)
 }
@@ -193,6 +202,7 @@ mod tests {
     fn what_two_servers_could_read_differently_is_refused() {
         use PathError::{
             AmbiguousEscape, BadEscape, DotSegment, EmptySegment, ForbiddenCharacter, NotAbsolute,
+            NotUtf8,
         };
         for (path, error) in [
             ("", NotAbsolute),
@@ -216,6 +226,12 @@ mod tests {
             ("/a%25%32%65", AmbiguousEscape),
             ("/a%2525", AmbiguousEscape),
             ("/a%7f", AmbiguousEscape),
+            ("/a%C0%AFb", NotUtf8),
+            ("/a%e0%80%af", NotUtf8),
+            ("/%ff", NotUtf8),
+            ("/%C3", NotUtf8),
+            ("/%C3/%A9", NotUtf8),
+            ("/%ED%A0%80", NotUtf8),
             ("/a%", BadEscape),
             ("/a%2", BadEscape),
             ("/a%zz", BadEscape),

@@ -87,9 +87,18 @@ impl User {
 }
 
 impl ApiKey {
-    /// Whether the key may do this: it was given the permission, and its owner still holds it.
+    /// Whether the key may do this: it was given the permission, or the scope `all` of its action,
+    /// and its owner still holds it.
     pub fn may(&self, permission: &str, roles: &Roles) -> bool {
-        let is_given = self.permissions.iter().any(|held| **held == *permission);
+        let all_of = |held: &str| {
+            let action = permission.split_once(':').map(|(action, _)| action);
+            held.split_once(':')
+                .is_some_and(|(held, scope)| scope == "all" && Some(held) == action)
+        };
+        let is_given = self
+            .permissions
+            .iter()
+            .any(|held| **held == *permission || all_of(held));
         let owner_may = self.owner.as_ref().is_none_or(|owner| {
             roles
                 .permission_mask(permission)
@@ -204,5 +213,33 @@ impl Callers {
 impl FromIterator<CallerKind> for Callers {
     fn from_iter<I: IntoIterator<Item = CallerKind>>(kinds: I) -> Self {
         kinds.into_iter().fold(Callers::NONE, Callers::and)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_holds_what_it_names_and_every_scope_of_all() {
+        let key = ApiKey {
+            id: ApiKeyId::new(),
+            tenant: None,
+            owner: None,
+            permissions: [Arc::from("delete:all"), Arc::from("read:own")].into(),
+            routes: None,
+            rate: None,
+        };
+        let roles = Roles::default();
+        for (permission, expected) in [
+            ("delete:all", true),
+            ("delete:reported", true),
+            ("read:own", true),
+            ("read:all", false),
+            ("deleted:reported", false),
+            ("delete", false),
+        ] {
+            assert_eq!(key.may(permission, &roles), expected, "{permission}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Roles, what they inherit, and the permissions that they give.
 //!
-//! A permission is `action:scope` (`read:own`, `manage:users`). Everything is resolved into bit
-//! sets when the policy is loaded, so that a decision is a few machine instructions.
+//! A permission is `action:scope` (`read:own`, `manage:users`). The scope `all` stands for every
+//! scope of its action: who holds `delete:all` holds `delete:reported`. Everything is resolved into
+//! bit sets when the policy is loaded, so that a decision is a few machine instructions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -149,13 +150,21 @@ impl Roles {
         })
     }
 
-    /// The mask of one permission. An error where no role gives it: it could never be satisfied.
+    /// The mask of one permission: satisfied by itself, and by the scope `all` of its action. An
+    /// error where no role gives either: it could never be satisfied.
     pub fn permission_mask(&self, permission: &str) -> Result<Mask, RoleError> {
-        let position = self
-            .permissions
-            .get(permission)
-            .ok_or_else(|| RoleError::UnknownPermission(permission.to_owned()))?;
-        Ok(Mask(bit(*position)))
+        let unknown = || RoleError::UnknownPermission(permission.to_owned());
+        let (action, _) = permission.split_once(':').ok_or_else(unknown)?;
+        let all = format!("{action}:all");
+        let mask = [permission, &all]
+            .iter()
+            .filter_map(|name| self.permissions.get(*name))
+            .fold(0, |mask, position| mask | bit(*position));
+        if mask == 0 {
+            Err(unknown())
+        } else {
+            Ok(Mask(mask))
+        }
     }
 }
 
@@ -266,9 +275,44 @@ mod tests {
             ("moderator", "write:all", false),
             ("moderator", "delete:reported", true),
             ("admin", "manage:system", true),
+            ("admin", "delete:reported", true),
+            ("admin", "read:own", true),
+            ("admin", "moderate:content", false),
+            ("admin", "export:own", false),
+            ("moderator", "delete:own", false),
             ("nobody", "read:own", false),
         ] {
             assert_eq!(may(role, permission), expected, "{role} {permission}");
+        }
+    }
+
+    #[test]
+    fn the_scope_all_stands_for_every_scope_of_its_action_and_for_no_other_action() {
+        let role = |permissions: &[&str]| RoleConfig {
+            inherits: vec![],
+            permissions: permissions.iter().map(ToString::to_string).collect(),
+        };
+        let roles = Roles::compile(&BTreeMap::from([
+            ("keeper".to_owned(), role(&["delete:all"])),
+            ("sweeper".to_owned(), role(&["delete:reported"])),
+        ]))
+        .unwrap();
+        let may = |role: &str, permission: &str| {
+            roles
+                .resolve(&[role])
+                .has_permission(roles.permission_mask(permission).unwrap())
+        };
+        assert!(may("keeper", "delete:reported"));
+        // No role names it, and yet somebody may: it is not a mistake.
+        assert!(may("keeper", "delete:spam"));
+        assert!(may("sweeper", "delete:reported"));
+        assert!(!may("sweeper", "delete:all"));
+        assert!(!may("sweeper", "delete:spam"));
+        for nobodys in ["read:reported", "deleted:reported", "delete", "all:delete"] {
+            assert_eq!(
+                roles.permission_mask(nobodys),
+                Err(RoleError::UnknownPermission(nobodys.to_owned()))
+            );
         }
     }
 

@@ -269,6 +269,16 @@ impl Cors {
         }
     }
 
+    /// Who may read a refusal: the page of an allowed origin, which could not tell its user
+    /// otherwise why it was refused.
+    pub fn grant_for_refusal(&self, headers: &HeaderMap) -> Grant {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        match (origins.next(), origins.next()) {
+            (Some(origin), None) => Grant(self.allows(origin)),
+            (None | Some(_), _) => Grant(None),
+        }
+    }
+
     /// Replaces the upstream's CORS headers by the gate's.
     pub fn finish(&self, grant: &Grant, headers: &mut HeaderMap) {
         RESPONSE_HEADERS.remove_from(headers);

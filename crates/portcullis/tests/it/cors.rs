@@ -106,6 +106,47 @@ async fn listed_origins_are_granted_and_every_other_is_not() {
     assert_eq!(granted(&home.send().await), None, "cors = false");
 }
 
+/// Without this a page cannot tell "too many" from "the network is gone".
+#[tokio::test]
+async fn pages_of_listed_origins_may_read_why_they_were_refused_and_no_others() {
+    const APP: &str = "https://app.corp.test";
+    let upstream = loose().await;
+    let gateway = builder(&upstream)
+        .await
+        .more("\n[[route]]\npath = \"/mine\"\nallow = \"user\"\n\n[[route]]\npath = \"/small\"\nmethods = [\"POST\"]\nallow = \"public\"\ncsrf = false\nmax-body = \"4B\"\n")
+        .start()
+        .await;
+    let client = gateway.client();
+    for (path, problem) in [
+        ("/mine", "authentication-required"),
+        ("/unlisted", "no-route"),
+        ("/open/../open", "ambiguous-path"),
+    ] {
+        let answer = client.get(path).header("origin", APP).send().await;
+        assert_eq!(answer.problem(), problem);
+        assert_eq!(granted(&answer), Some(APP), "{path}");
+        assert_eq!(answer.all("access-control-allow-credentials"), ["true"]);
+        assert!(varies_by_origin(&answer), "{path}");
+        for origin in STRANGERS {
+            let answer = client.get(path).header("origin", origin).send().await;
+            assert_eq!(granted(&answer), None, "{path} {origin}");
+        }
+        let two = client.get(path).header("origin", APP);
+        let two = two.header("origin", "https://www.corp.test").send().await;
+        assert_eq!(granted(&two), None, "{path}: two origins are none");
+    }
+    let large = client.post("/small").header("origin", APP).body("12345");
+    let large = large.send().await;
+    assert_eq!(
+        (large.problem().as_str(), granted(&large)),
+        ("body-too-large", Some(APP))
+    );
+    let home = client.request(Method::PUT, "/home").header("origin", APP);
+    let home = home.header("content-length", "99999999999").send().await;
+    assert_eq!((home.status.is_success(), granted(&home)), (false, None));
+    assert_eq!(upstream.requests(), 0);
+}
+
 #[tokio::test]
 async fn preflights_are_answered_by_the_gate_alone() {
     let upstream = loose().await;
