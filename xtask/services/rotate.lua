@@ -1,24 +1,49 @@
--- Sends the request heads of a file in turn, so that every request may come from another session.
--- Usage: wrk ... -s rotate.lua URL -- FILE
+-- Sends the requests of a file in turn, so that every request may come from another session.
+-- Usage: wrk ... -s rotate.lua URL -- FILE [TOKENS]
+-- A request is a head, and a body of the length that the head says. With TOKENS, one to a line, the file
+-- holds one request, and each token in turn takes the place of `{token}` in it: a million of them would
+-- not fit into memory otherwise.
 
-local heads = {}
+local requests = {}
+local before, after
 local turn = 0
 
-function init(arguments)
-  local file = assert(io.open(arguments[1], "rb"))
-  for head in file:read("*a"):gmatch("(.-\r\n)\r\n") do
-    heads[#heads + 1] = head .. "\r\n"
-  end
+local function whole(name)
+  local file = assert(io.open(name, "rb"))
+  local text = file:read("*a")
   file:close()
-  assert(#heads > 0, "no request head in " .. arguments[1])
+  return text
+end
+
+function init(arguments)
+  local text = whole(arguments[1])
+  if arguments[2] then
+    before, after = text:match("^(.*){token}(.*)$")
+    for token in whole(arguments[2]):gmatch("[^\n]+") do
+      requests[#requests + 1] = token
+    end
+  else
+    local from = 1
+    while from <= #text do
+      local _, head_end = text:find("\r\n\r\n", from, true)
+      local length = text:sub(from, head_end):match("\r\nContent%-Length: (%d+)\r\n") or "0"
+      local to = head_end + tonumber(length)
+      requests[#requests + 1] = text:sub(from, to)
+      from = to + 1
+    end
+  end
+  assert(#requests > 0, "no request in " .. arguments[1])
   -- Threads start at different places.
-  math.randomseed(os.time() + tonumber(tostring(heads):match("0x(%x+)") or "0", 16) % 100000)
-  turn = math.random(#heads)
+  math.randomseed(os.time() + tonumber(tostring(requests):match("0x(%x+)") or "0", 16) % 100000)
+  turn = math.random(#requests)
 end
 
 function request()
-  turn = turn % #heads + 1
-  return heads[turn]
+  turn = turn % #requests + 1
+  if before then
+    return before .. requests[turn] .. after
+  end
+  return requests[turn]
 end
 
 function done(summary, latency)

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::load::Requests;
 use super::request::{self, Session};
-use super::{gate, nginx, usage};
+use super::{gate, live_sessions, nginx, usage};
 use crate::process::{Process, tethered};
 use crate::services;
 use crate::tools::{Tool, Toolbox};
@@ -24,6 +25,8 @@ pub(super) struct Stage<'a> {
     pub(super) gate: &'a Path,
     /// The example that is the gate's edge alone.
     pub(super) floor: &'a Path,
+    /// The example that fills a database with live sessions.
+    pub(super) live_sessions: &'a Path,
     /// How many sessions take turns.
     pub(super) sessions: usize,
     /// An nginx that answers everything with 200: the product.
@@ -37,6 +40,8 @@ pub(super) struct Contestant {
     /// What the command line calls it.
     pub(super) name: &'static str,
     pub(super) description: &'static str,
+    /// Whether it takes part unless others are named.
+    pub(super) always: bool,
     pub(super) start: fn(&Stage) -> Result<Running>,
 }
 
@@ -44,32 +49,62 @@ pub(super) const ALL: &[Contestant] = &[
     Contestant {
         name: "nginx",
         description: "nginx, proxy only",
+        always: true,
         start: nginx::start_plain,
     },
     Contestant {
         name: "nginx-guarded",
         description: "nginx + limit_req + auth_request",
+        always: true,
         start: nginx::start_guarded,
     },
     Contestant {
         name: "caddy",
         description: "Caddy forward_auth",
+        always: true,
         start: start_caddy,
     },
     Contestant {
         name: "fastapi",
         description: "FastAPI middleware",
+        always: true,
         start: start_fastapi,
     },
     Contestant {
         name: "floor",
         description: "the gate's edge alone",
+        always: true,
         start: gate::start_floor,
     },
     Contestant {
         name: "gate",
         description: "the gate, everything on",
+        always: true,
         start: gate::start,
+    },
+    Contestant {
+        name: "gate-post",
+        description: "the gate, POST with a CSRF token",
+        always: false,
+        start: gate::start_post,
+    },
+    Contestant {
+        name: "sessions-1k",
+        description: "the gate, 1,000 live sessions",
+        always: false,
+        start: live_sessions::start_thousand,
+    },
+    Contestant {
+        name: "sessions-1m",
+        description: "the gate, 1,000 of 1,000,000 live sessions at work",
+        always: false,
+        start: live_sessions::start_million,
+    },
+    Contestant {
+        name: "sessions-1m-even",
+        description: "the gate, 1,000,000 live sessions at work",
+        always: false,
+        start: live_sessions::start_million_evenly,
     },
 ];
 
@@ -77,8 +112,10 @@ pub(super) const ALL: &[Contestant] = &[
 pub(super) struct Running {
     process: Process,
     pub(super) address: SocketAddr,
-    /// The file of request heads for the load.
-    pub(super) requests: PathBuf,
+    /// What the load sends.
+    pub(super) requests: Requests,
+    /// How many requests it takes until everything is in memory that will be asked for.
+    pub(super) warm_up: u32,
     /// From the start of the process to its first answer.
     pub(super) cold_start: Duration,
     /// After the first answer, before any load, in KiB.
@@ -88,6 +125,11 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn cpu_time(&self) -> Duration {
         usage::cpu_time(self.process.id())
+    }
+
+    /// In KiB.
+    pub(super) fn memory(&self) -> u64 {
+        usage::memory(self.process.id())
     }
 }
 
@@ -128,26 +170,40 @@ impl Launched {
         stage: &Stage,
         sessions: &[Session],
     ) -> Result<Running> {
+        let requests: Vec<String> = sessions.iter().map(Session::head).collect();
+        self.with_requests(name, stage, &requests)
+    }
+
+    /// Takes the requests of the load, and checks that the first one gets through.
+    pub(super) fn with_requests(
+        self,
+        name: &str,
+        stage: &Stage,
+        requests: &[String],
+    ) -> Result<Running> {
+        let first = requests.first().context("no session")?;
+        let file = stage.folder.join(format!("{name}.requests"));
+        fs::write(&file, requests.concat())?;
+        self.running(name, first, Requests { file, tokens: None })
+    }
+
+    /// Checks that a request of the load gets through.
+    pub(super) fn running(self, name: &str, first: &str, requests: Requests) -> Result<Running> {
         let Self {
             process,
             address,
             cold_start,
             idle_memory,
         } = self;
-        let first = sessions.first().context("no session")?;
-        let (status, answer) = request::send(address, &first.head())?;
+        let (status, answer) = request::send(address, first)?;
         if status != 200 {
             bail!("{name} answers {status} to the request of the load:\n{answer}");
         }
-        let requests = stage.folder.join(format!("{name}.requests"));
-        fs::write(
-            &requests,
-            sessions.iter().map(Session::head).collect::<String>(),
-        )?;
         Ok(Running {
             process,
             address,
             requests,
+            warm_up: 0,
             cold_start,
             idle_memory,
         })

@@ -11,11 +11,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::contestants::{Running, Stage, invented, launch};
+use super::contestants::{Launched, Running, Stage, invented, launch};
 use super::request::{self, HOST, Session};
 use crate::process::{command, tethered};
 
-const EMAIL: &str = "bench@example.test";
+pub(super) const EMAIL: &str = "bench@example.test";
 const PASSWORD: &str = "plum-anvil-tundra-9140-quartz";
 
 /// Each costs a password hash, by design: more sessions than these are not signed in one by one.
@@ -81,18 +81,34 @@ allow = "user"
 const SIGN_IN: &str = "/.portcullis/auth/login";
 
 pub(super) fn start(stage: &Stage) -> Result<Running> {
-    let folder = prepare(stage)?;
-    create_user(stage, &folder)?;
-    let launched = launch("gate", stage, &Session::invented(0).head(), |port| {
-        write_config(stage, &folder, port)?;
-        let mut command = tethered(stage.gate, None)?;
-        command.arg("serve").current_dir(&folder);
-        Ok(command)
-    })?;
-    let sessions: Vec<Session> = (0..stage.sessions.min(MOST_SIGN_INS))
-        .map(|_| sign_in(launched.address))
-        .collect::<Result<_>>()?;
+    let folder = prepare(stage, "gate")?;
+    let launched = serve(stage, &folder, "gate")?;
+    let sessions = sign_in_all(stage, launched.address)?;
     launched.with_sessions("gate", stage, &sessions)
+}
+
+pub(super) fn start_post(stage: &Stage) -> Result<Running> {
+    let folder = prepare(stage, "gate-post")?;
+    let launched = serve(stage, &folder, "gate-post")?;
+    let sessions = sign_in_all(stage, launched.address)?;
+    let posts: Vec<String> = sessions.iter().map(Session::post).collect();
+    launched.with_requests("gate-post", stage, &posts)
+}
+
+/// Starts the gate in a folder that was prepared.
+pub(super) fn serve(stage: &Stage, folder: &Path, name: &str) -> Result<Launched> {
+    launch(name, stage, &Session::invented(0).head(), |port| {
+        write_config(stage, folder, port)?;
+        let mut command = tethered(stage.gate, None)?;
+        command.arg("serve").current_dir(folder);
+        Ok(command)
+    })
+}
+
+fn sign_in_all(stage: &Stage, address: SocketAddr) -> Result<Vec<Session>> {
+    (0..stage.sessions.min(MOST_SIGN_INS))
+        .map(|_| sign_in(address))
+        .collect()
 }
 
 pub(super) fn start_floor(stage: &Stage) -> Result<Running> {
@@ -106,8 +122,9 @@ pub(super) fn start_floor(stage: &Stage) -> Result<Running> {
     launched.with_sessions("floor", stage, &invented(stage))
 }
 
-fn prepare(stage: &Stage) -> Result<PathBuf> {
-    let folder = stage.folder.join("gate");
+/// A folder with a configuration, its secrets and one user.
+pub(super) fn prepare(stage: &Stage, name: &str) -> Result<PathBuf> {
+    let folder = stage.folder.join(name);
     fs::create_dir_all(&folder)?;
     fs::write(
         folder.join("master"),
@@ -118,6 +135,7 @@ fn prepare(stage: &Stage) -> Result<PathBuf> {
         format!("sqlite://{}", folder.join("portcullis.db").display()),
     )?;
     write_config(stage, &folder, 0)?;
+    create_user(stage, &folder)?;
     Ok(folder)
 }
 

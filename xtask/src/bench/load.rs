@@ -1,7 +1,7 @@
 //! The load: wrk with 64 connections that stay open, for a fixed time.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -22,12 +22,19 @@ pub(super) struct Load {
     pub(super) p99: Duration,
 }
 
-/// Sends the request heads of a file in turn for some seconds. Answers other than 2xx and 3xx are an error: a refusal
+/// What is sent: a file of requests, or one request and the tokens that take turns in it.
+#[derive(Debug, Clone)]
+pub(super) struct Requests {
+    pub(super) file: PathBuf,
+    pub(super) tokens: Option<PathBuf>,
+}
+
+/// Sends the requests in turn for some seconds. Answers other than 2xx and 3xx are an error: a refusal
 /// is cheaper than what we want to measure.
 pub(super) fn run(
     tools: &Toolbox,
     address: SocketAddr,
-    requests: &Path,
+    requests: &Requests,
     seconds: u32,
 ) -> Result<Load> {
     // wrk ends by itself; the limit is for a machine that is in trouble.
@@ -41,7 +48,10 @@ pub(super) fn run(
     ]);
     wrk.arg("-s")
         .arg(workspace::service_files().join("rotate.lua"));
-    wrk.arg(format!("http://{address}")).arg("--").arg(requests);
+    wrk.arg(format!("http://{address}"))
+        .arg("--")
+        .arg(&requests.file);
+    wrk.args(&requests.tokens);
     parse(&quietly("wrk", &mut wrk)?)
 }
 

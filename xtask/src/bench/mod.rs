@@ -6,6 +6,7 @@
 
 mod contestants;
 mod gate;
+mod live_sessions;
 mod load;
 mod nginx;
 mod request;
@@ -37,7 +38,10 @@ const REMEDY: &str = "cargo xtask bench --install";
 #[command(after_help = "Examples:
   cargo xtask bench --install
   cargo xtask bench --rounds 1 --seconds 2 --only nginx,nginx-guarded
-  cargo xtask bench --gate target/release/portcullis --only nginx,gate")]
+  cargo xtask bench --gate target/release/portcullis --only nginx,gate
+  cargo xtask bench --only gate,gate-post
+  cargo xtask bench --only sessions-1k,sessions-1m,sessions-1m-even   (some minutes to fill and warm up)
+  cargo xtask bench --only limiter")]
 pub(crate) struct Options {
     /// First install what is missing (see `cargo xtask test --help`).
     #[arg(long)]
@@ -55,7 +59,9 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     sessions: u32,
 
-    /// Contestants, by comma: nginx, nginx-guarded, caddy, fastapi, floor, gate. All unless given.
+    /// Contestants, by comma: nginx, nginx-guarded, caddy, fastapi, floor, gate, which is all unless given;
+    /// gate-post (changes with a CSRF token); sessions-1k, sessions-1m, sessions-1m-even (live sessions in the
+    /// gate's database); limiter (decisions per second and core, without a network).
     #[arg(long, value_delimiter = ',', value_parser = known)]
     only: Vec<String>,
 
@@ -64,8 +70,12 @@ pub(crate) struct Options {
     gate: Option<PathBuf>,
 }
 
+/// Measured by a program of its own: there is nothing to send to it.
+const LIMITER: &str = "limiter";
+
 fn known(name: &str) -> Result<String, String> {
-    let names: Vec<&str> = ALL.iter().map(|contestant| contestant.name).collect();
+    let mut names: Vec<&str> = ALL.iter().map(|contestant| contestant.name).collect();
+    names.push(LIMITER);
     if names.contains(&name) {
         Ok(name.to_owned())
     } else {
@@ -77,12 +87,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let chosen: Vec<&Contestant> = ALL
         .iter()
         .filter(|contestant| {
-            options.only.is_empty() || options.only.iter().any(|name| name == contestant.name)
+            (options.only.is_empty() && contestant.always)
+                || options.only.iter().any(|name| name == contestant.name)
         })
         .collect();
+    if options.only.iter().any(|name| name == LIMITER) {
+        limiter()?;
+        if chosen.is_empty() {
+            return Ok(());
+        }
+    }
     let tools = Toolbox::gather(tools::BENCH, options.install, REMEDY)?;
     let python = pins::python(&tools, options.install, REMEDY)?;
-    let (gate, floor) = build(options, &chosen)?;
+    let (gate, floor, live_sessions) = build(options, &chosen)?;
 
     let folder = services::folder()?;
     let backstage = Backstage::start(&tools, folder.path())?;
@@ -92,6 +109,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         python: &python,
         gate: &gate,
         floor: &floor,
+        live_sessions: &live_sessions,
         sessions: usize::try_from(options.sessions)?,
         upstream: backstage.upstream,
         authority: backstage.authority,
@@ -99,28 +117,54 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     measure(&stage, &chosen, options)
 }
 
-/// The gate to measure and the floor under it, built in release where one of them takes part. Both come from one build,
-/// so that their dependencies are the same.
-fn build(options: &Options, chosen: &[&Contestant]) -> Result<(PathBuf, PathBuf)> {
+/// The gate to measure, the floor under it and what fills its database, built in release where one of them takes part.
+/// All come from one build, so that their dependencies are the same.
+fn build(options: &Options, chosen: &[&Contestant]) -> Result<(PathBuf, PathBuf, PathBuf)> {
     let folder = workspace::root().join("target/release");
-    let built = (folder.join("portcullis"), folder.join("examples/floor"));
-    if let Some(gate) = &options.gate {
-        return Ok((std::path::absolute(gate).context("no such path")?, built.1));
+    let [floor, filler] = ["floor", "live_sessions"].map(|name| folder.join("examples").join(name));
+    let given = options.gate.as_ref().map(std::path::absolute).transpose();
+    let given = given.context("no such path")?;
+    let is_ours = |contestant: &&Contestant| {
+        contestant.name.starts_with("gate") || contestant.name.starts_with("sessions")
+    };
+    let fills = chosen.iter().any(|one| one.name.starts_with("sessions"));
+    let mut command = cargo("build");
+    if given.is_none() {
+        command.args(["--package", "portcullis", "--bin", "portcullis"]);
+        command.args(["--package", "portcullis-edge", "--example", "floor"]);
     }
-    if chosen
-        .iter()
-        .any(|contestant| ["gate", "floor"].contains(&contestant.name))
-    {
-        say::title("building the gate in release");
-        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command
-            .args(["build", "--release"])
-            .args(["--package", "portcullis", "--bin", "portcullis"])
-            .args(["--package", "portcullis-edge", "--example", "floor"])
-            .current_dir(workspace::root());
+    if fills {
+        command.args(["--package", "portcullis-identity"]);
+        command.args(["--example", "live_sessions"]);
+    }
+    let takes_part = chosen.iter().any(|one| is_ours(one) || one.name == "floor");
+    if fills || (given.is_none() && takes_part) {
+        say::title("building in release");
         must("the release build", &mut command)?;
     }
-    Ok(built)
+    Ok((given.unwrap_or(folder.join("portcullis")), floor, filler))
+}
+
+/// A command of cargo in the release profile.
+fn cargo(verb: &str) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args([verb, "--release"])
+        .current_dir(workspace::root());
+    command
+}
+
+fn limiter() -> Result<()> {
+    say::title("limiter");
+    let mut command = cargo("run");
+    command.args([
+        "--quiet",
+        "--package",
+        "portcullis-store",
+        "--example",
+        "limiter",
+    ]);
+    must("the limiter", &mut command)
 }
 
 fn measure(stage: &Stage, chosen: &[&Contestant], options: &Options) -> Result<()> {
@@ -161,8 +205,9 @@ fn measure(stage: &Stage, chosen: &[&Contestant], options: &Options) -> Result<(
         "{} rounds of {} s each: about {total} s",
         options.rounds, options.seconds
     ));
-    for (_, contestant) in &running {
-        load::run(stage.tools, contestant.address, &contestant.requests, 1)?;
+    for (contestant, started) in &running {
+        interrupt::check()?;
+        warm_up(stage, contestant, started)?;
     }
     for round in 1..=options.rounds {
         for (contestant, started) in &running {
@@ -179,6 +224,30 @@ fn measure(stage: &Stage, chosen: &[&Contestant], options: &Options) -> Result<(
     }
     Ok(())
 }
+
+/// Sends requests until everything that will be asked for has been asked for once.
+fn warm_up(stage: &Stage, contestant: &Contestant, running: &Running) -> Result<()> {
+    let before = running.memory();
+    let mut sent = load::run(stage.tools, running.address, &running.requests, 1)?.requests;
+    while sent < f64::from(running.warm_up) {
+        interrupt::check()?;
+        sent += load::run(stage.tools, running.address, &running.requests, 10)?.requests;
+    }
+    // Of fewer sessions, buffers and other beginnings would be most of it.
+    if running.warm_up > 100_000 {
+        let grown = running.memory().saturating_sub(before).saturating_mul(1024);
+        let each = grown / u64::from(running.warm_up / WARM_UP_TURNS);
+        say::fact(
+            contestant.name,
+            format!("grew by {each} bytes per session in memory while it warmed up"),
+        );
+    }
+    Ok(())
+}
+
+/// Each session is asked for so often while warming up: the two threads of the load start at places of their own, so
+/// that after one turn of each all have been asked for.
+const WARM_UP_TURNS: u32 = 2;
 
 fn take_turn(stage: &Stage, running: &Running, seconds: u32, figures: &mut Figures) -> Result<()> {
     let before = running.cpu_time();
@@ -202,6 +271,11 @@ fn tell(results: &Results, chosen: &[&Contestant]) {
     table::contestants(results, &order)
         .iter()
         .for_each(say::line);
+    let compared = table::sessions(results);
+    if !compared.is_empty() {
+        say::title("many sessions");
+        compared.iter().for_each(say::line);
+    }
     if results.contains_key("gate") {
         say::title("aims");
         table::aims(results).iter().for_each(say::line);

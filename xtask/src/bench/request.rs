@@ -31,13 +31,28 @@ impl Session {
 
     /// The whole request, to its empty line.
     pub(super) fn head(&self) -> String {
+        self.request("GET", &[])
+    }
+
+    /// The same as a change: with a body, and with what CSRF rules ask for.
+    pub(super) fn post(&self) -> String {
+        const BODY: &str = r#"{"text":"Is the bridge by the mill open on Sunday?","attachments":[],"silent":false}"#;
+        let more = [
+            format!("Origin: http://{HOST}"),
+            "Content-Type: application/json".to_owned(),
+            format!("Content-Length: {}", BODY.len()),
+        ];
+        self.request("POST", &more) + BODY
+    }
+
+    fn request(&self, method: &str, more: &[String]) -> String {
         let Self {
             cookie,
             token,
             csrf,
         } = self;
-        [
-            format!("GET {PATH} HTTP/1.1"),
+        let mut lines = vec![
+            format!("{method} {PATH} HTTP/1.1"),
             format!("Host: {HOST}"),
             "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
                 .to_owned(),
@@ -50,9 +65,10 @@ impl Session {
             "Sec-Fetch-Dest: empty".to_owned(),
             "Sec-Fetch-Mode: cors".to_owned(),
             "Sec-Fetch-Site: same-origin".to_owned(),
-            "\r\n".to_owned(),
-        ]
-        .join("\r\n")
+        ];
+        lines.extend_from_slice(more);
+        lines.push("\r\n".to_owned());
+        lines.join("\r\n")
     }
 }
 

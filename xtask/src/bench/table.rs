@@ -159,6 +159,26 @@ pub(super) fn aims(results: &Results) -> Vec<String> {
     lines
 }
 
+/// What a million live sessions cost, beside a thousand.
+pub(super) fn sessions(results: &Results) -> Vec<String> {
+    let Some(thousand) = results.get("sessions-1k") else {
+        return Vec::new();
+    };
+    let mut lines = vec![
+        "| CPU per request with 1,000,000 live sessions ÷ with 1,000 | measured |".to_owned(),
+        "|---|--:|".to_owned(),
+    ];
+    for (name, told) in [
+        ("sessions-1m", "1,000 of them at work"),
+        ("sessions-1m-even", "all of them at work"),
+    ] {
+        if let Some(million) = results.get(name) {
+            lines.push(format!("| {told} | {:.2} |", ratio(million, thousand)));
+        }
+    }
+    lines
+}
+
 fn verdict(measured: f64, aim: f64, least: Option<f64>) -> &'static str {
     match least {
         Some(least) if measured > aim && measured <= least => "within the least",
