@@ -7,6 +7,7 @@
 //! - A sign-in and a password change make a new session token.
 //! - Nothing waits for a password hash while it holds a transaction.
 
+mod devices;
 mod password;
 
 use std::net::IpAddr;
@@ -27,7 +28,8 @@ use crate::backoff::{self, Attempt, Backoff};
 use crate::email::NotAnEmail;
 use crate::password_policy::{PasswordPolicy, Weak};
 use crate::record::{Act, Entry, Record};
-use crate::sessions::{self, NewSession, Sessions};
+use crate::sessions::user_agent::ClientKind;
+use crate::sessions::{self, NewSession, Sessions, notices};
 use crate::users::{self, Account, NewUser, PasswordHash};
 
 /// The `[accounts]` table.
@@ -55,6 +57,8 @@ pub struct Client {
     pub address: Option<IpAddr>,
     /// At most 256 characters of it are kept.
     pub user_agent: Option<String>,
+    /// What can be told of it, where it says anything.
+    pub kind: Option<ClientKind>,
     pub request: Option<RequestId>,
     /// Value of the device cookie.
     pub device: Option<String>,
@@ -263,17 +267,21 @@ impl Accounts {
     async fn take_attempt(&self, subject: &backoff::Subject, client: &Client) -> Result<(), Error> {
         let parts = &*self.0;
         let now = parts.clock.now();
-        let mut tx = parts.db.begin().await?;
-        let attempt = backoff::take(&mut tx, subject, now).await?;
-        match attempt {
+        // Only read: an attempt that comes too early must not cost a write, or whoever is throttled
+        // chooses how busy the database is.
+        let attempt = match backoff::look(&parts.db, subject, now).await? {
             Attempt::Granted => {
+                let mut tx = parts.db.begin().await?;
+                let attempt = backoff::take(&mut tx, subject, now).await?;
                 tx.commit().await?;
-                Ok(())
+                attempt
             }
+            throttled @ Attempt::Throttled { .. } => throttled,
+        };
+        match attempt {
+            Attempt::Granted => Ok(()),
             Attempt::Throttled { retry_after } => {
-                let entry = self.entry(Act::LoginThrottled, client);
-                parts.record.record_in(&mut tx, entry).await?;
-                tx.commit().await?;
+                parts.record.note(self.entry(Act::LoginThrottled, client));
                 Err(Error::Throttled { retry_after })
             }
         }
@@ -297,7 +305,19 @@ impl Accounts {
         if let Some(stronger) = stronger {
             users::replace_hash(&mut tx, user, &hash.0, &stronger).await?;
         }
-        let (session, ended) = parts.sessions.create(&mut tx, user, client).await?;
+        let here = Client {
+            device: Some(device.clone()),
+            ..client.clone()
+        };
+        let (session, ended) = match parts.sessions.create(&mut tx, user, &here).await {
+            Ok(made) => made,
+            Err(error @ sessions::Error::Full) => {
+                drop(tx);
+                self.refuse_full(user, subject, client).await?;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
         backoff::forgive(&mut tx, subject).await?;
         let entry = Entry {
             actor: Some(Actor::User(user)),
@@ -314,6 +334,24 @@ impl Accounts {
             session,
             device,
         })
+    }
+
+    /// The password was right, so the attempt is forgiven, and yet there is no session.
+    async fn refuse_full(
+        &self,
+        user: UserId,
+        subject: &backoff::Subject,
+        client: &Client,
+    ) -> Result<(), Error> {
+        let parts = &*self.0;
+        let mut tx = parts.db.begin().await?;
+        backoff::forgive(&mut tx, subject).await?;
+        let entry = Entry {
+            user: Some(user),
+            ..self.entry(Act::LoginFailed, client)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn refuse(&self, user: Option<UserId>, client: &Client) -> Result<SignedIn, Error> {
@@ -521,7 +559,9 @@ impl Accounts {
     pub async fn keep_house(&self) -> Result<(), Error> {
         self.0.sessions.flush().await?;
         self.0.sessions.prune().await?;
-        backoff::prune(&self.0.db, self.0.clock.now()).await?;
+        backoff::prune(&self.0.db, self.now()).await?;
+        notices::prune(&self.0.db, self.now()).await?;
+        portcullis_store::revocations::prune(&self.0.db, self.now()).await?;
         Ok(())
     }
 
@@ -535,6 +575,7 @@ impl Accounts {
             request: client.request,
             client: client.address,
             roles: None,
+            seen: None,
         }
     }
 
@@ -557,7 +598,7 @@ impl Accounts {
     }
 }
 
-fn is_display_name(name: &str) -> bool {
+pub(crate) fn is_display_name(name: &str) -> bool {
     (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control)
 }
 

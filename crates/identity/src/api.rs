@@ -27,6 +27,7 @@ use portcullis_core::{Principal, Problem, RequestId, problem};
 use portcullis_edge::ClientAddr;
 use portcullis_vault::TokenHash;
 
+use crate::sessions::other_client;
 use crate::{Accounts, ApiKeys, Client, accounts, api_keys, pages};
 pub(crate) use handlers::{clear_cookies, end_current, set_cookies};
 
@@ -78,7 +79,7 @@ pub fn router(api: Api) -> Router {
         .route("/change-password", post(handlers::change_password))
         .route(
             "/sessions",
-            get(handlers::list_sessions).delete(handlers::revoke_others),
+            get(handlers::list_sessions).delete(handlers::revoke_sessions),
         )
         .route("/sessions/{id}", delete(handlers::revoke_session))
         .route(
@@ -89,7 +90,13 @@ pub fn router(api: Api) -> Router {
         .route("/revoke-key", post(api_keys::handlers::report))
         .route("/sign-in", get(pages::sign_in).post(pages::submit_sign_in))
         .route("/sign-out", post(pages::sign_out))
+        .route(
+            "/notices",
+            get(handlers::notices).delete(handlers::dismiss_notices),
+        )
         .route("/account", get(pages::account))
+        .route("/account/sessions", post(pages::end_sessions))
+        .route("/account/notices", post(pages::dismiss_notices))
         .fallback(async || Failure(Problem::new(&problem::NOT_FOUND)))
         .method_not_allowed_fallback(async || Failure(Problem::new(&problem::METHOD_NOT_ALLOWED)))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -144,6 +151,7 @@ impl Api {
                 .get::<ClientAddr>()
                 .map(|client| client.ip()),
             user_agent: text(header::USER_AGENT).map(|text| text.chars().take(256).collect()),
+            kind: other_client::kind_of(&parts.headers),
             request: parts.extensions.get::<RequestId>().copied(),
             device: self
                 .cookies()

@@ -18,7 +18,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::{Span, Timestamp};
-use portcullis_store::{Db, Error, Tx};
+use portcullis_store::{Db, Error, Row, Tx};
 use portcullis_vault::keys::{self, Keys, Mac, Purpose};
 use portcullis_vault::tokens;
 
@@ -114,8 +114,6 @@ pub async fn take(tx: &mut Tx, subject: &Subject, now: Timestamp) -> Result<Atte
     const TAKE: &str = "INSERT INTO login_backoff (account, client, failures, last_failed_at, blocked_until) VALUES ($1, $2, 1, $3, 0) ON CONFLICT (account, client) DO UPDATE SET failures = login_backoff.failures + 1, last_failed_at = $3 WHERE login_backoff.blocked_until <= $3 RETURNING failures";
     const BLOCK: &str =
         "UPDATE login_backoff SET blocked_until = $3 WHERE account = $1 AND client = $2";
-    const UNTIL: &str =
-        "SELECT failures, blocked_until FROM login_backoff WHERE account = $1 AND client = $2";
     let key = [(&subject.account).into(), (&subject.client).into()];
     let args = [key[0], key[1], now.into()];
     if let Some(row) = tx.fetch_optional(TAKE, &args).await? {
@@ -129,7 +127,25 @@ pub async fn take(tx: &mut Tx, subject: &Subject, now: Timestamp) -> Result<Atte
         tx.execute(BLOCK, &[key[0], key[1], until.into()]).await?;
         return Ok(Attempt::Granted);
     }
-    let until = match tx.fetch_optional(UNTIL, &key).await? {
+    let row = tx.fetch_optional(UNTIL, &key).await?;
+    throttled(row.as_ref(), now)
+}
+
+const UNTIL: &str =
+    "SELECT failures, blocked_until FROM login_backoff WHERE account = $1 AND client = $2";
+
+/// Whether it is too early for an attempt, without counting one. That there is room is no promise:
+/// [`take`] decides.
+pub async fn look(db: &Db, subject: &Subject, now: Timestamp) -> Result<Attempt, Error> {
+    let key = [(&subject.account).into(), (&subject.client).into()];
+    match db.fetch_optional(UNTIL, &key).await? {
+        Some(row) if row.timestamp("blocked_until")? > now => throttled(Some(&row), now),
+        Some(_) | None => Ok(Attempt::Granted),
+    }
+}
+
+fn throttled(row: Option<&Row>, now: Timestamp) -> Result<Attempt, Error> {
+    let until = match row {
         Some(row) if row.int("failures")? < CAP => row.timestamp("blocked_until")?,
         Some(_) | None => now + CLOSED,
     };

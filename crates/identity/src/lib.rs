@@ -10,6 +10,7 @@ pub mod api;
 pub mod api_keys;
 pub mod backoff;
 pub mod email;
+pub mod import;
 pub mod next;
 pub mod pages;
 pub mod password_policy;

@@ -14,8 +14,9 @@ use portcullis_core::{Principal, Problem, Secret, Timestamp, problem};
 use serde::Deserialize;
 
 use crate::accounts::Error;
-use crate::api::{Api, Failure, clear_cookies, end_current, set_cookies};
+use crate::api::{Api, Failure, clear_cookies, end_current, set_cookies, signed_in};
 use crate::next::local_or_root;
+use crate::sessions::{Notice, SessionInfo};
 
 #[derive(Deserialize)]
 pub(crate) struct Where {
@@ -95,19 +96,20 @@ pub(crate) async fn account(State(api): State<Api>, parts: Parts) -> Result<Resp
     };
     let account = api.accounts.get(user.id).await?;
     let sessions = api.accounts.sessions().list(user.id).await?;
+    let notices = api.accounts.notices(user).await?;
     let body = html! {
+        (told(&api, &notices))
         p { "You are signed in as " strong { (account.email) } "." }
-        h2 { "Sessions" }
+        h2 { "Devices" }
         ul {
             @for session in &sessions {
-                li {
-                    (session.user_agent.as_deref().unwrap_or("unknown client"))
-                    @if Some(session.id) == user.session() { " (this one)" }
-                    br;
-                    small { "Last seen " (to_the_minute(session.last_seen_at)) }
-                }
+                li { (device(&api, session, Some(session.id) == user.session())) }
             }
         }
+        @if sessions.len() > 1 {
+            (ending(&api, "others", "Sign out everywhere else", None))
+        }
+        (ending(&api, "all", "Sign out everywhere", None))
         form method="post" action=(api.path("/sign-out")) {
             button type="submit" { "Sign out" }
         }
@@ -115,9 +117,112 @@ pub(crate) async fn account(State(api): State<Api>, parts: Parts) -> Result<Resp
     Ok(page(&parts, StatusCode::OK, "Your account", &body))
 }
 
+/// What happened while the user was away, before everything else on the page.
+fn told(api: &Api, notices: &[Notice]) -> Markup {
+    html! {
+        @if !notices.is_empty() {
+            div role="alert" {
+                @for notice in notices {
+                    p {
+                        (minute(&notice.at)) ": a session of yours (" (notice.session_client)
+                        ") was used from " strong { (notice.client) }
+                        @if let Some(address) = &notice.client_address { ", " (address) }
+                        ". "
+                        @if notice.outcome == "ended" { "It was ended." }
+                        @else { "That client was refused." }
+                    }
+                }
+                p { "If that was not you, sign out everywhere and change your password." }
+                form method="post" action=(api.path("/account/notices")) {
+                    button type="submit" { "I have read this" }
+                }
+            }
+        }
+    }
+}
+
+fn device(api: &Api, session: &SessionInfo, is_this: bool) -> Markup {
+    html! {
+        strong { (session.name) }
+        @if is_this { " (this device)" }
+        br;
+        small {
+            "First seen " (to_the_minute(session.created_at))
+            ", last seen " (to_the_minute(session.last_seen_at))
+            @if let Some(address) = &session.client_address { ", from " (address) }
+        }
+        @if !is_this {
+            (ending(api, &session.id.to_string(), "Sign out", Some(&session.name)))
+        }
+    }
+}
+
+/// A form with one button that ends sessions: one by its id, the `others`, or `all`.
+fn ending(api: &Api, which: &str, label: &str, device: Option<&str>) -> Markup {
+    html! {
+        form method="post" action=(api.path("/account/sessions")) {
+            input type="hidden" name="end" value=(which);
+            button type="submit" aria-label=[device.map(|device| format!("{label}: {device}"))] {
+                (label)
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct End {
+    end: String,
+}
+
+pub(crate) async fn end_sessions(
+    State(api): State<Api>,
+    parts: Parts,
+    form: Result<Form<End>, FormRejection>,
+) -> Result<Response, Failure> {
+    let Form(input) = form.map_err(|rejection| Failure(refused_form(&rejection)))?;
+    let user = signed_in(&parts)?;
+    let client = api.client(&parts);
+    match input.end.as_str() {
+        "all" => {
+            api.accounts.revoke_all(user, &client).await?;
+            let mut response = see_other(&api.path("/sign-in"));
+            clear_cookies(&api, &mut response);
+            return Ok(response);
+        }
+        "others" => {
+            api.accounts.revoke_others(user, &client).await?;
+        }
+        id => {
+            let id = id
+                .parse()
+                .map_err(|_| Failure(Problem::new(&problem::NOT_FOUND)))?;
+            match api.accounts.revoke_session(user, id, &client).await {
+                // Ended meanwhile: the page shows that it is gone.
+                Ok(()) | Err(Error::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(see_other(&api.path("/account")))
+}
+
+pub(crate) async fn dismiss_notices(
+    State(api): State<Api>,
+    parts: Parts,
+) -> Result<Response, Failure> {
+    let user = signed_in(&parts)?;
+    api.accounts.dismiss_notices(user).await?;
+    Ok(see_other(&api.path("/account")))
+}
+
 /// `2026-03-01 09:30 UTC`.
 fn to_the_minute(at: Timestamp) -> String {
-    let text: String = at.to_string().chars().take(16).collect();
+    minute(&at.to_string())
+}
+
+fn minute(at: &str) -> String {
+    let text: String = at.chars().take(16).collect();
     format!("{} UTC", text.replace('T', " "))
 }
 

@@ -15,6 +15,7 @@ pub(crate) enum Act {
     LoginThrottled,
     Logout,
     SessionRevoked,
+    OtherClient,
     PasswordChanged,
     PasswordChangeRefused,
     UserRegistered,
@@ -31,6 +32,7 @@ impl Act {
             Act::LoginThrottled => (Action::LoginThrottled, Outcome::Denied),
             Act::Logout => (Action::Logout, Outcome::Allowed),
             Act::SessionRevoked => (Action::SessionRevoked, Outcome::Allowed),
+            Act::OtherClient => (Action::SessionOtherClient, Outcome::Denied),
             Act::PasswordChanged => (Action::PasswordChanged, Outcome::Allowed),
             Act::PasswordChangeRefused => (Action::PasswordChanged, Outcome::Denied),
             Act::UserRegistered => (Action::UserRegistered, Outcome::Allowed),
@@ -51,6 +53,7 @@ impl Act {
             | Act::LoginThrottled
             | Act::Logout
             | Act::SessionRevoked
+            | Act::OtherClient
             | Act::PasswordChangeRefused
             | Act::UserRegistered => Actor::Anonymous,
         }
@@ -71,6 +74,8 @@ pub(crate) struct Entry {
     pub(crate) client: Option<IpAddr>,
     /// The roles that the account has from now on, where the act gives some.
     pub(crate) roles: Option<Vec<String>>,
+    /// The kind of client that the act came from, where the act is about that.
+    pub(crate) seen: Option<String>,
 }
 
 /// Where events go.
@@ -84,23 +89,41 @@ impl Record {
 
     /// Writes the event in the caller's transaction: the act and its record are one.
     pub(crate) async fn record_in(&self, tx: &mut Tx, entry: Entry) -> Result<(), Error> {
-        let (action, outcome) = entry.act.words();
-        let actor = entry.actor.unwrap_or(entry.act.unsigned_actor());
-        let mut event = Event::new(entry.at, action, outcome).by(actor);
-        if let Some(session) = entry.session {
-            event = event.to(Target::session(session));
-        } else if let Some(user) = entry.user {
-            event = event.to(Target::user(user));
-        }
-        if let Some(request) = entry.request {
-            event = event.during(request);
-        }
-        if let Some(client) = entry.client {
-            event = event.from(client);
-        }
-        if let Some(roles) = entry.roles {
-            event = event.with("roles", roles.join(" "));
-        }
-        self.0.record_in(tx, event).await
+        self.0.record_in(tx, event_of(entry)).await
     }
+
+    /// Notes something that changed nothing. Repeats of one client are folded into one event, so
+    /// that nobody chooses how much is written.
+    pub(crate) fn note(&self, entry: Entry) {
+        self.0.note(event_of(entry));
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn flush(&self) {
+        self.0.flush().await.unwrap();
+    }
+}
+
+fn event_of(entry: Entry) -> Event {
+    let (action, outcome) = entry.act.words();
+    let actor = entry.actor.unwrap_or(entry.act.unsigned_actor());
+    let mut event = Event::new(entry.at, action, outcome).by(actor);
+    if let Some(session) = entry.session {
+        event = event.to(Target::session(session));
+    } else if let Some(user) = entry.user {
+        event = event.to(Target::user(user));
+    }
+    if let Some(request) = entry.request {
+        event = event.during(request);
+    }
+    if let Some(client) = entry.client {
+        event = event.from(client);
+    }
+    if let Some(seen) = entry.seen {
+        event = event.with("seen", seen);
+    }
+    if let Some(roles) = entry.roles {
+        event = event.with("roles", roles.join(" "));
+    }
+    event
 }

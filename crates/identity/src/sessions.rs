@@ -12,24 +12,30 @@
 //!   crash loses at most a minute of it, so a session may idle out that much earlier, never later.
 
 pub mod cache;
+pub(crate) mod carried_over;
 pub mod config;
 pub mod cookie;
+pub(crate) mod notices;
+pub(crate) mod other_client;
 mod store;
+pub mod user_agent;
 
 use std::sync::Arc;
 
 use portcullis_core::principal::User;
-use portcullis_core::{Clock, Problem, Secret, SessionId, Span, Timestamp, UserId};
+use portcullis_core::{Clock, Problem, Secret, SessionId, Span, Timestamp, UserId, problem};
 use portcullis_store::revocations::{Feed, Revocation};
 use portcullis_store::{Db, Tx};
 use portcullis_vault::{Token, TokenHash, tokens};
 
 use crate::revoke;
 pub use cache::{Lookup, SessionCache};
-pub use config::{Config, Settings};
+pub use config::{Config, Settings, WhenFull};
 pub use cookie::{Cookies, Presented};
+pub use notices::Notice;
+pub use other_client::{OnOtherClient, Stranger};
 pub use store::SessionInfo;
-pub(crate) use store::{SessionView, end_one, end_others};
+pub(crate) use store::{SessionView, coarse, end_one, end_others};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -37,6 +43,8 @@ pub enum Error {
     Store(#[from] portcullis_store::Error),
     #[error(transparent)]
     Token(#[from] tokens::Error),
+    #[error("the user has as many sessions as one may have")]
+    Full,
 }
 
 impl From<Error> for Problem {
@@ -44,6 +52,8 @@ impl From<Error> for Problem {
         match error {
             Error::Store(error) => error.into(),
             Error::Token(error) => error.into(),
+            Error::Full => Problem::new(&problem::CONFLICT)
+                .detail("This account is signed in on as many devices as it may be. Sign out on one of them first."),
         }
     }
 }
@@ -123,11 +133,17 @@ impl Sessions {
             self.cache.forget(hash);
             return Ok(None);
         }
+        if let Some(old) = found.replaces
+            && let Err(error) = self.settle(revoke::session_id(hash), old).await
+        {
+            tracing::warn!(%error, "a session that was replaced goes on until it ends by itself");
+        }
         Ok(Some(self.cache.remember(hash, &found, now, ticket)))
     }
 
     /// Makes a session for a user that the caller holds in `tx` ([`crate::users`]), and ends the
-    /// oldest beyond the limit. Their hashes are returned, to be forgotten after the commit.
+    /// oldest beyond the limit, or refuses. Their hashes are returned, to be forgotten after the
+    /// commit. `client.device` is the device that the answer names.
     pub(crate) async fn create(
         &self,
         tx: &mut Tx,
@@ -135,6 +151,16 @@ impl Sessions {
         client: &crate::Client,
     ) -> Result<(NewSession, Vec<TokenHash>), Error> {
         let now = self.clock.now();
+        match self.settings.when_full {
+            WhenFull::EndOldest => {}
+            WhenFull::Refuse => {
+                let idle_since = now - self.settings.idle_timeout;
+                let live = store::count_live(tx, user, now, idle_since).await?;
+                if live >= i64::from(self.settings.max_per_user) {
+                    return Err(Error::Full);
+                }
+            }
+        }
         let token = Token::generate()?;
         let session = NewSession {
             id: revoke::session_id(&token.hash()),

@@ -140,8 +140,12 @@ impl House {
     }
 
     pub(crate) async fn login(&self) -> SignedIn {
+        self.login_from(&Client::default()).await
+    }
+
+    pub(crate) async fn login_from(&self, client: &Client) -> SignedIn {
         self.accounts
-            .login(EMAIL, &secret(PASSWORD), &Client::default())
+            .login(EMAIL, &secret(PASSWORD), client)
             .await
             .unwrap()
     }

@@ -121,8 +121,30 @@ pub async fn create(
     new: &NewUser<'_>,
     now: Timestamp,
 ) -> Result<Option<UserId>, Error> {
-    const SQL: &str = "INSERT INTO users (id, email_canonical, email, password_hash, display_name, tenant_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (email_canonical) DO NOTHING";
     let id = UserId::new();
+    Ok(match create_as(tx, id, new, now).await? {
+        Created::Yes => Some(id),
+        Created::AddressTaken | Created::IdTaken => None,
+    })
+}
+
+/// What came of [`create_as`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Created {
+    Yes,
+    AddressTaken,
+    IdTaken,
+}
+
+/// The same with an id of the caller's own.
+pub(crate) async fn create_as(
+    tx: &mut Tx,
+    id: UserId,
+    new: &NewUser<'_>,
+    now: Timestamp,
+) -> Result<Created, Error> {
+    const SQL: &str = "INSERT INTO users (id, email_canonical, email, password_hash, display_name, tenant_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT DO NOTHING";
+    const BY_ID: &str = "SELECT id FROM users WHERE id = $1";
     let args = [
         id.into(),
         new.email.canonical().into(),
@@ -133,10 +155,19 @@ pub async fn create(
         now.into(),
     ];
     if tx.execute(SQL, &args).await? == 0 {
-        return Ok(None);
+        return Ok(match tx.fetch_optional(BY_ID, &[id.into()]).await? {
+            Some(_) => Created::IdTaken,
+            None => Created::AddressTaken,
+        });
     }
     insert_roles(tx, id, new.roles).await?;
-    Ok(Some(id))
+    Ok(Created::Yes)
+}
+
+/// Notes since when an account is closed. It has no sessions yet.
+pub(crate) async fn set_deactivated(tx: &mut Tx, id: UserId, at: Timestamp) -> Result<(), Error> {
+    const SQL: &str = "UPDATE users SET deactivated_at = $2 WHERE id = $1";
+    tx.execute(SQL, &[id.into(), at.into()]).await.map(drop)
 }
 
 /// Replaces the account's roles. Its sessions stay, and bear the new roles from now on. Whether

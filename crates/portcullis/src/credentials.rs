@@ -43,6 +43,8 @@ pub(crate) enum Proof {
     /// By a cookie, which browsers send on anybody's behalf: the only proof that CSRF is about.
     Session(TokenHash),
     ApiKey(TokenHash),
+    /// By the cookie of the product that stood here before.
+    CarriedOver(TokenHash),
 }
 
 impl Proof {
@@ -50,13 +52,13 @@ impl Proof {
     pub(crate) const fn session(self) -> Option<TokenHash> {
         match self {
             Proof::Nothing | Proof::ApiKey(_) => None,
-            Proof::Session(hash) => Some(hash),
+            Proof::Session(hash) | Proof::CarriedOver(hash) => Some(hash),
         }
     }
 }
 
 impl Caller {
-    const fn nobody(is_stale: bool) -> Self {
+    pub(crate) const fn nobody(is_stale: bool) -> Self {
         Caller {
             principal: Principal::Anonymous,
             proof: Proof::Nothing,
@@ -176,15 +178,16 @@ impl Lane {
     }
 
     async fn by_cookie(&self, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Problem> {
-        let hash = match snapshot.cookies.presented(headers) {
+        let (hash, proof) = match snapshot.cookies.presented(headers) {
             Presented::Nothing => return Ok(Caller::nobody(false)),
             Presented::Refused => return Ok(Caller::nobody(true)),
-            Presented::Token(hash) => hash,
+            Presented::Token(hash) => (hash, Proof::Session(hash)),
+            Presented::CarriedOver(hash) => (hash, Proof::CarriedOver(hash)),
         };
         Ok(match self.user_of(hash).await? {
             Some(user) => Caller {
                 principal: Principal::User(user),
-                proof: Proof::Session(hash),
+                proof,
                 spent: None,
                 is_stale: false,
             },
@@ -208,7 +211,9 @@ impl Lane {
     pub(crate) async fn still_holds(&self, proof: Proof) -> Result<bool, Problem> {
         match proof {
             Proof::Nothing => Ok(true),
-            Proof::Session(hash) => Ok(self.user_of(hash).await?.is_some()),
+            Proof::Session(hash) | Proof::CarriedOver(hash) => {
+                Ok(self.user_of(hash).await?.is_some())
+            }
             Proof::ApiKey(hash) => match self.gate.keys.lookup(&hash) {
                 Found::Live(_) => Ok(true),
                 Found::Dead => Ok(false),

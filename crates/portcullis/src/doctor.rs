@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Timestamp};
+use portcullis_store::Condition;
 use serde::Serialize;
 
 use crate::cli::output::{self, Format};
@@ -149,13 +150,17 @@ async fn database(loaded: &Loaded) -> Result<String, String> {
         .as_ref()
         .ok_or("`state.database` cannot be read")?;
     in_time(async {
-        let db = portcullis_store::Db::open(&loaded.config.state, url, SystemClock.now())
+        // Looks only: `doctor` may run as another user than the gate, and leaves no file behind.
+        let (engine, condition) = portcullis_store::inspect(&loaded.config.state, url)
             .await
             .map_err(|error| error.to_string())?;
-        db.ping().await.map_err(|error| error.to_string())?;
-        let engine = format!("{:?} answers, its tables are up to date", db.engine());
-        db.close().await;
-        Ok(engine)
+        Ok(match condition {
+            Condition::NotThere => format!("{engine:?}: no file yet, the gate makes it when it starts"),
+            Condition::Behind(steps) => format!(
+                "{engine:?} answers; {steps} steps of its tables are to be made, the gate does so when it starts"
+            ),
+            Condition::UpToDate => format!("{engine:?} answers, its tables are up to date"),
+        })
     })
     .await
 }

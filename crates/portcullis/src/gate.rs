@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use portcullis_core::Clock;
 use portcullis_events::{Metrics, Trail};
-use portcullis_identity::{ApiKeys, Sessions};
+use portcullis_identity::{Accounts, ApiKeys, Sessions};
 use portcullis_store::Db;
 use portcullis_store::counters::Counters;
 use portcullis_vault::signing::Signer;
@@ -26,6 +26,7 @@ pub(crate) struct Gate {
     pub(crate) counters: Counters,
     pub(crate) sessions: Sessions,
     pub(crate) keys: ApiKeys,
+    pub(crate) accounts: Accounts,
     pub(crate) trail: Trail,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) signer: Signer,

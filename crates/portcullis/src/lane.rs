@@ -136,6 +136,10 @@ impl Lane {
         if !Box::pin(self.still_holds(proof)).await? {
             return Err(Problem::new(&problem::AUTHENTICATION_REQUIRED));
         }
+        let sessions = self.gate.sessions.cache();
+        if let Some(end) = proof.session().and_then(|hash| sessions.expires_at(&hash)) {
+            self.gate.streams.set_end(principal, end);
+        }
         Ok(response.map(|body| body.until(ear)))
     }
 

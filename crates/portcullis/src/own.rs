@@ -108,6 +108,16 @@ impl Routes {
         self.add(&["GET"], &at("sign-in"), Allow::Public, Some("default"));
         self.form(&at("sign-in"), "auth");
         self.add(&["GET"], &at("account"), Allow::User, Some("default"));
+        for page in ["account/sessions", "account/notices"] {
+            self.add(&["POST"], &at(page), Allow::User, Some("default"))
+                .csrf = false;
+        }
+        self.add(
+            &["GET", "DELETE"],
+            &at("notices"),
+            Allow::User,
+            Some("default"),
+        );
         self.add(&["GET"], &at("me"), Allow::User, Some("default"));
         self.add(&["POST"], &at("change-password"), Allow::User, Some("auth"));
         self.add(

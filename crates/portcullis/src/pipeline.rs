@@ -72,7 +72,14 @@ pub(crate) async fn journey<'s>(
     inbound: Box<Inbound>,
     story: &mut Story<'s>,
 ) -> Result<Response<Body>, Problem> {
-    match decide(lane, snapshot, &inbound.head, &inbound.peer, story).await? {
+    let decided = decide(lane, snapshot, &inbound.head, &inbound.peer, story).await;
+    if decided.is_err() {
+        let is_never = |route: &Route| matches!(route.cors, RouteCors::Never);
+        if !story.route.is_some_and(is_never) {
+            story.grant = snapshot.cors.grant_for_refusal(&inbound.head.headers);
+        }
+    }
+    match decided? {
         Decided::Answered(response) => Ok(response.map(Body::full)),
         Decided::Permitted(permitted) => carry_out(lane, snapshot, permitted, inbound, story).await,
     }
@@ -140,7 +147,14 @@ pub(crate) async fn decide<'s>(
 
     // authenticate: who is calling; a credential that is no longer good makes nobody of them
     story.stage = Stage::Authenticate;
-    let caller = lane.authenticate(snapshot, head).await?;
+    let mut caller = lane.authenticate(snapshot, head).await?;
+    // SECURITY: before anything is done in the session's name.
+    if let Some(stranger) = lane.stranger(&caller, &head.headers) {
+        caller = Box::pin(lane.turn_away(caller, stranger, client.ip(), story.id)).await;
+    }
+    if let Proof::CarriedOver(hash) = caller.proof {
+        story.renewal = Box::pin(lane.renewal(hash)).await;
+    }
     story.set_caller(&caller.principal, caller.is_stale);
     story.lacks_csrf = caller.proof.session().filter(|session| {
         head.method == Method::GET
@@ -206,6 +220,7 @@ async fn carry_out<'s>(
     story: &mut Story<'s>,
 ) -> Result<Response<Body>, Problem> {
     let guards = snapshot.guards(permitted.is_own, permitted.route.id);
+    story.grant = std::mem::take(&mut permitted.grant);
 
     // screen body: 413, at once where the length is told, else as it streams
     story.stage = Stage::Body;
@@ -216,7 +231,6 @@ async fn carry_out<'s>(
     if let Some(canonical) = &permitted.rewritten {
         inbound.head.uri = with_path(&inbound.head.uri, canonical)?;
     }
-    story.grant = std::mem::take(&mut permitted.grant);
     story.charged = Some(std::mem::take(&mut permitted.charged));
     let response = if permitted.is_own {
         // Boxed, as all that is rare: room for it here would be copied with every request.

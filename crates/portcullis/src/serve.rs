@@ -214,6 +214,7 @@ async fn assemble(
         counters,
         sessions: identity.sessions.clone(),
         keys: identity.keys.clone(),
+        accounts: identity.accounts.clone(),
         trail: trail.clone(),
         metrics,
         signer,

@@ -235,6 +235,12 @@ fn harden(
     if let Some(session) = &story.lacks_csrf {
         give_csrf_cookie(snapshot, session, &mut head.headers, told.scheme);
     }
+    // Not where a shared cache may keep the answer: it would hand the session to others.
+    if !story.renewal.is_empty() && !may_be_shared(&head.headers) {
+        for value in &story.renewal {
+            head.headers.append(header::SET_COOKIE, value.clone());
+        }
+    }
     if story.stale_session {
         take_back_cookies(snapshot, &mut head.headers, told.scheme);
     }
@@ -289,12 +295,10 @@ fn take_back_cookies(snapshot: &Snapshot, headers: &mut HeaderMap, scheme: Schem
     if brings_one || may_be_shared(headers) {
         return;
     }
-    for value in [
-        snapshot.cookies.clear_value(),
-        snapshot.csrf.clear_cookie(scheme),
-    ]
-    .into_iter()
-    .flatten()
+    for value in snapshot
+        .cookies
+        .clear_values()
+        .chain(snapshot.csrf.clear_cookie(scheme))
     {
         headers.append(header::SET_COOKIE, value);
     }

@@ -154,9 +154,9 @@ impl Snapshot {
 
     /// Whether a cookie of this name is the gate's own. Prefixes are compared as browsers do, without case.
     pub(crate) fn is_our_cookie(&self, name: &[u8]) -> bool {
-        let [session, device] = self.cookies.own_names();
-        [session, device, self.csrf.cookie_name()]
-            .iter()
+        self.cookies
+            .own_names()
+            .chain([self.csrf.cookie_name()])
             .any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use http::HeaderValue;
 use portcullis_access::policy::Route;
 use portcullis_core::decision::Denied;
 use portcullis_core::principal::CallerKind;
@@ -32,6 +33,8 @@ pub(crate) struct Story<'s> {
     pub(crate) tenant: Option<TenantId>,
     /// A session cookie came that opens nothing: the answer takes it back.
     pub(crate) stale_session: bool,
+    /// Cookies that take the place of one that was carried over.
+    pub(crate) renewal: Vec<HeaderValue>,
     /// A page was asked for in this live session, without a CSRF token of it.
     pub(crate) lacks_csrf: Option<TokenHash>,
     pub(crate) denied: Option<Denied>,
@@ -55,6 +58,7 @@ impl Story<'_> {
             principal: None,
             tenant: None,
             stale_session: false,
+            renewal: Vec::new(),
             lacks_csrf: None,
             denied: None,
             upstream: None,

@@ -2,14 +2,17 @@
 //!
 //! Such an answer was permitted once and may go on for hours. When its session, key or token is
 //! revoked, it is cut: at once where the revocation is heard, which is within a second on every
-//! node. A credential that merely ends by time does not cut what it has open.
+//! node. The end of a session's lifetime cuts as well. That a session makes no other request meanwhile
+//! cuts nothing: an open stream is use.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::{Response, StatusCode, header};
 use portcullis_core::principal::Credential;
-use portcullis_core::{ApiKeyId, Principal, SessionId, TokenFamilyId, UserId, VisitorId};
+use portcullis_core::{
+    ApiKeyId, Principal, SessionId, Timestamp, TokenFamilyId, UserId, VisitorId,
+};
 use portcullis_edge::drain::{Stopper, drain};
 use portcullis_edge::{Body, Drain};
 use portcullis_store::revocations::Revocation;
@@ -33,6 +36,8 @@ enum Holder {
 struct Open {
     /// Whose act it ends with: the user's, or that of the user who made the key.
     user: Option<UserId>,
+    /// The end of the session's lifetime.
+    until: Timestamp,
     /// Dropping it ends whatever listens.
     stopper: Stopper,
 }
@@ -68,8 +73,30 @@ impl Streams {
             return Some(open.stopper.ear());
         }
         let (stopper, ear) = drain();
-        all.insert(holder, Open { user, stopper });
+        let until = Timestamp::from_micros(i64::MAX);
+        all.insert(
+            holder,
+            Open {
+                user,
+                until,
+                stopper,
+            },
+        );
         Some(ear)
+    }
+
+    /// Says until when the caller's credential lives, once that is known.
+    pub(crate) fn set_end(&self, principal: &Principal, until: Timestamp) {
+        if let Some((holder, _)) = Holder::of(principal)
+            && let Some(open) = self.all().get_mut(&holder)
+        {
+            open.until = until;
+        }
+    }
+
+    /// Cuts what belongs to credentials that have reached their end.
+    pub(crate) fn cut_ended(&self, now: Timestamp) {
+        self.all().retain(|_, open| now < open.until);
     }
 
     /// Cuts what a revocation concerns.
@@ -109,7 +136,6 @@ pub(crate) fn is_endless(response: &Response<Body>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_core::Timestamp;
     use portcullis_core::principal::{ApiKey, Owner, User};
 
     use super::*;
@@ -171,6 +197,19 @@ mod tests {
             assert_eq!(ear.is_started(), cut, "{revocation:?}");
         }
         assert!(Streams::default().join(&Principal::Anonymous).is_none());
+    }
+
+    #[test]
+    fn the_end_of_a_session_cuts_its_streams_and_no_other() {
+        let streams = Streams::default();
+        let (ana, bob) = (Principal::User(user()), Principal::User(user()));
+        let ears = [&ana, &bob].map(|caller| streams.join(caller).unwrap());
+        let cut = || ears.each_ref().map(Drain::is_started);
+        streams.set_end(&ana, Timestamp::from_seconds(100));
+        streams.cut_ended(Timestamp::from_seconds(99));
+        assert_eq!(cut(), [false; 2]);
+        streams.cut_ended(Timestamp::from_seconds(100));
+        assert_eq!(cut(), [true, false]);
     }
 
     #[test]

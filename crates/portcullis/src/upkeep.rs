@@ -105,6 +105,7 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
         loop {
             ticks.tick().await;
             let began = gate.clock.now();
+            gate.streams.cut_ended(began);
             let apply = |revocation| {
                 gate.sessions.revoked(revocation);
                 gate.keys.revoked(revocation);

@@ -20,7 +20,7 @@ use crate::config::Loaded;
 use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
 use crate::upkeep::{self, Identity};
-use crate::{demo, doctor, explain, health_check, init, routes_diff, serve};
+use crate::{demo, doctor, explain, health_check, import, init, routes_diff, serve};
 
 /// Runs what was asked for. `Ok(false)` is a finding: exit code 1.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
@@ -50,6 +50,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         Verb::Keys(verb) => with_stores(&cli.config, async |stores| {
             api_keys::run(cli.output, verb, stores).await
         }),
+        Verb::Import(verb) => with_stores(&cli.config, async |stores| {
+            import::run(cli.output, verb, stores).await
+        }),
         Verb::Audit(verb) => with_stores(&cli.config, async |stores| {
             audit(cli.output, verb, stores).await
         }),
@@ -72,9 +75,9 @@ fn check(cli: &Cli, args: &check::Args) -> anyhow::Result<bool> {
 
 /// What verbs work on that need no running gate.
 pub(crate) struct Stores {
-    db: Db,
+    pub(crate) db: Db,
     pub(crate) identity: Identity,
-    trail: Trail,
+    pub(crate) trail: Trail,
     pub(crate) loaded: Loaded,
 }
 
@@ -296,7 +299,7 @@ pub(crate) fn told(error: impl Into<portcullis_core::Problem>) -> String {
     .join("; ")
 }
 
-fn known_roles(stores: &Stores, roles: &[String]) -> anyhow::Result<()> {
+pub(crate) fn known_roles(stores: &Stores, roles: &[String]) -> anyhow::Result<()> {
     let defined = stores.loaded.config.access.roles();
     for role in roles {
         if !defined.contains_key(role) {

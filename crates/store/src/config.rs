@@ -19,6 +19,9 @@ pub struct Config {
     /// Redis for the counters that several nodes share, such as `{ env = "REDIS_URL" }`; `rediss://`
     /// for TLS. Default none: counters are in memory, and each node counts for itself.
     pub redis: Option<Location>,
+    /// File with the certificates (PEM) of the authority that signed Redis's own, for a `rediss://`
+    /// address. Default none: those that this machine trusts.
+    pub redis_ca: Option<PathBuf>,
     /// Name before every key in Redis. Default `"portcullis"`. Nodes of one gate must agree on it;
     /// gates that share a Redis and not their limits must not.
     pub redis_namespace: String,
@@ -45,6 +48,7 @@ impl Default for Config {
         Config {
             database: Location::Plain("sqlite://portcullis.db".to_owned()),
             redis: None,
+            redis_ca: None,
             redis_namespace: "portcullis".to_owned(),
             nodes: 1,
             readers: 4,

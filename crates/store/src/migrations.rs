@@ -5,7 +5,7 @@
 //! - A step that was applied is never edited; its checksum (SHA-256) is compared at every start.
 //! - A database that knows a step that we do not is a newer one: it is refused, not guessed at.
 //!
-//! Numbers: store 1-9, identity 10-19, events 20-29.
+//! Numbers: store 1-9, identity 10-19, events 20-29, sessions and import 80-89.
 
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ static MIGRATIONS: &[Migration] = migrations! {
     10 "0010_login_backoff",
     20 "0020_audit_event",
     30 "0030_api_keys",
+    80 "0080_session_client",
+    81 "0081_import",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.
@@ -118,6 +120,37 @@ pub(crate) async fn run_postgres(
             .await?;
     }
     Ok(tx.commit().await?)
+}
+
+/// How many steps are still to be applied. Changes nothing.
+pub(crate) async fn missing_in_sqlite(connection: &mut SqliteConnection) -> Result<usize, Error> {
+    const IS_THERE: &str = "SELECT count(*) FROM sqlite_master WHERE name = 'schema_migration'";
+    let mut applied = Vec::new();
+    if sqlx::query_scalar::<_, i64>(IS_THERE)
+        .fetch_one(&mut *connection)
+        .await?
+        > 0
+    {
+        for row in sqlx::query(APPLIED).fetch_all(connection).await? {
+            applied.push((row.try_get("version")?, row.try_get("checksum")?));
+        }
+    }
+    missing(MIGRATIONS, Engine::Sqlite, &applied).map(|steps| steps.len())
+}
+
+/// How many steps are still to be applied. Changes nothing.
+pub(crate) async fn missing_in_postgres(connection: &mut PgConnection) -> Result<usize, Error> {
+    const IS_THERE: &str = "SELECT to_regclass('schema_migration') IS NOT NULL";
+    let mut applied = Vec::new();
+    if sqlx::query_scalar::<_, bool>(IS_THERE)
+        .fetch_one(&mut *connection)
+        .await?
+    {
+        for row in sqlx::query(APPLIED).fetch_all(connection).await? {
+            applied.push((row.try_get("version")?, row.try_get("checksum")?));
+        }
+    }
+    missing(MIGRATIONS, Engine::Postgres, &applied).map(|steps| steps.len())
 }
 
 /// What is still to be applied, in order.

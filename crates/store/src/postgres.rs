@@ -53,7 +53,7 @@ pub(crate) async fn open(
         .map_err(Error::from)
 }
 
-fn options(url: &str) -> Result<PgConnectOptions, Error> {
+pub(crate) fn options(url: &str) -> Result<PgConnectOptions, Error> {
     // The driver's message may repeat a part of the address, and with it the password.
     let malformed = |_| Error::Address("it is not a well-formed postgres: address");
     let options = PgConnectOptions::from_str(url).map_err(malformed)?;

@@ -3,6 +3,7 @@
 //! Nothing here knows a user or a request. Randomness, SHA-256, HMAC, HKDF and Ed25519 come from
 //! aws-lc; comparisons of secrets take the same time whatever they compare.
 
+pub mod foreign;
 pub mod keys;
 pub mod passwords;
 pub mod signing;

@@ -199,6 +199,7 @@ fn verify(password: &str, stored: Option<&str>, dummy: &str) -> Verdict {
             Ok(true) => Verdict::Match { needs_rehash: true },
             Ok(false) | Err(_) => Verdict::Mismatch,
         },
+        Some(Stored::Nothing) => pretend(password, dummy),
         Some(Stored::Unreadable) => {
             tracing::error!("a stored password hash cannot be read: its account is refused");
             pretend(password, dummy)
@@ -223,12 +224,26 @@ fn pretend(password: &str, dummy: &str) -> Verdict {
 enum Stored<'a> {
     Argon2(Box<PasswordHash>),
     Bcrypt(&'a str),
+    Nothing,
     Unreadable,
+}
+
+/// Stands where an account has no password: no text hashes to it.
+pub const NOTHING: &str = "!";
+
+/// Whether a hash made elsewhere can be taken over: its form is known and its cost bearable.
+pub fn is_importable(hash: &str) -> bool {
+    match Stored::parse(hash) {
+        Stored::Argon2(_) | Stored::Bcrypt(_) => true,
+        Stored::Nothing | Stored::Unreadable => false,
+    }
 }
 
 impl<'a> Stored<'a> {
     fn parse(text: &'a str) -> Self {
-        let read = if text.starts_with("$argon2") {
+        let read = if text == NOTHING {
+            Some(Stored::Nothing)
+        } else if text.starts_with("$argon2") {
             PasswordHash::new(text)
                 .ok()
                 .filter(|hash| hash.salt.is_some() && hash.hash.is_some() && is_bearable(hash))

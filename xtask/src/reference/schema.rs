@@ -149,6 +149,8 @@ fn of(kind: &str, table: &str) -> Option<Value> {
         "Framing" if table == "headers" => json!({ "anyOf": [framing, strings()] }),
         "Framing" => framing,
         "SameSite" => words(&["lax", "strict"]),
+        "WhenFull" => words(&["end-oldest", "refuse"]),
+        "OnOtherClient" => words(&["ignore", "challenge", "end"]),
         "Per" => words(&["address", "user", "session", "tenant", "api-key"]),
         "CallerKind" => words(&["user", "api-key", "visitor"]),
         "Scope" => words(&["gate", "route"]),

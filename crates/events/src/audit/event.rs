@@ -110,6 +110,7 @@ actions! {
     Logout = "logout", Kept;
     SessionCreated = "session.created", Kept;
     SessionRevoked = "session.revoked", Kept;
+    SessionOtherClient = "session.other-client", Folded;
     PasswordChanged = "password.changed", Kept;
     PasswordRehashed = "password.rehashed", Kept;
     UserRegistered = "user.registered", Kept;

@@ -60,7 +60,11 @@ impl Accounts {
             return Err(Error::OldPassword);
         }
         users::set_password(&mut tx, user.id, &hash, now).await?;
-        let (session, _) = parts.sessions.create(&mut tx, user.id, client).await?;
+        let here = Client {
+            device: Some(device.clone()),
+            ..client.clone()
+        };
+        let (session, _) = parts.sessions.create(&mut tx, user.id, &here).await?;
         tx.execute(
             "DELETE FROM password_attempt WHERE user_id = $1",
             &[user.id.into()],

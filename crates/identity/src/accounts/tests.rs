@@ -300,3 +300,48 @@ async fn two_registrations_at_once_make_one_account() {
     }
     assert_eq!(made, 1);
 }
+
+#[tokio::test]
+async fn housekeeping_deletes_revocations_that_every_node_has_long_read() {
+    const COUNT: &str = "SELECT count(*) AS n FROM revocation";
+    let house = House::build().await;
+    let ada = house.login().await;
+    let ada = user(&house, &ada).await;
+    for _ in 0..3 {
+        house.login().await;
+        house
+            .accounts
+            .revoke_others(&ada, &Client::default())
+            .await
+            .unwrap();
+    }
+    assert_eq!(house.count(COUNT).await, 3);
+    house.accounts.keep_house().await.unwrap();
+    assert_eq!(house.count(COUNT).await, 3);
+    house.clock.advance(portcullis_store::revocations::KEPT_FOR);
+    house.clock.advance(Span::from_seconds(1));
+    house.accounts.keep_house().await.unwrap();
+    // The newest stays: readers find their place by it.
+    assert_eq!(house.count(COUNT).await, 1);
+}
+
+#[tokio::test]
+async fn attempts_that_come_too_early_write_next_to_nothing() {
+    const EVENTS: &str = "SELECT count(*) AS n FROM audit_event";
+    const FAILURES: &str = "SELECT failures AS n FROM login_backoff";
+    let house = House::build().await;
+    for _ in 0..6 {
+        let _ = login(&house, EMAIL, "not it", None).await;
+    }
+    house.accounts.0.record.flush().await;
+    let (events, failures) = (house.count(EVENTS).await, house.count(FAILURES).await);
+    for _ in 0..50 {
+        let refused = login(&house, EMAIL, "not it", None).await.unwrap_err();
+        assert!(matches!(refused, Error::Throttled { .. }));
+    }
+    // One for the first, and at most one more for all the others.
+    house.accounts.0.record.flush().await;
+    let written = house.count(EVENTS).await - events;
+    assert!((1..=2).contains(&written), "{written}");
+    assert_eq!(house.count(FAILURES).await, failures);
+}

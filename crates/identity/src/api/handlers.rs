@@ -2,7 +2,8 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode, header};
@@ -13,7 +14,7 @@ use super::body::json;
 use super::{Api, Failure, signed_in};
 use crate::accounts::{AccountView, Registering, SignedIn};
 use crate::backoff::DEVICE_LIFETIME;
-use crate::sessions::{Presented, SessionView};
+use crate::sessions::{Notice, Presented, SessionView};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,7 +131,7 @@ fn append_cookies(
 }
 
 pub(crate) fn clear_cookies(api: &Api, response: &mut Response) {
-    if let Some(value) = api.cookies().clear_value() {
+    for value in api.cookies().clear_values() {
         response.headers_mut().append(header::SET_COOKIE, value);
     }
 }
@@ -139,7 +140,9 @@ pub(super) async fn me(State(api): State<Api>, parts: Parts) -> Result<Response,
     let user = signed_in(&parts)?;
     let account = api.accounts.get(user.id).await?;
     let csrf = match api.cookies().presented(&parts.headers) {
-        Presented::Token(hash) => Some((api.csrf.0)(&hash, Some(&parts.headers))),
+        Presented::Token(hash) | Presented::CarriedOver(hash) => {
+            Some((api.csrf.0)(&hash, Some(&parts.headers)))
+        }
         Presented::Nothing | Presented::Refused => None,
     };
     let mut response = Json(Hydrated {
@@ -202,13 +205,49 @@ pub(super) async fn revoke_session(
     Ok(response)
 }
 
-pub(super) async fn revoke_others(
+/// Which sessions to end.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    #[serde(default)]
+    all: bool,
+}
+
+/// All but this one, or with `?all=true` this one too.
+pub(super) async fn revoke_sessions(
+    State(api): State<Api>,
+    which: Result<Query<Which>, QueryRejection>,
+    parts: Parts,
+) -> Result<Response, Failure> {
+    let user = signed_in(&parts)?;
+    let Query(which) = which.map_err(|_| {
+        Problem::new(&problem::INVALID_INPUT)
+            .detail("The query may hold `all=true` and nothing else.")
+    })?;
+    let client = api.client(&parts);
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if which.all {
+        api.accounts.revoke_all(user, &client).await?;
+        clear_cookies(&api, &mut response);
+    } else {
+        api.accounts.revoke_others(user, &client).await?;
+    }
+    Ok(response)
+}
+
+pub(super) async fn notices(
+    State(api): State<Api>,
+    parts: Parts,
+) -> Result<Json<Vec<Notice>>, Failure> {
+    let user = signed_in(&parts)?;
+    Ok(Json(api.accounts.notices(user).await?))
+}
+
+pub(super) async fn dismiss_notices(
     State(api): State<Api>,
     parts: Parts,
 ) -> Result<StatusCode, Failure> {
     let user = signed_in(&parts)?;
-    api.accounts
-        .revoke_others(user, &api.client(&parts))
-        .await?;
+    api.accounts.dismiss_notices(user).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,23 +1,25 @@
 //! Live sessions in memory: the hot path's whole knowledge of who is calling.
 //!
 //! - Sharded by the token's hash, which is uniform, so its own bits serve as the table's hash.
-//! - About 120 bytes a session: 88 for the entry, the rest for the table at its emptiest. Tenant
+//! - About 130 bytes a session: 104 for the entry, the rest for the table at its emptiest. Tenant
 //!   and roles are shared between all sessions that have the same.
 //! - Times are whole seconds, rounded so that a session never lives longer for it.
 //! - Only what the database confirmed is kept; that a token is unknown is not, for anybody can
 //!   make up any number of those.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::hash::{BuildHasher as _, Hash};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use portcullis_core::principal::{Credential, User};
 use portcullis_core::{SessionId, Span, TenantId, Timestamp, UserId};
 use portcullis_vault::TokenHash;
 
+use super::other_client::KnownClient;
 use super::store::Stored;
 use crate::revoke;
 use portcullis_store::revocations::Revocation;
@@ -53,6 +55,13 @@ struct Entry {
     last_seen: AtomicU32,
     /// What of `last_seen` is in the database.
     written: AtomicU32,
+    /// The client that signed in: see `other_client`.
+    kind: u16,
+    device: u32,
+    agent: AtomicU32,
+    has_alarmed: AtomicBool,
+    /// When a new token was offered last: see `carried_over`.
+    renewed: AtomicU32,
 }
 
 /// What many sessions have in common.
@@ -73,6 +82,8 @@ pub struct SessionCache {
     revocations: AtomicU64,
     idle_timeout: Span,
     profiles: Mutex<Profiles>,
+    /// For what is compared within this process alone.
+    hasher: DefaultHashBuilder,
 }
 
 impl SessionCache {
@@ -82,6 +93,7 @@ impl SessionCache {
             revocations: AtomicU64::new(0),
             idle_timeout,
             profiles: Mutex::default(),
+            hasher: DefaultHashBuilder::default(),
         }
     }
 
@@ -192,6 +204,11 @@ impl SessionCache {
             expires_at: floor(found.expires_at),
             last_seen: AtomicU32::new(floor(now)),
             written: AtomicU32::new(floor(found.last_seen_at)),
+            kind: found.client_kind,
+            device: found.device_mark,
+            agent: AtomicU32::new(0),
+            has_alarmed: AtomicBool::new(false),
+            renewed: AtomicU32::new(0),
         };
         let user = entry.as_user();
         if let Some(shard) = self.shard(key_of(hash)) {
@@ -208,9 +225,62 @@ impl SessionCache {
 
     /// The last activity that this node saw.
     pub(super) fn last_seen(&self, hash: &TokenHash) -> Option<Timestamp> {
+        self.with_entry(hash, |entry| {
+            seconds(entry.last_seen.load(Ordering::Relaxed))
+        })
+    }
+
+    /// What is known of the client that signed in.
+    pub(super) fn known_client(&self, hash: &TokenHash) -> Option<KnownClient> {
+        self.with_entry(hash, |entry| KnownClient {
+            kind: entry.kind,
+            device: entry.device,
+            agent: entry.agent.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Remembers headers that were found fitting, by their hash.
+    pub(super) fn accept_client(&self, hash: &TokenHash, agent: u32) {
+        self.with_entry(hash, |entry| entry.agent.store(agent, Ordering::Relaxed));
+    }
+
+    /// Notes that the session turned up elsewhere; whether that is news here.
+    pub(super) fn raise_alarm(&self, hash: &TokenHash) -> bool {
+        self.with_entry(hash, |entry| {
+            !entry.has_alarmed.swap(true, Ordering::Relaxed)
+        })
+        .unwrap_or(true)
+    }
+
+    /// Whether a new token may be offered, which is once a minute, and notes that it is.
+    pub(super) fn may_renew(&self, hash: &TokenHash, now: Timestamp) -> bool {
+        let now = floor(now);
+        self.with_entry(hash, |entry| {
+            entry
+                .renewed
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+                    (now >= last.saturating_add(60)).then_some(now)
+                })
+                .is_ok()
+        })
+        .unwrap_or(false)
+    }
+
+    /// A hash for comparing within this process, never zero.
+    pub(super) fn hash_of(&self, value: impl Hash) -> u32 {
+        u32::try_from(self.hasher.hash_one(value) >> 32).map_or(1, |hash| hash.max(1))
+    }
+
+    fn with_entry<T>(&self, hash: &TokenHash, look: impl FnOnce(&Entry) -> T) -> Option<T> {
         let shard = self.read(hash)?;
-        let entry = shard.find(key_of(hash), |entry| entry.hash == *hash)?;
-        Some(seconds(entry.last_seen.load(Ordering::Relaxed)))
+        shard
+            .find(key_of(hash), |entry| entry.hash == *hash)
+            .map(|entry| look(entry))
+    }
+
+    /// When the session reaches the end of its lifetime, as far as memory knows it.
+    pub fn expires_at(&self, hash: &TokenHash) -> Option<Timestamp> {
+        self.with_entry(hash, |entry| seconds(entry.expires_at))
     }
 
     /// Sessions whose last activity is not in the database yet.
@@ -346,8 +416,8 @@ mod tests {
     fn an_entry_takes_no_more_than_its_share_of_150_bytes() {
         // One pointer and one control byte a slot, at a load of 7/16 after the table has grown.
         let worst_slot = (size_of::<Box<Entry>>() + 1) * 16 / 7 + 1;
-        // 96 is the allocator's class for 88.
-        assert_eq!(size_of::<Entry>(), 88);
-        assert!(96 + worst_slot <= 150);
+        // 112 is the allocator's class for 104.
+        assert!(size_of::<Entry>() <= 104);
+        assert!(112 + worst_slot <= 150);
     }
 }

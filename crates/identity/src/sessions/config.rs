@@ -3,7 +3,7 @@
 use portcullis_core::Span;
 use serde::Deserialize;
 
-use super::Cookies;
+use super::{Cookies, OnOtherClient};
 use crate::Finding;
 
 /// The `[sessions]` table.
@@ -22,8 +22,30 @@ pub struct Config {
     pub idle_timeout: Span,
     /// How long a session lives at most. Default `"24h"`. Longer helps thieves of cookies.
     pub lifetime: Span,
-    /// Sessions that a user may have at once. Default `10`. One more ends the oldest.
+    /// Sessions that a user may have at once. Default `10`.
     pub max_per_user: u32,
+    /// What a sign-in beyond `max-per-user` does. Default `"end-oldest"`; `"refuse"` keeps the user
+    /// out until another session ends, also when somebody else holds them all.
+    pub when_full: WhenFull,
+    /// What happens when a session turns up in another browser or operating system, or with the
+    /// cookie of another device. Default `"challenge"`: that client has to sign in, and the session
+    /// goes on where it was. `"end"` ends it everywhere, so that whoever steals a cookie can sign its
+    /// owner out. `"ignore"` is for products whose own servers pass cookies on under another
+    /// `User-Agent`.
+    pub on_other_client: OnOtherClient,
+    /// Name of the cookie of the product whose sessions were taken over by `portcullis import
+    /// sessions`, such as `"session"`. Default none. It is replaced by the gate's own at the next
+    /// answer; take the key out when the imported sessions have ended.
+    pub carried_over_cookie: Option<String>,
+}
+
+/// What becomes of one session too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    #[default]
+    EndOldest,
+    Refuse,
 }
 
 /// `SameSite` of a cookie (RFC 6265bis section 4.1.2.7).
@@ -51,6 +73,9 @@ impl Default for Config {
             idle_timeout: Span::from_minutes(30),
             lifetime: Span::from_hours(24),
             max_per_user: 10,
+            when_full: WhenFull::default(),
+            on_other_client: OnOtherClient::default(),
+            carried_over_cookie: None,
         }
     }
 }
@@ -62,6 +87,8 @@ pub struct Settings {
     pub idle_timeout: Span,
     pub lifetime: Span,
     pub max_per_user: u32,
+    pub when_full: WhenFull,
+    pub on_other_client: OnOtherClient,
 }
 
 impl Config {
@@ -69,19 +96,20 @@ impl Config {
     /// only, where the site is served without TLS: cookies then lose `Secure` and with it their
     /// `__Host-` prefix.
     pub fn compile(&self, secure: bool) -> Result<Settings, Vec<Finding>> {
+        const NAME: &str = "must be 1 to 64 letters, digits, `-`, `_` or `.`";
         let mut findings = Vec::new();
         let mut found = |key, message| findings.push(Finding { key, message });
-        if self.cookie.is_empty()
-            || self.cookie.len() > 64
-            || !self
-                .cookie
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-        {
-            found(
-                "sessions.cookie",
-                "must be 1 to 64 letters, digits, `-`, `_` or `.`",
-            );
+        let is_name = |name: &str| {
+            (1..=64).contains(&name.len())
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        };
+        if !is_name(&self.cookie) {
+            found("sessions.cookie", NAME);
+        }
+        if !self.carried_over_cookie.as_deref().is_none_or(is_name) {
+            found("sessions.carried-over-cookie", NAME);
         }
         if self.idle_timeout < Span::from_minutes(2) {
             found(
@@ -97,10 +125,13 @@ impl Config {
         }
         if findings.is_empty() {
             Ok(Settings {
-                cookies: Cookies::new(&self.cookie, self.same_site, secure),
+                cookies: Cookies::new(&self.cookie, self.same_site, secure)
+                    .with_carried_over(self.carried_over_cookie.as_deref()),
                 idle_timeout: self.idle_timeout,
                 lifetime: self.lifetime,
                 max_per_user: self.max_per_user,
+                when_full: self.when_full,
+                on_other_client: self.on_other_client,
             })
         } else {
             Err(findings)

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, header};
 use portcullis_core::{Secret, Span};
 use portcullis_vault::{Token, TokenHash};
 
+use super::carried_over;
 use super::config::SameSite;
 
 /// What a request presented.
@@ -17,6 +18,8 @@ pub enum Presented {
     Nothing,
     /// One, in proper form.
     Token(TokenHash),
+    /// None of ours, and one that was carried over from the product that stood here before.
+    CarriedOver(TokenHash),
     /// More than one, or one that no token could be: the request is anonymous, and the answer
     /// should clear the cookie.
     Refused,
@@ -27,6 +30,7 @@ pub enum Presented {
 pub struct Cookies {
     session: String,
     device: String,
+    carried_over: Option<String>,
     attributes: String,
 }
 
@@ -45,8 +49,15 @@ impl Cookies {
         Cookies {
             session,
             device,
+            carried_over: None,
             attributes: format!("; Path=/; HttpOnly; SameSite={same_site}{secure}"),
         }
+    }
+
+    /// Also takes the cookie of this name, of sessions that were taken over.
+    pub(super) fn with_carried_over(mut self, name: Option<&str>) -> Self {
+        self.carried_over = name.map(str::to_owned);
+        self
     }
 
     /// Name of the session cookie.
@@ -60,22 +71,43 @@ impl Cookies {
     }
 
     /// Names that must never reach an upstream.
-    pub fn own_names(&self) -> [&str; 2] {
+    pub fn own_names(&self) -> impl Iterator<Item = &str> {
         [&self.session, &self.device]
+            .into_iter()
+            .chain(&self.carried_over)
+            .map(String::as_str)
+    }
+
+    /// `Set-Cookie` that removes the carried-over cookie; none where ours has taken its name.
+    pub(super) fn clear_carried_over(&self) -> Option<String> {
+        let name = self.carried_over.as_ref()?;
+        (*name != self.session).then(|| format!("{name}={}; Max-Age=0", self.attributes))
     }
 
     /// Reads the session cookie of a request.
     pub fn presented(&self, headers: &HeaderMap) -> Presented {
         let mut values = values(headers, self.session.as_bytes());
         match (values.next(), values.next()) {
-            (None, _) => Presented::Nothing,
+            (None, _) => match self.carried_over(headers) {
+                Some(hash) => Presented::CarriedOver(hash),
+                None => Presented::Nothing,
+            },
             // SECURITY: with two, a planted cookie could take the place of the real one.
             (Some(_), Some(_)) => Presented::Refused,
             (Some(value), None) => std::str::from_utf8(value)
                 .ok()
                 .and_then(Token::parse)
-                .map_or(Presented::Refused, |token| Presented::Token(token.hash())),
+                .map(|token| Presented::Token(token.hash()))
+                .or_else(|| {
+                    let hash = self.carried_over(headers)?;
+                    Some(Presented::CarriedOver(hash))
+                })
+                .unwrap_or(Presented::Refused),
         }
+    }
+
+    fn carried_over(&self, headers: &HeaderMap) -> Option<TokenHash> {
+        carried_over::presented(headers, self.carried_over.as_ref()?)
     }
 
     pub(crate) fn device_value<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
@@ -110,14 +142,17 @@ impl Cookies {
         format!("{}={}; Max-Age=0", self.session, self.attributes)
     }
 
-    /// The same, ready for a header.
-    pub fn clear_value(&self) -> Option<HeaderValue> {
-        HeaderValue::try_from(self.clear()).ok()
+    /// The same, ready for a header, and for the carried-over cookie as well.
+    pub fn clear_values(&self) -> impl Iterator<Item = HeaderValue> {
+        [Some(self.clear()), self.clear_carried_over()]
+            .into_iter()
+            .flatten()
+            .filter_map(|cookie| HeaderValue::try_from(cookie).ok())
     }
 }
 
 /// The values of all cookies of this name, over all `Cookie` fields.
-fn values<'a, 'n>(
+pub(super) fn values<'a, 'n>(
     headers: &'a HeaderMap,
     name: &'n [u8],
 ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {

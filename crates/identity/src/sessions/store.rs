@@ -1,5 +1,6 @@
 //! The SQL of sessions.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use portcullis_core::{SessionId, TenantId, Timestamp, UserId};
@@ -8,6 +9,8 @@ use portcullis_vault::TokenHash;
 use serde::Serialize;
 
 use super::NewSession;
+use super::other_client::device_mark;
+use super::user_agent::ClientKind;
 use crate::{Client, revoke, users};
 
 /// A live session as the database has it.
@@ -19,6 +22,11 @@ pub(crate) struct Stored {
     pub(crate) authenticated_at: Timestamp,
     pub(crate) last_seen_at: Timestamp,
     pub(crate) expires_at: Timestamp,
+    /// See `user_agent`; 0 where nothing is known.
+    pub(crate) client_kind: u16,
+    pub(crate) device_mark: u32,
+    /// The session that this one takes the place of, until it is used for the first time.
+    pub(crate) replaces: Option<SessionId>,
 }
 
 /// A session as its user sees it.
@@ -28,8 +36,12 @@ pub struct SessionInfo {
     pub created_at: Timestamp,
     pub last_seen_at: Timestamp,
     pub expires_at: Timestamp,
+    /// The network that it signed in from: the last byte of an IPv4 address is left out, and all
+    /// but the first 48 bits of an IPv6 one.
     pub client_address: Option<String>,
     pub user_agent: Option<String>,
+    /// `Firefox on Linux`.
+    pub name: String,
 }
 
 /// The way a session is told to its user in JSON.
@@ -41,6 +53,7 @@ pub(crate) struct SessionView {
     expires_at: String,
     client_address: Option<String>,
     user_agent: Option<String>,
+    name: String,
     current: bool,
 }
 
@@ -54,12 +67,13 @@ impl SessionInfo {
             expires_at: self.expires_at.to_string(),
             client_address: self.client_address,
             user_agent: self.user_agent,
+            name: self.name,
         }
     }
 }
 
 pub(super) async fn find(db: &Db, hash: &TokenHash) -> Result<Option<Stored>, Error> {
-    const SQL: &str = "SELECT s.user_id, s.authenticated_at, s.last_seen_at, s.expires_at, u.tenant_id FROM session s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL";
+    const SQL: &str = "SELECT s.user_id, s.authenticated_at, s.last_seen_at, s.expires_at, s.client_kind, s.device_mark, s.replaces, u.tenant_id FROM session s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL";
     let Some(row) = db.fetch_optional(SQL, &[hash.as_bytes().into()]).await? else {
         return Ok(None);
     };
@@ -75,7 +89,17 @@ pub(super) async fn find(db: &Db, hash: &TokenHash) -> Result<Option<Stored>, Er
         authenticated_at: row.timestamp("authenticated_at")?,
         last_seen_at: row.timestamp("last_seen_at")?,
         expires_at: row.timestamp("expires_at")?,
+        client_kind: small(row.opt_int("client_kind")?),
+        device_mark: small(row.opt_int("device_mark")?),
+        replaces: row.opt_uuid("replaces")?.map(SessionId::from_uuid),
     }))
+}
+
+/// A number of ours, or 0 for nothing and for what is none.
+fn small<T: TryFrom<i64> + Default>(number: Option<i64>) -> T {
+    number
+        .and_then(|number| T::try_from(number).ok())
+        .unwrap_or_default()
 }
 
 pub(super) async fn insert(
@@ -85,7 +109,7 @@ pub(super) async fn insert(
     client: &Client,
     now: Timestamp,
 ) -> Result<(), Error> {
-    const SQL: &str = "INSERT INTO session (id, token_hash, user_id, created_at, authenticated_at, last_seen_at, expires_at, client_address, user_agent) VALUES ($1, $2, $3, $4, $4, $4, $5, $6, $7)";
+    const SQL: &str = "INSERT INTO session (id, token_hash, user_id, created_at, authenticated_at, last_seen_at, expires_at, client_address, user_agent, client_kind, device_mark) VALUES ($1, $2, $3, $4, $4, $4, $5, $6, $7, $8, $9)";
     let hash = session.token.hash();
     let address = client.address.map(|address| address.to_string());
     let args = [
@@ -96,8 +120,25 @@ pub(super) async fn insert(
         session.expires_at.into(),
         address.as_deref().into(),
         client.user_agent.as_deref().into(),
+        client.kind.map(|kind| i64::from(kind.pack())).into(),
+        client.device.as_deref().map(device_mark).into(),
     ];
     tx.execute(SQL, &args).await.map(drop)
+}
+
+/// How many sessions the user has that are neither over nor idle.
+pub(super) async fn count_live(
+    tx: &mut Tx,
+    user: UserId,
+    now: Timestamp,
+    idle_since: Timestamp,
+) -> Result<i64, Error> {
+    const SQL: &str = "SELECT count(*) AS number FROM session WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND last_seen_at > $3";
+    let args = [user.into(), now.into(), idle_since.into()];
+    match tx.fetch_optional(SQL, &args).await? {
+        Some(row) => row.int("number"),
+        None => Ok(0),
+    }
 }
 
 /// Ends the oldest live sessions beyond `keep`.
@@ -177,13 +218,18 @@ pub(super) async fn list(
         let Some(hash) = TokenHash::from_slice(&row.bytes("token_hash")?) else {
             continue;
         };
+        let user_agent = row.opt_text("user_agent")?;
         let info = SessionInfo {
             id: row.session_id("id")?,
             created_at: row.timestamp("created_at")?,
             last_seen_at: row.timestamp("last_seen_at")?,
             expires_at: row.timestamp("expires_at")?,
-            client_address: row.opt_text("client_address")?,
-            user_agent: row.opt_text("user_agent")?,
+            client_address: row
+                .opt_text("client_address")?
+                .and_then(|address| address.parse().ok())
+                .map(coarse),
+            name: name(user_agent.as_deref()),
+            user_agent,
         };
         list.push((info, hash));
     }
@@ -199,4 +245,42 @@ pub(super) async fn touch(tx: &mut Tx, id: SessionId, at: Timestamp) -> Result<(
 pub(super) async fn delete_ended(tx: &mut Tx, before: Timestamp) -> Result<u64, Error> {
     const SQL: &str = "DELETE FROM session WHERE expires_at < $1 OR revoked_at < $1";
     tx.execute(SQL, &[before.into()]).await
+}
+
+/// The network of an address: enough to recognise a place, and no more.
+pub(crate) fn coarse(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            format!("{a}.{b}.{c}.x")
+        }
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}::/48")
+        }
+    }
+}
+
+/// What a session's owner calls the client.
+pub(crate) fn name(user_agent: Option<&str>) -> String {
+    user_agent.map_or_else(
+        || "Unknown client".to_owned(),
+        |user_agent| ClientKind::read(user_agent, false).to_string(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_told_by_its_network() {
+        for (address, told) in [
+            ("203.0.113.7", "203.0.113.x"),
+            ("::ffff:203.0.113.7", "203.0.113.x"),
+            ("2001:db8:1:2::3", "2001:db8:1::/48"),
+        ] {
+            assert_eq!(coarse(address.parse().unwrap()), told);
+        }
+    }
 }

@@ -15,6 +15,7 @@ pub(crate) fn guardrails(loaded: &mut Loaded) {
     let mut found = Vec::new();
     secrets(loaded, &mut found);
     transport(loaded, &mut found);
+    transport_of_stores(loaded, &mut found);
     cookies(loaded, &mut found);
     state(loaded, &mut found);
     routes(loaded, &mut found);
@@ -130,6 +131,42 @@ fn transport(loaded: &Loaded, found: &mut Vec<Finding>) {
                 )
                 .remedy("use https, or keep gate and product on one private network"),
             );
+        }
+    }
+}
+
+/// Sessions, hashes and passwords of databases do not cross a network in the clear (E1, E2).
+fn transport_of_stores(loaded: &Loaded, found: &mut Vec<Finding>) {
+    let remote = |url: &Option<portcullis_core::Secret>| {
+        let url = url::Url::parse(url.as_ref()?.expose()).ok()?;
+        let is_remote = url.host_str().is_some_and(|host| !is_near(host));
+        is_remote.then_some(url)
+    };
+    if let Some(url) = remote(&loaded.secrets.redis)
+        && url.scheme() == "redis"
+    {
+        found.push(
+            Finding::error("plain-store", "state.redis", "Redis is asked across the network in the clear")
+                .remedy("use a rediss:// address, with state.redis-ca where its certificate is of a private authority"),
+        );
+    }
+    if let Some(url) = remote(&loaded.secrets.database) {
+        let mode = url
+            .query_pairs()
+            .find(|(key, _)| matches!(&**key, "sslmode" | "ssl-mode"))
+            .map(|(_, mode)| mode.into_owned());
+        let remedy = "write sslmode=verify-full, with sslrootcert=PATH where its certificate is of a private authority";
+        match mode.as_deref() {
+            Some("disable" | "allow" | "prefer") => found.push(
+                Finding::error("plain-store", "state.database", "PostgreSQL may be asked across the network in the clear")
+                    .remedy(remedy),
+            ),
+            Some("require") => found.push(
+                Finding::warning("unverified-store", "state.database", "whoever stands between can pass for PostgreSQL: its certificate is not verified")
+                    .remedy(remedy),
+            ),
+            // Verified, or nothing: then the gate asks for verify-full by itself.
+            Some(_) | None => {}
         }
     }
 }

@@ -111,6 +111,11 @@ pub(crate) enum Verb {
     /// Works on the database that the configuration names, as `users` does.
     #[command(subcommand)]
     Keys(api_keys::Keys),
+    /// Take over accounts and sessions of the product that stood here before.
+    ///
+    /// Each says first what would happen, and keeps it with --apply. Exit code 1 where a row was refused.
+    #[command(subcommand)]
+    Import(crate::import::Import),
     /// Read the audit trail.
     #[command(subcommand)]
     Audit(Audit),

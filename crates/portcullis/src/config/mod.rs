@@ -542,6 +542,8 @@ fn read_secrets(loaded: &mut Loaded) {
     }
     let database = loaded.config.state.database.clone();
     loaded.secrets.database = read_location(loaded, "state.database", &database);
+    let ca = loaded.config.state.redis_ca.take();
+    loaded.config.state.redis_ca = ca.map(|file| loaded.path(&file));
     if let Some(redis) = loaded.config.state.redis.clone() {
         loaded.secrets.redis = read_location(loaded, "state.redis", &redis);
     }

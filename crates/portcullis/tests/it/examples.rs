@@ -31,7 +31,7 @@ fn example(name: &str) -> GatewayBuilder {
     GatewayBuilder::with(&text)
         .environment("SECRET_KEY", SECRET)
         .environment("DATABASE_URL", DATABASE)
-        .environment("REDIS_URL", "redis://redis.corp.test")
+        .environment("REDIS_URL", "rediss://redis.corp.test")
 }
 
 /// What is left to a person in each, and the same file with that done.

@@ -63,7 +63,7 @@ async fn the_sign_in_page_leads_back_to_where_one_came_from() {
     let elsewhere = submit(PASSWORD, "https%3A%2F%2Fevil.test").await;
     assert_eq!(elsewhere.header("location"), Some("/"), "no open redirect");
     let account = ana.get("/.portcullis/auth/account").send().await.text();
-    assert!(account.contains("ana@corp.test") && account.contains("(this one)"));
+    assert!(account.contains("ana@corp.test") && account.contains("(this device)"));
     let out = ana
         .post("/.portcullis/auth/sign-out")
         .without("x-csrf-token")

@@ -9,7 +9,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::support::{Gateway, Upstream, sockets};
+use portcullis_core::Clock as _;
+use portcullis_core::time::SystemClock;
+
+use crate::support::{Gateway, Upstream, database, sockets};
 
 /// A product whose answer is an event stream; the test sends the events.
 async fn events() -> (Upstream, mpsc::UnboundedSender<&'static str>) {
@@ -88,6 +91,32 @@ async fn a_revoked_session_takes_its_event_stream_along() {
     assert_eq!(answer.status, 204);
     sockets::read_until(&mut stream, "0\r\n\r\n").await;
     // The product is told, too: its side of the stream is gone.
+    events.closed().await;
+}
+
+#[tokio::test]
+async fn a_session_that_reaches_its_end_takes_its_event_stream_along() {
+    let (upstream, events) = events().await;
+    let gateway = Gateway::builder_usual(&upstream)
+        .await
+        .user("ana@corp.test", &["user"])
+        .start()
+        .await;
+    let ana = gateway.signed_in("ana@corp.test").await;
+    // Its lifetime ends soon; it was not asked for yet, so that no memory knows another end.
+    let soon = SystemClock.now().as_seconds() + 4;
+    let sql = format!("UPDATE session SET expires_at = {soon}000000");
+    database::execute(&gateway.folder, &sql).await;
+    let host = gateway.address;
+    let mut stream = TcpStream::connect(host).await.unwrap();
+    let head = format!(
+        "GET /events HTTP/1.1\r\nHost: {host}\r\nCookie: session={}\r\n\r\n",
+        ana.cookie("session").unwrap()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    events.send("data: one\n\n").unwrap();
+    sockets::read_until(&mut stream, "data: one\n\n").await;
+    sockets::read_until(&mut stream, "0\r\n\r\n").await;
     events.closed().await;
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use portcullis_core::limit::Rate;
 use portcullis_core::{Secret, Span, Timestamp};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Script};
+use redis::{AsyncConnectionConfig, Client, RedisError, Script, TlsCertificates};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -77,8 +77,21 @@ impl Counters {
     /// keeper has, answers are degraded ones.
     pub fn redis(config: &Config, url: &Secret<String>) -> Result<(Counters, Keeper), Error> {
         // The driver's message may repeat a part of the address, and with it the password.
-        let client = Client::open(url.expose().as_str())
-            .map_err(|_| Error::Address("it is not a well-formed redis: or rediss: address"))?;
+        let malformed = |_| Error::Address("it is not a well-formed redis: or rediss: address");
+        let client = match &config.redis_ca {
+            None => Client::open(url.expose().as_str()).map_err(malformed)?,
+            Some(_) if !url.expose().starts_with("rediss:") => {
+                return Err(Error::Address("`redis-ca` needs a rediss: address"));
+            }
+            Some(file) => {
+                let root_cert = std::fs::read(file).map_err(Error::unavailable)?;
+                let certificates = TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(root_cert),
+                };
+                Client::build_with_tls(url.expose().as_str(), certificates).map_err(malformed)?
+            }
+        };
         let redis = Arc::new(Redis {
             script: Script::new(include_str!("gcra.lua")),
             link: Mutex::new(Link::default()),

@@ -12,6 +12,7 @@ mod redis;
 mod service;
 mod sqlite;
 mod tracer;
+mod transport;
 mod upstream;
 mod wire;
 

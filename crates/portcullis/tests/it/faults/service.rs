@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::support::sockets::Certificate;
 use crate::support::{eventually, required, signal};
 
 fn free_port() -> u16 {
@@ -54,6 +55,28 @@ impl Redis {
             .unwrap();
         eventually("Redis takes connections", || accepts(port)).await;
         Redis { child, port }
+    }
+
+    /// One that speaks TLS alone, with this certificate.
+    pub(super) async fn start_with_tls(certificate: &Certificate) -> (Self, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, key) = (folder.path().join("cert"), folder.path().join("key"));
+        std::fs::write(&cert, &certificate.cert).unwrap();
+        std::fs::write(&key, &certificate.key).unwrap();
+        let port = free_port();
+        let program = PathBuf::from(required("PORTCULLIS_TEST_REDIS_SERVER"));
+        let child = tethered(&program, None)
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--port", "0", "--tls-port", &port.to_string()])
+            .args(["--tls-auth-clients", "no", "--dir", "/tmp"])
+            .arg("--tls-cert-file")
+            .arg(&cert)
+            .arg("--tls-key-file")
+            .arg(&key)
+            .spawn()
+            .unwrap();
+        eventually("Redis takes connections", || accepts(port)).await;
+        (Redis { child, port }, folder)
     }
 
     pub(super) fn url(&self) -> String {
@@ -142,6 +165,26 @@ impl Postgres {
         this.tell("CREATE ROLE gate LOGIN").await;
         this.tell("CREATE DATABASE gate OWNER gate").await;
         this
+    }
+
+    /// From now on it speaks TLS with this certificate, and to the gate nothing else.
+    pub(super) async fn demand_tls(&self, certificate: &Certificate) {
+        let data = self.folder.path().join("data");
+        for (name, text) in [
+            ("server.crt", &certificate.cert),
+            ("server.key", &certificate.key),
+        ] {
+            let path = data.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some((uid, gid)) = self.user {
+                chown(&path, Some(uid), Some(gid)).unwrap();
+            }
+        }
+        let rules = "hostssl gate gate 127.0.0.1/32 trust\nhost all postgres 127.0.0.1/32 trust\n";
+        std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
+        self.tell("ALTER SYSTEM SET ssl = on").await;
+        self.tell("SELECT pg_reload_conf()").await;
     }
 
     /// Where the gate goes.

@@ -1,0 +1,97 @@
+//! Looking after one's sessions: ending them, and what is told when one turns up elsewhere.
+
+use portcullis_core::SessionId;
+use portcullis_core::principal::User;
+use portcullis_events::Actor;
+
+use super::{Accounts, Client, Error};
+use crate::record::{Act, Entry};
+use crate::sessions::notices::{self, NewNotice, Outcome};
+use crate::sessions::{self, Notice, OnOtherClient, Stranger, coarse};
+
+impl Accounts {
+    /// Ends every session of the user, this one too. How many.
+    pub async fn revoke_all(&self, user: &User, client: &Client) -> Result<usize, Error> {
+        let parts = &*self.0;
+        let now = self.now();
+        let mut tx = parts.db.begin().await?;
+        let ended = sessions::end_others(&mut tx, user.id, None, now).await?;
+        let entry = Entry {
+            actor: Some(Actor::User(user.id)),
+            user: Some(user.id),
+            ..self.entry(Act::SessionRevoked, client)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.forget(&ended);
+        Ok(ended.len())
+    }
+
+    /// A session turned up in a client that it does not belong to. The caller refuses the request in
+    /// any case; here it is recorded, its owner is told, and it is ended where that is the policy.
+    pub async fn turned_up_elsewhere(
+        &self,
+        user: &User,
+        session: SessionId,
+        stranger: &Stranger,
+        client: &Client,
+    ) -> Result<(), Error> {
+        let parts = &*self.0;
+        let name = stranger.seen.to_string();
+        let entry = Entry {
+            user: Some(user.id),
+            session: Some(session),
+            seen: Some(name.clone()),
+            ..self.entry(Act::OtherClient, client)
+        };
+        let outcome = match parts.sessions.settings().on_other_client {
+            OnOtherClient::End => Outcome::Ended,
+            OnOtherClient::Challenge | OnOtherClient::Ignore => Outcome::Challenged,
+        };
+        // Who repeats it must not choose how much is written.
+        if !stranger.is_news && outcome == Outcome::Challenged {
+            parts.record.note(entry);
+            return Ok(());
+        }
+        let now = self.now();
+        let mut tx = parts.db.begin().await?;
+        let ended = match outcome {
+            Outcome::Challenged => None,
+            Outcome::Ended => match sessions::end_one(&mut tx, user.id, session, now).await? {
+                // Somebody else was faster, and has told the owner.
+                None => return Ok(()),
+                hash => hash,
+            },
+        };
+        let signed_in = stranger
+            .signed_in
+            .map_or_else(|| "another device".to_owned(), |kind| kind.to_string());
+        let address = client.address.map(coarse);
+        let notice = NewNotice {
+            user: user.id,
+            at: now,
+            client: &name,
+            session_client: &signed_in,
+            client_address: address.as_deref(),
+            outcome,
+        };
+        notices::insert(&mut tx, &notice).await?;
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.forget(ended.as_slice());
+        Ok(())
+    }
+
+    /// What the user should know about their sessions and has not dismissed.
+    pub async fn notices(&self, user: &User) -> Result<Vec<Notice>, Error> {
+        Ok(notices::list(&self.0.db, user.id).await?)
+    }
+
+    /// The user has read the notices.
+    pub async fn dismiss_notices(&self, user: &User) -> Result<(), Error> {
+        let mut tx = self.0.db.begin().await?;
+        notices::dismiss(&mut tx, user.id, self.now()).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! Taking over accounts and sessions from another product, so that nobody has to sign in anew.
+//!
+//! - Nothing is lost in silence: a row is taken over, was taken over before, is over by itself, or is
+//!   refused with its number, its id and the reason. A column that nobody here understands refuses
+//!   the whole file.
+//! - It can be run again and again: what is there stays as it is.
+//! - A dry run does everything but keep it: each batch is written and rolled back, so that what the
+//!   database would refuse is told as well.
+//! - Reasons name columns, never what is in a secret one.
+
+pub mod read;
+pub mod sessions;
+pub mod users;
+
+use portcullis_core::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Rows to a transaction.
+pub(crate) const BATCH: usize = 500;
+
+/// Whether anything is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    Dry,
+    Apply,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("row {row}: {message}")]
+    Malformed { row: u64, message: String },
+    #[error(
+        "nobody here understands the column `{column}`; known are {known}. Leave it out, or name it with --ignore"
+    )]
+    UnknownColumn { column: String, known: String },
+    #[error("the file cannot be read")]
+    Read(#[from] std::io::Error),
+    #[error(transparent)]
+    Store(#[from] portcullis_store::Error),
+    #[error(transparent)]
+    Trail(#[from] portcullis_events::audit::Error),
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    pub dry_run: bool,
+    pub read: u64,
+    pub imported: u64,
+    /// Were taken over by an earlier run.
+    pub already: u64,
+    /// Sessions that have ended by themselves.
+    pub over: u64,
+    pub refused: Vec<Refused>,
+    /// Old ids and new ones, of accounts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mapping: Vec<Mapped>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Refused {
+    /// Counted from 1; a header line does not count.
+    pub row: u64,
+    pub id: Option<String>,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Mapped {
+    pub external_id: String,
+    pub id: portcullis_core::UserId,
+}
+
+/// One row of what is taken over.
+#[derive(Debug)]
+pub struct Row {
+    pub(crate) number: u64,
+    pub(crate) fields: Map<String, Value>,
+}
+
+impl Row {
+    /// The text of a column; a number is text as well. Nothing and an empty text are the same.
+    pub(crate) fn text(&self, column: &str) -> Result<Option<String>, String> {
+        match self.fields.get(column) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(format!("`{column}` is neither text nor a number"))
+            }
+        }
+    }
+
+    pub(crate) fn required(&self, column: &str) -> Result<String, String> {
+        self.text(column)?
+            .ok_or_else(|| format!("`{column}` is missing"))
+    }
+
+    /// A list of words: a JSON array, or one text with spaces or commas between.
+    pub(crate) fn words(&self, column: &str) -> Result<Vec<String>, String> {
+        match self.fields.get(column) {
+            Some(Value::Array(items)) => items
+                .iter()
+                .map(|item| item.as_str().map(str::to_owned))
+                .collect::<Option<_>>()
+                .ok_or_else(|| format!("`{column}` holds something that is no text")),
+            _ => Ok(self
+                .text(column)?
+                .unwrap_or_default()
+                .split([' ', ','])
+                .filter(|word| !word.is_empty())
+                .map(str::to_owned)
+                .collect()),
+        }
+    }
+
+    /// A point in time: RFC 3339, a date and time without a zone (taken for UTC), or seconds,
+    /// milliseconds or microseconds since 1970.
+    pub(crate) fn time(&self, column: &str) -> Result<Option<Timestamp>, String> {
+        self.text(column)?
+            .map(|text| time(&text).ok_or_else(|| format!("`{column}` is no point in time")))
+            .transpose()
+    }
+
+    /// Refuses columns that nobody asks for.
+    pub(crate) fn check_columns(&self, known: &[&str], ignored: &[String]) -> Result<(), Error> {
+        let unknown = self
+            .fields
+            .keys()
+            .find(|name| !known.contains(&name.as_str()) && !ignored.contains(name));
+        match unknown {
+            None => Ok(()),
+            Some(column) => Err(Error::UnknownColumn {
+                column: column.clone(),
+                known: known.join(", "),
+            }),
+        }
+    }
+}
+
+fn time(text: &str) -> Option<Timestamp> {
+    if let Ok(number) = text.parse::<i64>() {
+        return Some(match number.unsigned_abs() {
+            0..100_000_000_000 => Timestamp::from_seconds(number),
+            100_000_000_000..100_000_000_000_000 => {
+                Timestamp::from_micros(number.saturating_mul(1000))
+            }
+            _ => Timestamp::from_micros(number),
+        });
+    }
+    let at = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+        let civil: jiff::civil::DateTime = text.parse().ok()?;
+        Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    })?;
+    Some(Timestamp::from_micros(at.as_microsecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_in_time_are_read_as_products_write_them() {
+        let expected = Timestamp::from_seconds(1_767_261_600);
+        for text in [
+            "2026-01-01T10:00:00Z",
+            "2026-01-01T11:00:00+01:00",
+            "2026-01-01 10:00:00",
+            "2026-01-01T10:00:00.000",
+            "1767261600",
+            "1767261600000",
+            "1767261600000000",
+        ] {
+            assert_eq!(time(text), Some(expected), "{text}");
+        }
+        for text in ["yesterday", "2026-13-01T00:00:00Z", "", "1e9"] {
+            assert_eq!(time(text), None, "{text}");
+        }
+    }
+}

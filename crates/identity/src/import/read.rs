@@ -1,0 +1,165 @@
+//! Where rows come from: CSV with a header line, a JSON array or JSON lines, another PostgreSQL.
+
+use std::io::{BufRead, Read};
+
+use portcullis_store::Foreign;
+use serde_json::{Map, Value};
+
+use super::{BATCH, Error, Row};
+
+/// Rows, a batch at a time.
+pub struct Rows {
+    from: From,
+    count: u64,
+}
+
+enum From {
+    Csv(Box<csv::Reader<Box<dyn Read>>>),
+    Lines(std::io::Lines<Box<dyn BufRead>>),
+    Array(std::vec::IntoIter<Value>),
+    Postgres(Foreign),
+}
+
+impl Rows {
+    /// CSV (RFC 4180) whose first line names the columns.
+    pub fn csv(input: Box<dyn Read>) -> Self {
+        let reader = csv::ReaderBuilder::new().from_reader(input);
+        Rows::of(From::Csv(Box::new(reader)))
+    }
+
+    /// One JSON object to a line.
+    pub fn json_lines(input: Box<dyn BufRead>) -> Self {
+        Rows::of(From::Lines(input.lines()))
+    }
+
+    /// One JSON array of objects, read whole.
+    pub fn json(input: Box<dyn Read>) -> Result<Self, Error> {
+        let rows: Vec<Value> =
+            serde_json::from_reader(input).map_err(|error| malformed(0, &error))?;
+        Ok(Rows::of(From::Array(rows.into_iter())))
+    }
+
+    /// The answer to a query.
+    pub fn postgres(foreign: Foreign) -> Self {
+        Rows::of(From::Postgres(foreign))
+    }
+
+    fn of(from: From) -> Self {
+        Rows { from, count: 0 }
+    }
+
+    /// The next rows; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Vec<Row>, Error> {
+        let from = self.count;
+        let next = |position: usize| from.saturating_add(position as u64).saturating_add(1);
+        let mut batch = Vec::new();
+        match &mut self.from {
+            From::Csv(reader) => {
+                for (position, record) in reader.deserialize().take(BATCH).enumerate() {
+                    let fields: std::collections::BTreeMap<String, String> =
+                        record.map_err(|error| malformed(next(position), &error))?;
+                    let fields = fields.into_iter().map(|(name, text)| (name, text.into()));
+                    batch.push(fields.collect());
+                }
+            }
+            From::Lines(lines) => {
+                for (position, line) in lines.take(BATCH).enumerate() {
+                    batch.push(object(next(position), serde_json::from_str(&line?))?);
+                }
+            }
+            From::Array(rows) => {
+                for (position, row) in rows.take(BATCH).enumerate() {
+                    batch.push(object(next(position), serde_json::from_value(row))?);
+                }
+            }
+            From::Postgres(foreign) => {
+                for (position, row) in foreign.next().await?.iter().enumerate() {
+                    batch.push(object(next(position), serde_json::from_str(row))?);
+                }
+            }
+        }
+        self.count = self.count.saturating_add(batch.len() as u64);
+        Ok(batch
+            .into_iter()
+            .enumerate()
+            .map(|(position, fields)| Row {
+                number: next(position),
+                fields,
+            })
+            .collect())
+    }
+}
+
+fn object(
+    row: u64,
+    parsed: Result<Map<String, Value>, serde_json::Error>,
+) -> Result<Map<String, Value>, Error> {
+    // The parser's own words may repeat what it read, a secret perhaps.
+    parsed.map_err(|error| Error::Malformed {
+        row,
+        message: format!(
+            "it is no JSON object (line {}, column {})",
+            error.line(),
+            error.column()
+        ),
+    })
+}
+
+fn malformed(row: u64, error: &dyn std::fmt::Display) -> Error {
+    Error::Malformed {
+        row,
+        message: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn all(mut rows: Rows) -> Vec<(u64, String)> {
+        let mut all = Vec::new();
+        loop {
+            let batch = rows.next().await.unwrap();
+            if batch.is_empty() {
+                return all;
+            }
+            for row in batch {
+                all.push((row.number, row.required("id").unwrap()));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_format_gives_the_same_rows_numbered_from_one() {
+        let expected: Vec<(u64, String)> = (1..=1234).map(|n| (n, format!("user {n}"))).collect();
+        let ids = |wrap: &dyn Fn(u64) -> String| (1..=1234).map(wrap).collect::<Vec<_>>();
+        let csv = format!(
+            "id,note\n{}",
+            ids(&|n| format!("user {n},\"a, b\"\n")).concat()
+        );
+        let lines = ids(&|n| format!("{{\"id\":\"user {n}\"}}"));
+        let array = format!("[{}]", lines.join(","));
+        let lines = lines.join("\n");
+        let input = |text: String| std::io::Cursor::new(text.into_bytes());
+        assert_eq!(all(Rows::csv(Box::new(input(csv)))).await, expected);
+        assert_eq!(
+            all(Rows::json_lines(Box::new(input(lines)))).await,
+            expected
+        );
+        assert_eq!(
+            all(Rows::json(Box::new(input(array))).unwrap()).await,
+            expected
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_no_row_is_named_and_not_repeated() {
+        let input = std::io::Cursor::new(b"{\"id\":1}\n[\"hunter2\"]\n".to_vec());
+        let error = Rows::json_lines(Box::new(input)).next().await.unwrap_err();
+        let told = error.to_string();
+        assert!(
+            told.starts_with("row 2") && !told.contains("hunter2"),
+            "{told}"
+        );
+    }
+}

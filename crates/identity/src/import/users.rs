@@ -1,0 +1,268 @@
+//! Accounts: addresses, bcrypt hashes, roles, and the id that they had.
+
+use std::collections::BTreeSet;
+
+use portcullis_core::{Clock, TenantId, Timestamp, UserId};
+use portcullis_store::{Db, Tx};
+
+use super::read::Rows;
+use super::{Error, Mapped, Refused, Report, Row, Run};
+use crate::email::Email;
+use crate::record::{Act, Entry, Record};
+use crate::users::{self, NewUser};
+
+/// What may stand in a row. `id` and `email` must.
+pub const COLUMNS: &[&str] = &[
+    "id",
+    "email",
+    "password_hash",
+    "display_name",
+    "roles",
+    "tenant_id",
+    "created_at",
+    "deleted_at",
+];
+
+/// How rows are to be understood.
+#[derive(Debug)]
+pub struct Plan {
+    /// Names the product that the ids are of, so that two products' ids do not meet.
+    pub source: String,
+    /// Roles that the policy defines.
+    pub known_roles: BTreeSet<String>,
+    /// Old names of roles and new ones; `*` stands for every other.
+    pub role_map: Vec<(String, String)>,
+    /// Roles that everybody gets.
+    pub roles: Vec<String>,
+    pub ignore: Vec<String>,
+}
+
+struct Ready {
+    external_id: String,
+    email: Email,
+    password_hash: String,
+    display_name: Option<String>,
+    roles: Vec<String>,
+    tenant: Option<TenantId>,
+    created_at: Timestamp,
+    deleted_at: Option<Timestamp>,
+}
+
+/// What became of one row.
+enum Outcome {
+    Imported(UserId),
+    Already(UserId),
+}
+
+/// Takes all of them over. `progress` is told how many were read.
+pub async fn run(
+    db: &Db,
+    record: &Record,
+    clock: &dyn Clock,
+    mut rows: Rows,
+    plan: &Plan,
+    run: Run,
+    mut progress: impl FnMut(u64),
+) -> Result<Report, Error> {
+    let mut report = Report {
+        dry_run: run == Run::Dry,
+        ..Report::default()
+    };
+    // A dry run keeps nothing, so it would not see two rows of one address in different batches.
+    let mut seen = BTreeSet::new();
+    loop {
+        let batch = rows.next().await?;
+        if batch.is_empty() {
+            return Ok(report);
+        }
+        let mut tx = db.begin().await?;
+        for row in batch {
+            row.check_columns(COLUMNS, &plan.ignore)?;
+            report.read = report.read.saturating_add(1);
+            let now = clock.now();
+            let outcome = match read(&row, plan, now) {
+                Ok(ready) if !seen.insert(ready.email.canonical().to_owned()) => {
+                    Err("an earlier row has the same address".to_owned())
+                }
+                Ok(ready) => write(&mut tx, &ready, plan, now).await?,
+                Err(reason) => Err(reason),
+            };
+            let id = row.text("id").ok().flatten();
+            match outcome {
+                Ok(Outcome::Imported(user)) => {
+                    report.imported = report.imported.saturating_add(1);
+                    record.record_in(&mut tx, entry(user, now)).await?;
+                    map(&mut report, id, user);
+                }
+                Ok(Outcome::Already(user)) => {
+                    report.already = report.already.saturating_add(1);
+                    map(&mut report, id, user);
+                }
+                Err(reason) => report.refused.push(Refused {
+                    row: row.number,
+                    id,
+                    reason,
+                }),
+            }
+        }
+        match run {
+            Run::Apply => tx.commit().await?,
+            Run::Dry => drop(tx),
+        }
+        progress(report.read);
+    }
+}
+
+fn map(report: &mut Report, external_id: Option<String>, id: UserId) {
+    if !report.dry_run {
+        report
+            .mapping
+            .extend(external_id.map(|external_id| Mapped { external_id, id }));
+    }
+}
+
+fn entry(user: UserId, now: Timestamp) -> Entry {
+    Entry {
+        at: now,
+        act: Act::UserCreated,
+        actor: None,
+        user: Some(user),
+        session: None,
+        request: None,
+        client: None,
+        roles: None,
+        seen: None,
+    }
+}
+
+fn read(row: &Row, plan: &Plan, now: Timestamp) -> Result<Ready, String> {
+    let external_id = row.required("id")?;
+    if external_id.len() > 200 {
+        return Err("`id` is longer than 200 bytes".to_owned());
+    }
+    let email =
+        Email::parse(&row.required("email")?).map_err(|error| format!("`email`: {error}"))?;
+    let display_name = row.text("display_name")?.map(|name| name.trim().to_owned());
+    let display_name = display_name.filter(|name| !name.is_empty());
+    if display_name
+        .as_deref()
+        .is_some_and(|name| !crate::accounts::is_display_name(name))
+    {
+        return Err(
+            "`display_name` is longer than 100 characters, or has control characters".to_owned(),
+        );
+    }
+    Ok(Ready {
+        external_id,
+        email,
+        password_hash: password_hash(row)?,
+        display_name,
+        roles: roles(row, plan)?,
+        tenant: row
+            .text("tenant_id")?
+            .map(|id| id.parse().map_err(|_| "`tenant_id` is no UUID".to_owned()))
+            .transpose()?,
+        created_at: row.time("created_at")?.unwrap_or(now).min(now),
+        deleted_at: row.time("deleted_at")?,
+    })
+}
+
+/// bcrypt, or argon2 as this gate writes it. Whether it opens is seen at the first sign-in, and then
+/// it is replaced.
+fn password_hash(row: &Row) -> Result<String, String> {
+    let Some(hash) = row.text("password_hash")? else {
+        return Ok(portcullis_vault::passwords::NOTHING.to_owned());
+    };
+    if portcullis_vault::passwords::is_importable(&hash) {
+        Ok(hash)
+    } else {
+        Err("`password_hash` is neither bcrypt ($2a$, $2b$, $2y$, cost 15 at most) nor argon2id within bounds".to_owned())
+    }
+}
+
+fn roles(row: &Row, plan: &Plan) -> Result<Vec<String>, String> {
+    let mut roles = plan.roles.clone();
+    for old in row.words("roles")? {
+        let mapped = plan
+            .role_map
+            .iter()
+            .find(|(from, _)| *from == old)
+            .or_else(|| plan.role_map.iter().find(|(from, _)| from == "*"))
+            .map_or(&old, |(_, to)| to);
+        if !plan.known_roles.contains(mapped) {
+            return Err(format!(
+                "no role `{mapped}` is defined; define it, or give it another name with --map-role {old}=ROLE"
+            ));
+        }
+        if !roles.contains(mapped) {
+            roles.push(mapped.clone());
+        }
+    }
+    Ok(roles)
+}
+
+/// Writes one account. The outer error is a fault of the database and ends the run.
+async fn write(
+    tx: &mut Tx,
+    ready: &Ready,
+    plan: &Plan,
+    now: Timestamp,
+) -> Result<Result<Outcome, String>, Error> {
+    if let Some(user) = find_reference(tx, &plan.source, &ready.external_id).await? {
+        return Ok(Ok(Outcome::Already(user)));
+    }
+    // Where the old id is a UUID it stays the id, so that paths and rows that hold it go on.
+    let id = match ready.external_id.parse::<UserId>() {
+        Ok(id) if !id.as_uuid().is_nil() => id,
+        Ok(_) | Err(_) => UserId::new(),
+    };
+    let new = NewUser {
+        email: &ready.email,
+        password_hash: &ready.password_hash,
+        display_name: ready.display_name.as_deref(),
+        tenant: ready.tenant,
+        roles: &ready.roles,
+    };
+    match users::create_as(tx, id, &new, ready.created_at).await? {
+        users::Created::Yes => {}
+        users::Created::AddressTaken => {
+            return Ok(Err(
+                "there is an account with this address that was not taken over from this source"
+                    .to_owned(),
+            ));
+        }
+        users::Created::IdTaken => {
+            return Ok(Err("there is an account with this id already".to_owned()));
+        }
+    }
+    if let Some(at) = ready.deleted_at {
+        users::set_deactivated(tx, id, at.min(now)).await?;
+    }
+    insert_reference(tx, &plan.source, &ready.external_id, id).await?;
+    Ok(Ok(Outcome::Imported(id)))
+}
+
+pub(super) async fn find_reference(
+    tx: &mut Tx,
+    source: &str,
+    external_id: &str,
+) -> Result<Option<UserId>, Error> {
+    const SQL: &str = "SELECT user_id FROM user_reference WHERE source = $1 AND external_id = $2";
+    let row = tx
+        .fetch_optional(SQL, &[source.into(), external_id.into()])
+        .await?;
+    Ok(row.map(|row| row.user_id("user_id")).transpose()?)
+}
+
+async fn insert_reference(
+    tx: &mut Tx,
+    source: &str,
+    external_id: &str,
+    user: UserId,
+) -> Result<(), Error> {
+    const SQL: &str =
+        "INSERT INTO user_reference (source, external_id, user_id) VALUES ($1, $2, $3)";
+    tx.execute(SQL, &[source.into(), external_id.into(), user.into()])
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! One's devices: seen, named, signed out; and what happens when a session turns up in another one
+//! (S2, S3, S5).
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream};
+
+const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
+const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
+const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Mobile/15E148 Safari/604.1";
+const FORM: &str = "application/x-www-form-urlencoded";
+const ANA: &str = "ana@corp.test";
+
+async fn builder(upstream: &Upstream) -> GatewayBuilder {
+    Gateway::builder_usual(upstream)
+        .await
+        .user(ANA, &["user"])
+        .user("bob@corp.test", &["user"])
+        .more("\n[limits.auth]\nrate = \"1000/minute\"\n")
+}
+
+async fn login(gateway: &Gateway, email: &str, user_agent: &str) -> (Browser, Answer) {
+    let browser = gateway.browser();
+    let answer = browser
+        .post("/.portcullis/auth/login")
+        .header("user-agent", user_agent)
+        .json(&json!({ "email": email, "password": PASSWORD }))
+        .send()
+        .await;
+    (browser, answer)
+}
+
+async fn signed_in(gateway: &Gateway, user_agent: &str) -> Browser {
+    let (browser, answer) = login(gateway, ANA, user_agent).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    browser
+}
+
+async fn get(browser: &Browser, user_agent: &str, path: &str) -> Answer {
+    let request = browser.get(path).header("user-agent", user_agent);
+    request.send().await
+}
+
+async fn status(browser: &Browser, user_agent: &str) -> u16 {
+    get(browser, user_agent, "/anything").await.status.as_u16()
+}
+
+async fn notices(browser: &Browser, user_agent: &str) -> Vec<Value> {
+    let answer = get(browser, user_agent, "/.portcullis/auth/notices").await;
+    answer.json().as_array().unwrap().clone()
+}
+
+async fn submit(browser: &Browser, user_agent: &str, path: &str, form: &str) -> Answer {
+    browser
+        .post(path)
+        .without("x-csrf-token")
+        .header("user-agent", user_agent)
+        .header("content-type", FORM)
+        .body(form.to_owned())
+        .send()
+        .await
+}
+
+fn audited(gateway: &Gateway, action: &str) -> usize {
+    let output = gateway.cli(&["audit", "list", "--action", action, "--output", "json"]);
+    let events: Value = serde_json::from_slice(&output.stdout).unwrap();
+    events.as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn devices_are_listed_by_name_and_signed_out_without_script() {
+    const ACCOUNT: &str = "/.portcullis/auth/account";
+    const END: &str = "/.portcullis/auth/account/sessions";
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    let laptop = signed_in(&gateway, FIREFOX).await;
+    let phone = signed_in(&gateway, PHONE).await;
+    let tablet = signed_in(&gateway, PHONE).await;
+    let bob = login(&gateway, "bob@corp.test", FIREFOX).await.0;
+
+    let page = get(&laptop, FIREFOX, ACCOUNT).await.text();
+    assert!(
+        page.contains("Firefox on Linux</strong> (this device)"),
+        "{page}"
+    );
+    assert_eq!(page.matches("Safari on iOS</strong>").count(), 2, "{page}");
+    assert!(
+        page.contains("from 127.0.0.x") && !page.contains("127.0.0.1"),
+        "{page}"
+    );
+    let list = get(&laptop, FIREFOX, "/.portcullis/auth/sessions")
+        .await
+        .json();
+    let list = list.as_array().unwrap();
+    let id_of = |name: &str| {
+        let session = list.iter().find(|session| session["name"] == name).unwrap();
+        session["id"].as_str().unwrap().to_owned()
+    };
+
+    // From another site, and for another's session: nothing.
+    let foreign = laptop
+        .post(END)
+        .header("user-agent", FIREFOX)
+        .replace("origin", "https://evil.test")
+        .replace("sec-fetch-site", "cross-site")
+        .header("content-type", FORM)
+        .body("end=all");
+    assert_eq!(foreign.send().await.status, 403);
+    let laptops = format!("end={}", id_of("Firefox on Linux"));
+    submit(&bob, FIREFOX, END, &laptops).await;
+    assert_eq!(status(&laptop, FIREFOX).await, 200);
+
+    let one = submit(
+        &laptop,
+        FIREFOX,
+        END,
+        &format!("end={}", id_of("Safari on iOS")),
+    )
+    .await;
+    assert_eq!(
+        (one.status.as_u16(), one.header("location")),
+        (303, Some(ACCOUNT))
+    );
+    let left = [status(&phone, PHONE).await, status(&tablet, PHONE).await];
+    assert!(left == [200, 401] || left == [401, 200], "{left:?}");
+    submit(&laptop, FIREFOX, END, "end=others").await;
+    assert_eq!(
+        [status(&phone, PHONE).await, status(&tablet, PHONE).await],
+        [401, 401]
+    );
+    assert_eq!(status(&laptop, FIREFOX).await, 200);
+
+    let phone = signed_in(&gateway, PHONE).await;
+    let all = submit(&laptop, FIREFOX, END, "end=all").await;
+    assert_eq!(all.status, 303);
+    assert_eq!(all.cookies().get("session").map(String::as_str), Some(""));
+    assert_eq!(
+        [status(&phone, PHONE).await, status(&laptop, FIREFOX).await],
+        [401, 401]
+    );
+    assert_eq!(status(&bob, FIREFOX).await, 200);
+}
+
+#[tokio::test]
+async fn all_sessions_end_by_one_call() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    let laptop = signed_in(&gateway, FIREFOX).await;
+    let phone = signed_in(&gateway, PHONE).await;
+    let delete = |query: &str| {
+        laptop
+            .send(
+                http::Method::DELETE,
+                &format!("/.portcullis/auth/sessions{query}"),
+            )
+            .header("user-agent", FIREFOX)
+    };
+    assert_eq!(delete("?al=true").send().await.problem(), "invalid-input");
+    assert_eq!(
+        status(&phone, PHONE).await,
+        200,
+        "a slip of the pen ends nothing"
+    );
+    assert_eq!(delete("?all=true").send().await.status, 204);
+    assert_eq!(
+        [status(&phone, PHONE).await, status(&laptop, FIREFOX).await],
+        [401, 401]
+    );
+}
+
+#[tokio::test]
+async fn a_session_in_another_client_is_nobodys_and_its_owner_is_told() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    let ana = signed_in(&gateway, FIREFOX).await;
+    assert_eq!(status(&ana, FIREFOX).await, 200);
+    // An update of the browser, and another network: no alarm.
+    let newer = FIREFOX.replace("145", "146");
+    assert_eq!(status(&ana, &newer).await, 200);
+    assert_eq!(notices(&ana, &newer).await.len(), 0);
+    let seen = upstream.requests();
+
+    let thief = gateway.browser();
+    thief.set_cookie("session", &ana.cookie("session").unwrap());
+    for user_agent in [CHROME, "curl/8.14.1", PHONE] {
+        thief.set_cookie("session", &ana.cookie("session").unwrap());
+        let answer = get(&thief, user_agent, "/anything").await;
+        assert_eq!(answer.problem(), "authentication-required", "{user_agent}");
+        assert_eq!(
+            answer.cookies().get("session").map(String::as_str),
+            Some("")
+        );
+    }
+    thief.set_cookie("session", &ana.cookie("session").unwrap());
+    let silent = thief.get("/anything").send().await;
+    assert_eq!(
+        silent.problem(),
+        "authentication-required",
+        "no name at all"
+    );
+    assert_eq!(upstream.requests(), seen, "the product saw nothing of it");
+
+    // The owner goes on, and is told once.
+    assert_eq!(status(&ana, FIREFOX).await, 200);
+    let told = notices(&ana, FIREFOX).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["client"], "Chrome on Windows");
+    assert_eq!(told[0]["session_client"], "Firefox on Linux");
+    assert_eq!(told[0]["outcome"], "challenged");
+    let page = get(&ana, FIREFOX, "/.portcullis/auth/account").await.text();
+    assert!(
+        page.contains("role=\"alert\"") && page.contains("Chrome on Windows"),
+        "{page}"
+    );
+    submit(&ana, FIREFOX, "/.portcullis/auth/account/notices", "").await;
+    let page = get(&ana, FIREFOX, "/.portcullis/auth/account").await.text();
+    assert!(!page.contains("Chrome on Windows"), "{page}");
+    assert!((1..=4).contains(&audited(&gateway, "session.other-client")));
+
+    // From the database as from memory: another start, nothing remembered.
+    let gateway = gateway.kill().start().await;
+    let thief = gateway.browser();
+    thief.set_cookie("session", &ana.cookie("session").unwrap());
+    assert_eq!(status(&thief, CHROME).await, 401);
+}
+
+#[tokio::test]
+async fn the_cookie_of_another_device_gives_a_copied_session_away() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    let ana = signed_in(&gateway, FIREFOX).await;
+    let (mallory, _) = login(&gateway, "bob@corp.test", FIREFOX).await;
+    mallory.set_cookie("session", &ana.cookie("session").unwrap());
+    assert_eq!(status(&mallory, FIREFOX).await, 401);
+    assert_eq!(status(&ana, FIREFOX).await, 200);
+    assert_eq!(notices(&ana, FIREFOX).await.len(), 1);
+}
+
+#[tokio::test]
+async fn policy_may_end_the_session_or_not_care() {
+    let upstream = Upstream::start().await;
+    let ending = builder(&upstream)
+        .await
+        .more("\n[sessions]\non-other-client = \"end\"\n")
+        .start()
+        .await;
+    let ana = signed_in(&ending, FIREFOX).await;
+    assert_eq!(status(&ana, FIREFOX).await, 200);
+    let thief = ending.browser();
+    thief.set_cookie("session", &ana.cookie("session").unwrap());
+    assert_eq!(status(&thief, CHROME).await, 401);
+    assert_eq!(status(&ana, FIREFOX).await, 401, "it has ended everywhere");
+    let again = signed_in(&ending, FIREFOX).await;
+    assert_eq!(notices(&again, FIREFOX).await[0]["outcome"], "ended");
+
+    let careless = builder(&upstream)
+        .await
+        .more("\n[sessions]\non-other-client = \"ignore\"\n")
+        .start()
+        .await;
+    let ana = signed_in(&careless, FIREFOX).await;
+    assert_eq!(status(&ana, CHROME).await, 200);
+    assert_eq!(notices(&ana, CHROME).await.len(), 0);
+}
+
+#[tokio::test]
+async fn where_the_cap_refuses_the_oldest_session_stays() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream)
+        .await
+        .more("\n[sessions]\nmax-per-user = 1\nwhen-full = \"refuse\"\n")
+        .start()
+        .await;
+    let first = signed_in(&gateway, FIREFOX).await;
+    for _ in 0..7 {
+        let (_, answer) = login(&gateway, ANA, PHONE).await;
+        assert_eq!(
+            answer.problem(),
+            "conflict",
+            "and no backoff for a right password"
+        );
+    }
+    let (_, wrong) = {
+        let browser = gateway.browser();
+        let answer = browser
+            .post("/.portcullis/auth/login")
+            .json(&json!({ "email": ANA, "password": "wrong-password-1-wrong" }))
+            .send()
+            .await;
+        (browser, answer)
+    };
+    assert_eq!(
+        wrong.problem(),
+        "credentials-refused",
+        "only its holder learns of it"
+    );
+    assert_eq!(status(&first, FIREFOX).await, 200);
+    first
+        .post("/.portcullis/auth/logout")
+        .header("user-agent", FIREFOX)
+        .send()
+        .await;
+    signed_in(&gateway, PHONE).await;
+}
