@@ -146,6 +146,18 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "tokens",
+        "Tokens of the gate's own, for clients that are no browsers. Without this table nobody gets any.",
+        "crates/identity/src/tokens/config.rs",
+        "Config",
+    ),
+    section(
+        "issuer.NAME",
+        "An issuer whose tokens count here. `NAME` is yours.",
+        "crates/identity/src/issuers/config.rs",
+        "Config",
+    ),
+    section(
         "csrf",
         "Requests that another site could have caused.",
         "crates/guard/src/csrf.rs",

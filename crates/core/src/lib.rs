@@ -24,5 +24,5 @@ pub use id::{ApiKeyId, RequestId, SessionId, TenantId, TokenFamilyId, UserId, Vi
 pub use mode::{Mode, Scheme};
 pub use principal::Principal;
 pub use problem::Problem;
-pub use secret::Secret;
+pub use secret::{Secret, SecretRef};
 pub use time::{Clock, Span, Timestamp};

@@ -1,6 +1,7 @@
 //! Values that must never be printed, logged or serialised.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use zeroize::Zeroize;
 
@@ -35,6 +36,30 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
 impl<'de> serde::Deserialize<'de> for Secret<String> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Secret)
+    }
+}
+
+/// Where a secret is to be read: `{ env = "SECRET_KEY" }` or `{ file = "secrets/key" }`. The
+/// binary reads it; everything else only says where it is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    untagged,
+    expecting = "expected a reference, { env = \"NAME\" } or { file = \"path\" }: a secret is never written into this file"
+)]
+pub enum SecretRef {
+    Env { env: String },
+    File { file: PathBuf },
+}
+
+impl SecretRef {
+    /// The variable that this names, if it names one.
+    pub fn variable(&self) -> Option<&str> {
+        match self {
+            SecretRef::Env { env } => Some(env),
+            SecretRef::File { .. } => None,
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub mod headers;
 mod lane_runtime;
 pub mod listener;
 mod load;
+pub mod outbound;
 mod pace;
 mod pool;
 pub mod tls;
@@ -33,6 +34,7 @@ pub use framing::Malformed;
 pub use lane_runtime::lane_runtime;
 pub use listener::{Listener, Settings, serve};
 pub use load::Crowded;
+pub use outbound::Outbound;
 pub use upstream::Upstream;
 
 #[cfg(test)]

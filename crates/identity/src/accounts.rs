@@ -13,12 +13,13 @@ mod password;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use portcullis_core::principal::User;
+use portcullis_core::principal::{Credential, User};
 use portcullis_core::{
     Clock, Problem, RequestId, Secret, SessionId, Span, TenantId, Timestamp, UserId, problem,
 };
 use portcullis_events::Actor;
 use portcullis_store::Db;
+use portcullis_store::revocations::Revocation;
 use portcullis_vault::passwords::{self, Passwords, Verdict};
 use portcullis_vault::tokens;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::Email;
 use crate::backoff::{self, Attempt, Backoff};
 use crate::email::NotAnEmail;
+use crate::holders::Holders;
 use crate::password_policy::{PasswordPolicy, Weak};
 use crate::record::{Act, Entry, Record};
 use crate::sessions::user_agent::ClientKind;
@@ -193,6 +195,8 @@ pub struct Parts {
     pub sessions: Sessions,
     pub backoff: Backoff,
     pub record: Record,
+    /// Who holds tokens, to be forgotten at once.
+    pub holders: Arc<Holders>,
     pub config: Config,
 }
 
@@ -207,6 +211,16 @@ impl Accounts {
 
     pub fn sessions(&self) -> &Sessions {
         &self.0.sessions
+    }
+
+    #[cfg(test)]
+    pub(crate) fn holders(&self) -> &Arc<Holders> {
+        &self.0.holders
+    }
+
+    #[cfg(test)]
+    pub(crate) fn record(&self) -> &Record {
+        &self.0.record
     }
 
     pub fn registration(&self) -> Registration {
@@ -469,7 +483,7 @@ impl Accounts {
         };
         parts.record.record_in(&mut tx, entry).await?;
         tx.commit().await?;
-        parts.sessions.cache().forget_user(user);
+        self.forget_user(user);
         Ok(())
     }
 
@@ -486,7 +500,7 @@ impl Accounts {
         };
         parts.record.record_in(&mut tx, entry).await?;
         tx.commit().await?;
-        parts.sessions.cache().forget_user(user);
+        self.forget_user(user);
         Ok(())
     }
 
@@ -543,7 +557,14 @@ impl Accounts {
         let parts = &*self.0;
         let mut tx = parts.db.begin().await?;
         let now = parts.clock.now();
+        let kept = match user.credential {
+            Credential::AccessToken(family) => Some(family),
+            Credential::Session(_) | Credential::Foreign => None,
+        };
+        crate::tokens::hold_user(&mut tx, user.id).await?;
+        let families = crate::tokens::end_others(&mut tx, user.id, kept, now).await?;
         let ended = sessions::end_others(&mut tx, user.id, user.session(), now).await?;
+        crate::tokens::publish_all(&mut tx, &families, now).await?;
         let entry = Entry {
             actor: Some(Actor::User(user.id)),
             user: Some(user.id),
@@ -552,7 +573,10 @@ impl Accounts {
         parts.record.record_in(&mut tx, entry).await?;
         tx.commit().await?;
         self.forget(&ended);
-        Ok(ended.len())
+        for family in &families {
+            parts.holders.revoked(Revocation::TokenFamily(*family));
+        }
+        Ok(ended.len().saturating_add(families.len()))
     }
 
     /// Work to be done each minute and at shutdown: writes activity, and deletes what is over.
@@ -572,6 +596,7 @@ impl Accounts {
             actor: None,
             user: None,
             session: None,
+            family: None,
             request: client.request,
             client: client.address,
             roles: None,
@@ -588,6 +613,12 @@ impl Accounts {
 
     fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// This node forgets everything about a user at once.
+    fn forget_user(&self, user: UserId) {
+        self.0.sessions.cache().forget_user(user);
+        self.0.holders.revoked(Revocation::User(user));
     }
 
     /// This node forgets at once; the others hear of it from the feed.

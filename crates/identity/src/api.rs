@@ -28,7 +28,8 @@ use portcullis_edge::ClientAddr;
 use portcullis_vault::TokenHash;
 
 use crate::sessions::other_client;
-use crate::{Accounts, ApiKeys, Client, accounts, api_keys, pages};
+use crate::{Accounts, ApiKeys, Bearers, Client, accounts, api_keys, pages, tokens};
+pub(crate) use body::json;
 pub(crate) use handlers::{clear_cookies, end_current, set_cookies};
 
 /// Largest body, in bytes.
@@ -64,6 +65,7 @@ impl fmt::Debug for CsrfCookie {
 pub struct Api {
     pub accounts: Accounts,
     pub keys: ApiKeys,
+    pub bearers: Bearers,
     pub csrf: CsrfCookie,
     /// Where the router is mounted, without a slash at the end: forms and redirects need it.
     pub mount: Arc<str>,
@@ -75,6 +77,8 @@ pub fn router(api: Api) -> Router {
         .route("/register", post(handlers::register))
         .route("/login", post(handlers::login))
         .route("/logout", post(handlers::logout))
+        .route("/token", post(tokens::http::exchange))
+        .route("/refresh", post(tokens::http::refresh))
         .route("/me", get(handlers::me))
         .route("/change-password", post(handlers::change_password))
         .route(

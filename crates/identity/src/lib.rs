@@ -9,14 +9,19 @@ pub mod admin_api;
 pub mod api;
 pub mod api_keys;
 pub mod backoff;
+pub mod bearers;
+mod claims;
 pub mod email;
+pub mod holders;
 pub mod import;
+pub mod issuers;
 pub mod next;
 pub mod pages;
 pub mod password_policy;
 mod record;
 mod revoke;
 pub mod sessions;
+pub mod tokens;
 pub mod users;
 
 #[cfg(test)]
@@ -24,9 +29,13 @@ mod testing;
 
 pub use accounts::{Accounts, Client};
 pub use api_keys::ApiKeys;
+pub use bearers::{Bearer, Bearers};
 pub use email::Email;
+pub use holders::Holders;
+pub use issuers::Issuers;
 pub use record::Record;
 pub use sessions::{Lookup, SessionCache, Sessions};
+pub use tokens::Tokens;
 
 /// A mistake in a configuration table of this crate.
 #[derive(Debug, Clone, PartialEq, Eq)]

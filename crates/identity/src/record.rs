@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use portcullis_core::{RequestId, SessionId, Timestamp, UserId};
+use portcullis_core::{RequestId, SessionId, Timestamp, TokenFamilyId, UserId};
 use portcullis_events::audit::Error;
 use portcullis_events::{Action, Actor, Event, Outcome, Target, Trail};
 use portcullis_store::Tx;
@@ -22,6 +22,9 @@ pub(crate) enum Act {
     UserCreated,
     UserUpdated,
     UserDeactivated,
+    TokensIssued,
+    TokenReused,
+    UserProvisioned,
 }
 
 impl Act {
@@ -39,6 +42,9 @@ impl Act {
             Act::UserCreated => (Action::UserCreated, Outcome::Allowed),
             Act::UserUpdated => (Action::UserUpdated, Outcome::Allowed),
             Act::UserDeactivated => (Action::UserDeactivated, Outcome::Allowed),
+            Act::TokensIssued => (Action::TokensIssued, Outcome::Allowed),
+            Act::TokenReused => (Action::RefreshTokenReused, Outcome::Denied),
+            Act::UserProvisioned => (Action::UserProvisioned, Outcome::Allowed),
         }
     }
 
@@ -55,7 +61,10 @@ impl Act {
             | Act::SessionRevoked
             | Act::OtherClient
             | Act::PasswordChangeRefused
-            | Act::UserRegistered => Actor::Anonymous,
+            | Act::UserRegistered
+            | Act::TokensIssued
+            | Act::TokenReused
+            | Act::UserProvisioned => Actor::Anonymous,
         }
     }
 }
@@ -70,6 +79,8 @@ pub(crate) struct Entry {
     /// Whose account it was about.
     pub(crate) user: Option<UserId>,
     pub(crate) session: Option<SessionId>,
+    /// The token family, where it was about one.
+    pub(crate) family: Option<TokenFamilyId>,
     pub(crate) request: Option<RequestId>,
     pub(crate) client: Option<IpAddr>,
     /// The roles that the account has from now on, where the act gives some.
@@ -110,8 +121,13 @@ fn event_of(entry: Entry) -> Event {
     let mut event = Event::new(entry.at, action, outcome).by(actor);
     if let Some(session) = entry.session {
         event = event.to(Target::session(session));
+    } else if let Some(family) = entry.family {
+        event = event.to(Target::named("token-family", &family.to_string()));
     } else if let Some(user) = entry.user {
         event = event.to(Target::user(user));
+    }
+    if let (Some(_), None, Some(user)) = (entry.family, entry.actor, entry.user) {
+        event = event.with("user", user.to_string());
     }
     if let Some(request) = entry.request {
         event = event.during(request);

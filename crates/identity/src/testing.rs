@@ -8,14 +8,18 @@ use portcullis_core::{Clock, Secret, Timestamp, UserId};
 use portcullis_events::{Metrics, Trail};
 use portcullis_store::Db;
 use portcullis_store::revocations::Feed;
-use portcullis_vault::{Keys, Passwords};
+use portcullis_vault::{KeyRing, Keys, Passwords};
 use tempfile::TempDir;
 
 use crate::accounts::{self, Accounts, By, Parts, Registering, Registration, SignedIn};
 use crate::backoff::Backoff;
+use crate::bearers::{self, Bearers};
+use crate::holders::Holders;
+use crate::issuers::{self, Issuers};
 use crate::password_policy::{self, PasswordPolicy};
 use crate::record::Record;
 use crate::sessions::{self, Sessions};
+use crate::tokens::{self, Tokens};
 use crate::{ApiKeys, Client, Lookup, api_keys};
 
 pub(crate) const EMAIL: &str = "ada@example.org";
@@ -26,6 +30,8 @@ pub(crate) struct House {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) accounts: Accounts,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) bearers: Bearers,
     pub(crate) user: UserId,
     pub(crate) folder: TempDir,
 }
@@ -40,6 +46,7 @@ pub(crate) fn backoff() -> Backoff {
 
 /// A node over the database in `folder`.
 pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Accounts, Arc<Feed>) {
+    let holders = Arc::<Holders>::default();
     let url = format!("sqlite://{}", folder.path().join("test.db").display());
     let db = Db::open(
         &portcullis_store::Config::default(),
@@ -70,6 +77,7 @@ pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Acc
         sessions,
         backoff: backoff(),
         record: Record::new(trail),
+        holders,
         config: accounts::Config {
             registration: Registration::Open,
             registration_roles: vec!["member".to_owned()],
@@ -78,11 +86,54 @@ pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Acc
     (db, accounts, feed)
 }
 
+/// What judges bearer tokens on a node.
+pub(crate) async fn bearers(
+    db: &Db,
+    clock: &Arc<ManualClock>,
+    accounts: &Accounts,
+    feed: &Arc<Feed>,
+) -> (Arc<KeyRing>, Bearers) {
+    let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
+    let keys = Keys::new(secret("master secret of the tests"), vec![]);
+    let ring = KeyRing::open(db.clone(), keys.clone(), clock.now()).await;
+    let ring = Arc::new(ring.unwrap());
+    let config = tokens::Config {
+        max_per_user: 3,
+        ..tokens::Config::default()
+    };
+    let holders = Arc::clone(accounts.holders());
+    let parts = tokens::Parts {
+        db: db.clone(),
+        clock: Arc::clone(&clock),
+        ring: Arc::clone(&ring),
+        settings: config.compile(&tokens::Secrets::default()).unwrap(),
+        record: accounts.record().clone(),
+        sessions: accounts.sessions().clone(),
+        holders: Arc::clone(&holders),
+    };
+    let bearers = Bearers::new(bearers::Parts {
+        tokens: Some(Tokens::new(parts, &keys).unwrap()),
+        ring: Arc::clone(&ring),
+        issuers: Issuers::new(
+            issuers::All::default(),
+            db.clone(),
+            Arc::clone(&clock),
+            accounts.record().clone(),
+            Arc::clone(&holders),
+        ),
+        holders,
+        feed: Arc::clone(feed),
+        clock,
+    });
+    (ring, bearers)
+}
+
 impl House {
     pub(crate) async fn build() -> House {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_800_000_000)));
         let (db, accounts, feed) = node(&folder, &clock).await;
+        let (ring, bearers) = bearers(&db, &clock, &accounts, &feed).await;
         let password = secret(PASSWORD);
         let new = Registering {
             email: EMAIL,
@@ -100,6 +151,8 @@ impl House {
             clock,
             accounts,
             feed,
+            ring,
+            bearers,
             user,
             folder,
         }
@@ -153,7 +206,10 @@ impl House {
     /// Reads the news of revocations.
     pub(crate) async fn news(&self) {
         let sessions = self.sessions();
-        let apply = |revocation| sessions.revoked(revocation);
+        let apply = |revocation| {
+            sessions.revoked(revocation);
+            self.bearers.revoked(revocation);
+        };
         self.feed.poll(self.clock.now(), &apply).await.unwrap();
     }
 

@@ -8,7 +8,7 @@ pub(crate) mod manage;
 use portcullis_core::{TenantId, Timestamp, UserId};
 use portcullis_store::{Db, Error, Row, Tx};
 
-use crate::{Email, revoke};
+use crate::{Email, issuers, revoke, tokens};
 
 /// An account. The password hash stays inside this crate.
 #[derive(Debug, Clone)]
@@ -189,7 +189,7 @@ pub async fn set_roles(
     Ok(true)
 }
 
-async fn insert_roles(tx: &mut Tx, id: UserId, roles: &[String]) -> Result<(), Error> {
+pub(crate) async fn insert_roles(tx: &mut Tx, id: UserId, roles: &[String]) -> Result<(), Error> {
     const SQL: &str =
         "INSERT INTO user_role (user_id, role) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     for role in roles {
@@ -258,5 +258,9 @@ async fn end_sessions(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<(), Err
     const SQL: &str =
         "UPDATE session SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
     tx.execute(SQL, &[id.into(), now.into()]).await?;
+    // INVARIANT: after the sessions. One that is being turned into tokens is locked, so this waits
+    // for the family and finds it.
+    tokens::end_all(tx, id, now).await?;
+    issuers::end_all(tx, id, now).await?;
     revoke::user(tx, id, now).await
 }

@@ -11,7 +11,9 @@ use http::HeaderValue;
 use portcullis_core::principal::{CallerKind, Credential, Principal};
 use portcullis_core::{SessionId, TenantId, Timestamp};
 use portcullis_edge::Upstream;
-use portcullis_vault::signing::{self, Signer};
+use portcullis_vault::KeyRing;
+use portcullis_vault::ring;
+use portcullis_vault::signing::ASSERTION_TYPE;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -63,7 +65,7 @@ struct Claims<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
-    Sign(#[from] signing::Error),
+    Sign(#[from] ring::Error),
     #[error("an assertion does not fit into a header")]
     Header(#[from] http::header::InvalidHeaderValue),
 }
@@ -72,7 +74,7 @@ impl Assertions {
     /// The assertion about `principal` for `upstream`.
     pub(crate) fn get(
         &self,
-        signer: &Signer,
+        ring: &KeyRing,
         config: &AssertionConfig,
         upstream: &Arc<Upstream>,
         principal: &Principal,
@@ -86,7 +88,7 @@ impl Assertions {
         }) {
             return Ok(kept.value.clone());
         }
-        let mut value = HeaderValue::try_from(sign(signer, config, upstream, principal, now)?)?;
+        let mut value = HeaderValue::try_from(sign(ring, config, upstream, principal, now)?)?;
         value.set_sensitive(true);
         if all.len() >= MOST {
             all.clear();
@@ -126,12 +128,12 @@ impl Kept {
 }
 
 fn sign(
-    signer: &Signer,
+    ring: &KeyRing,
     config: &AssertionConfig,
     upstream: &Upstream,
     principal: &Principal,
     now: Timestamp,
-) -> Result<String, signing::Error> {
+) -> Result<String, ring::Error> {
     let mut claims = Claims {
         iss: &config.issuer,
         aud: upstream.name(),
@@ -162,5 +164,5 @@ fn sign(
         }
         Principal::Visitor(visitor) => claims.sub = visitor.id.to_string(),
     }
-    signer.sign(&claims)
+    ring.sign(ASSERTION_TYPE, &claims, now)
 }

@@ -15,10 +15,12 @@
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use portcullis_core::principal::User;
-use portcullis_core::{Principal, Problem, Secret, problem};
+use portcullis_core::principal::{Credential, User};
+use portcullis_core::{Principal, Problem, RequestId, Secret, problem};
+use portcullis_edge::ClientAddr;
 use portcullis_identity::api_keys::{Found, Shape};
 use portcullis_identity::sessions::{Lookup, Presented};
+use portcullis_identity::{Bearer, Client};
 use portcullis_vault::tokens::TokenHash;
 
 use crate::lane::Lane;
@@ -45,13 +47,15 @@ pub(crate) enum Proof {
     ApiKey(TokenHash),
     /// By the cookie of the product that stood here before.
     CarriedOver(TokenHash),
+    /// By an access token, which no page of another site can send.
+    Token(TokenHash),
 }
 
 impl Proof {
     /// The session, where the caller came by cookie.
     pub(crate) const fn session(self) -> Option<TokenHash> {
         match self {
-            Proof::Nothing | Proof::ApiKey(_) => None,
+            Proof::Nothing | Proof::ApiKey(_) | Proof::Token(_) => None,
             Proof::Session(hash) | Proof::CarriedOver(hash) => Some(hash),
         }
     }
@@ -96,6 +100,18 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         .map(|(_, token)| token.trim_matches(' ')))
 }
 
+/// Where a request comes from, for the record of somebody's first one.
+fn client_of(head: &Parts) -> Client {
+    Client {
+        address: head
+            .extensions
+            .get::<ClientAddr>()
+            .map(|client| client.ip()),
+        request: head.extensions.get::<RequestId>().copied(),
+        ..Client::default()
+    }
+}
+
 impl Lane {
     /// Finds out who is calling: from memory, or where memory does not know, from the database.
     pub(crate) async fn authenticate(
@@ -106,7 +122,7 @@ impl Lane {
         let headers = &head.headers;
         let key = self.header_key(headers)?;
         if let Some(token) = bearer(headers)?
-            && let Some(caller) = self.by_bearer(snapshot, token).await?
+            && let Some(caller) = self.by_bearer(token, head).await?
         {
             // SECURITY: two credentials of ours, each for another caller perhaps: whoever joined them
             // may not be whom either stands for.
@@ -144,12 +160,11 @@ impl Lane {
     }
 
     /// The caller that a bearer token stands for; nothing where it is of no kind that is ours.
-    async fn by_bearer(
-        &self,
-        _snapshot: &Snapshot,
-        token: &str,
-    ) -> Result<Option<Caller>, Problem> {
-        self.by_api_key(token, AUTHORIZATION).await
+    async fn by_bearer(&self, token: &str, head: &Parts) -> Result<Option<Caller>, Problem> {
+        match self.by_api_key(token, AUTHORIZATION).await? {
+            Some(caller) => Ok(Some(caller)),
+            None => self.by_token(token, head).await,
+        }
     }
 
     /// The program that a key stands for; nothing where the text is no key of ours.
@@ -173,6 +188,35 @@ impl Lane {
             principal: Principal::ApiKey(key),
             proof: Proof::ApiKey(hash),
             spent: Some(bearer),
+            is_stale: false,
+        }))
+    }
+
+    /// The person that an access token stands for, ours or another issuer's; nothing where it is of
+    /// nobody that the configuration names.
+    async fn by_token(&self, token: &str, head: &Parts) -> Result<Option<Caller>, Problem> {
+        let user = match self.gate.bearers.lookup(token) {
+            Bearer::Live(user) => user,
+            Bearer::NotOurs => return Ok(None),
+            Bearer::Refused => return Err(invalid_token()),
+            Bearer::Unknown => {
+                let (bearers, text) = (self.gate.bearers.clone(), token.to_owned());
+                let client = client_of(head);
+                // Boxed, as all that is rare: room for it here would be copied with every request.
+                let loaded = self.on_back(async move { bearers.load(&text, &client).await });
+                Box::pin(loaded).await??.ok_or_else(invalid_token)?
+            }
+        };
+        let passes_on = match user.credential {
+            Credential::AccessToken(_) => self.gate.bearers.passes_on(),
+            // The issuer's, not ours: the product has its own use for it.
+            Credential::Foreign => true,
+            Credential::Session(_) => false,
+        };
+        Ok(Some(Caller {
+            principal: Principal::User(user),
+            proof: Proof::Token(TokenHash::of(token.as_bytes())),
+            spent: (!passes_on).then_some(AUTHORIZATION),
             is_stale: false,
         }))
     }
@@ -225,6 +269,11 @@ impl Lane {
                         .is_some())
                 }
             },
+            Proof::Token(hash) => self
+                .gate
+                .bearers
+                .still_holds(&hash)
+                .ok_or_else(|| Problem::new(&problem::TEMPORARILY_UNAVAILABLE)),
         }
     }
 }

@@ -36,6 +36,8 @@ enum Away {
     Sqlite,
     Postgres,
     Redis,
+    /// Another issuer of tokens.
+    Issuer,
     Product,
     Client,
     Gate,
@@ -71,6 +73,7 @@ impl Matrix {
             Away::Sqlite => is_sqlite,
             Away::Postgres => !is_sqlite,
             Away::Redis => has_redis,
+            Away::Issuer => !loaded.config.issuers.is_empty(),
             Away::Database | Away::Product | Away::Client | Away::Gate | Away::Nothing => true,
         });
         let effective = rows.map(|row| Effective {

@@ -7,10 +7,10 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use portcullis_core::Clock;
 use portcullis_events::{Metrics, Trail};
-use portcullis_identity::{Accounts, ApiKeys, Sessions};
+use portcullis_identity::{Accounts, ApiKeys, Bearers, Sessions};
 use portcullis_store::Db;
 use portcullis_store::counters::Counters;
-use portcullis_vault::signing::Signer;
+use portcullis_vault::KeyRing;
 use tokio::runtime::Handle;
 
 use crate::health::Probe;
@@ -27,9 +27,11 @@ pub(crate) struct Gate {
     pub(crate) sessions: Sessions,
     pub(crate) keys: ApiKeys,
     pub(crate) accounts: Accounts,
+    pub(crate) bearers: Bearers,
     pub(crate) trail: Trail,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) signer: Signer,
+    /// The keys that sign assertions and tokens.
+    pub(crate) ring: Arc<KeyRing>,
     /// The runtime for everything that may wait: lanes hand work over to it.
     pub(crate) back: Handle,
     /// The gate's own handlers.

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::cli::Usage;
 use crate::cli::output::{self, Format};
 use crate::config::document::Environment;
-use crate::config::secrets::SecretRef;
+use crate::config::secrets::{Read as _, SecretRef};
 use crate::verbs::Stores;
 
 #[derive(Debug, Subcommand)]

@@ -168,7 +168,7 @@ impl Lane {
             .ok_or_else(|| Problem::new(&problem::INTERNAL_ERROR))?;
         self.assertions
             .get(
-                &self.gate.signer,
+                &self.gate.ring,
                 &snapshot.assertion.config,
                 upstream,
                 &permitted.principal,

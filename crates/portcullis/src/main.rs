@@ -32,6 +32,7 @@ mod request_ids;
 mod routes_diff;
 mod serve;
 mod shell;
+mod signing_keys;
 mod snapshot;
 mod story;
 mod streams;

@@ -104,6 +104,8 @@ impl Routes {
         self.form(&at("login"), "auth");
         self.form(&at("register"), "auth");
         self.form(&at("logout"), "default");
+        self.form(&at("refresh"), "default");
+        self.add(&["POST"], &at("token"), Allow::User, Some("default"));
         self.form(&at("sign-out"), "default");
         self.add(&["GET"], &at("sign-in"), Allow::Public, Some("default"));
         self.form(&at("sign-in"), "auth");

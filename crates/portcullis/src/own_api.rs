@@ -8,12 +8,12 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use portcullis_console::{Nonce, Page};
-use portcullis_core::{Problem, problem};
+use portcullis_core::{Clock, Problem, problem};
 use portcullis_guard::csrf::Csrf;
 use portcullis_identity::admin_api::{self, Admin};
 use portcullis_identity::api::{self, Api, CsrfCookie, CsrfToken, Failure};
+use portcullis_vault::KeyRing;
 use portcullis_vault::tokens::TokenHash;
-use serde_json::Value;
 
 use crate::health::Probe;
 use crate::own::{AUTH, BASE};
@@ -22,7 +22,7 @@ use crate::upkeep::Identity;
 /// All of them. By the time one runs, the pipeline has decided.
 pub(crate) fn router(
     identity: &Identity,
-    jwks: Value,
+    (ring, clock): (Arc<KeyRing>, Arc<dyn Clock>),
     csrf: &Arc<Csrf>,
     secure: bool,
     mounts: &[String],
@@ -41,7 +41,7 @@ pub(crate) fn router(
             get(async move || {
                 (
                     [(header::CACHE_CONTROL, "public, max-age=300")],
-                    Json(jwks.clone()),
+                    Json(ring.jwks(clock.now())),
                 )
             }),
         )
@@ -58,6 +58,7 @@ pub(crate) fn router(
         let api = Api {
             accounts: identity.accounts.clone(),
             keys: identity.keys.clone(),
+            bearers: identity.bearers.clone(),
             csrf: tokens.clone(),
             mount: mount.into(),
         };

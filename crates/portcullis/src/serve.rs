@@ -24,7 +24,6 @@ use portcullis_events::{AccessLog, Metrics, Trail};
 use portcullis_store::Db;
 use portcullis_store::counters::Counters;
 use portcullis_vault::keys::Keys;
-use portcullis_vault::signing::Signer;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -196,12 +195,11 @@ async fn assemble(
         Arc::clone(&metrics),
         &config.audit,
     );
-    let signer = Signer::new(keys)?;
     let identity = upkeep::identity(loaded, &db, keys, &trail, &clock).await?;
     let probe = Probe::new(db.clone(), counters.clone(), Arc::clone(&metrics));
     let own = crate::own_api::router(
         &identity,
-        signer.jwks().clone(),
+        (Arc::clone(&identity.signing_keys.ring), Arc::clone(&clock)),
         &snapshot.csrf,
         is_secure(config),
         &config.auth_api.mounts,
@@ -215,9 +213,10 @@ async fn assemble(
         sessions: identity.sessions.clone(),
         keys: identity.keys.clone(),
         accounts: identity.accounts.clone(),
+        bearers: identity.bearers.clone(),
         trail: trail.clone(),
         metrics,
-        signer,
+        ring: Arc::clone(&identity.signing_keys.ring),
         back,
         own,
         probe,

@@ -268,6 +268,9 @@ fn compile(
         .map(|settings| settings.cookies);
     let cookies = keep(cookies.map_err(identity_findings), findings);
     findings.extend(accounts(config));
+    if let Err(more) = crate::config::bearers::compile(config, &loaded.secrets) {
+        findings.extend(more);
+    }
     let mounts_are_right = mounts(&config.auth_api.mounts, findings);
     let upstreams = compile_upstreams(config, loaded, findings);
     let hosts = keep(config.hosts.compile(config.mode), findings);

@@ -10,14 +10,18 @@ use portcullis_events::metrics::Dependency;
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::backoff::Backoff;
 use portcullis_identity::password_policy::PasswordPolicy;
-use portcullis_identity::{ApiKeys, Record, Sessions, api_keys};
+use portcullis_identity::{
+    ApiKeys, Bearers, Holders, Issuers, Record, Sessions, Tokens, api_keys, bearers, tokens,
+};
 use portcullis_store::Db;
 use portcullis_store::revocations::{Feed, POLL_EVERY};
+use portcullis_vault::KeyRing;
 use portcullis_vault::keys::Keys;
 use portcullis_vault::passwords::Passwords;
 
-use crate::config::Loaded;
+use crate::config::{self, Loaded};
 use crate::gate::Gate;
+use crate::signing_keys::SigningKeys;
 use crate::snapshot::is_secure;
 
 /// Activity is written and what has ended is dropped this often.
@@ -29,6 +33,8 @@ pub(crate) struct Identity {
     pub(crate) accounts: Accounts,
     pub(crate) sessions: Sessions,
     pub(crate) keys: ApiKeys,
+    pub(crate) bearers: Bearers,
+    pub(crate) signing_keys: SigningKeys,
     feed: Arc<Feed>,
 }
 
@@ -58,6 +64,15 @@ pub(crate) async fn identity(
         keys,
     )?;
     let hashing = &config.passwords;
+    let record = Record::new(trail.clone());
+    let holders = Arc::<Holders>::default();
+    let ring = KeyRing::open(db.clone(), keys.clone(), clock.now()).await?;
+    let signing_keys = SigningKeys {
+        db: db.clone(),
+        ring: Arc::new(ring),
+        trail: trail.clone(),
+        clock: Arc::clone(clock),
+    };
     let accounts = Accounts::new(accounts::Parts {
         db: db.clone(),
         clock: Arc::clone(clock),
@@ -65,15 +80,69 @@ pub(crate) async fn identity(
         policy,
         sessions: sessions.clone(),
         backoff: Backoff::new(keys)?,
-        record: Record::new(trail.clone()),
+        record: record.clone(),
+        holders: Arc::clone(&holders),
         config: config.accounts.clone(),
     });
+    let bearers = bearers(
+        loaded,
+        keys,
+        record,
+        &sessions,
+        &signing_keys,
+        &feed,
+        holders,
+    )?;
     Ok(Identity {
         accounts,
         sessions,
         keys: api_keys,
+        bearers,
+        signing_keys,
         feed,
     })
+}
+
+/// What judges bearer tokens.
+fn bearers(
+    loaded: &Loaded,
+    keys: &Keys,
+    record: Record,
+    sessions: &Sessions,
+    signing_keys: &SigningKeys,
+    feed: &Arc<Feed>,
+    holders: Arc<Holders>,
+) -> anyhow::Result<Bearers> {
+    let compiled = config::bearers::compile(&loaded.config, &loaded.secrets)
+        .map_err(|findings| anyhow!("{findings:?}"))?;
+    let (db, clock) = (&signing_keys.db, &signing_keys.clock);
+    let issuers = Issuers::new(
+        compiled.issuers,
+        db.clone(),
+        Arc::clone(clock),
+        record.clone(),
+        Arc::clone(&holders),
+    );
+    let tokens = compiled.tokens.map(|settings| {
+        let parts = tokens::Parts {
+            db: db.clone(),
+            clock: Arc::clone(clock),
+            ring: Arc::clone(&signing_keys.ring),
+            settings,
+            record,
+            sessions: sessions.clone(),
+            holders: Arc::clone(&holders),
+        };
+        Tokens::new(parts, keys)
+    });
+    Ok(Bearers::new(bearers::Parts {
+        tokens: tokens.transpose()?,
+        ring: Arc::clone(&signing_keys.ring),
+        issuers,
+        holders,
+        feed: Arc::clone(feed),
+        clock: Arc::clone(clock),
+    }))
 }
 
 /// Starts the tasks that keep memory true.
@@ -90,10 +159,27 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
             if let Err(error) = identity.keys.flush().await {
                 tracing::warn!(%error, "the last use of API keys could not be written");
             }
+            keep_bearers(&identity).await;
             gate.streams.forget_ended();
             gate.probe.readiness().await;
         }
     });
+}
+
+/// What tokens need now and then: the next signing key, the keys of other issuers, less in the
+/// tables.
+async fn keep_bearers(identity: &Identity) {
+    let every = identity.bearers.tokens().map_or(
+        tokens::Config::default().rotate_signing_keys_every,
+        |tokens| tokens.settings().rotate_signing_keys_every,
+    );
+    if let Err(error) = identity.signing_keys.keep(every).await {
+        tracing::warn!(%error, "the signing keys could not be looked after");
+    }
+    identity.bearers.issuers().keep().await;
+    if let Err(error) = identity.bearers.keep_house().await {
+        tracing::warn!(%error, "ended token families could not be cleaned up");
+    }
 }
 
 /// Hears what was revoked, on this node or any other, and forgets it.
@@ -109,10 +195,17 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
             let apply = |revocation| {
                 gate.sessions.revoked(revocation);
                 gate.keys.revoked(revocation);
+                gate.bearers.revoked(revocation);
                 gate.streams.revoked(revocation);
             };
             match feed.poll(began, &apply).await {
-                Ok(_) => heard_at = began,
+                Ok(_) => {
+                    heard_at = began;
+                    // A key may have come, or gone: this node signs by what the others know.
+                    if let Err(error) = gate.ring.settle().await {
+                        tracing::warn!(%error, "the signing keys could not be read again");
+                    }
+                }
                 Err(error) => {
                     gate.metrics.dependency(Dependency::Database, false);
                     tracing::warn!(%error, "no news of revocations: sessions are looked up one by one");

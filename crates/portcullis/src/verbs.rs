@@ -8,14 +8,14 @@ use anyhow::{Context as _, bail};
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Secret, Timestamp, UserId};
 use portcullis_events::audit::Filter;
-use portcullis_events::{Metrics, Trail};
+use portcullis_events::{Actor, Metrics, Trail};
 use portcullis_identity::accounts::{By, Registering};
 use portcullis_store::Db;
 use serde::Serialize;
 
 use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
-use crate::cli::{Audit, Cli, Routes, Usage, Users, Verb, api_keys};
+use crate::cli::{Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys};
 use crate::config::Loaded;
 use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
@@ -52,6 +52,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         }),
         Verb::Import(verb) => with_stores(&cli.config, async |stores| {
             import::run(cli.output, verb, stores).await
+        }),
+        Verb::SigningKeys(verb) => with_stores(&cli.config, async |stores| {
+            signing_keys(cli.output, verb, stores).await
         }),
         Verb::Audit(verb) => with_stores(&cli.config, async |stores| {
             audit(cli.output, verb, stores).await
@@ -125,6 +128,27 @@ fn with_stores<T>(
         stores.db.close().await;
         outcome
     })
+}
+
+async fn signing_keys(format: Format, verb: &SigningKeys, stores: &Stores) -> anyhow::Result<bool> {
+    let keys = &stores.identity.signing_keys;
+    match verb {
+        SigningKeys::List => output::answer(format, &keys.list().await?),
+        SigningKeys::Rotate { now } => {
+            let rotated = keys.rotate(Actor::Operator, *now).await?;
+            let rotated = rotated.context("a node just made the next key: see `list`")?;
+            output::answer(format, &rotated);
+        }
+        SigningKeys::Revoke { kid } => {
+            if !keys.revoke(Actor::Operator, kid).await? {
+                return Err(Usage::error(format!(
+                    "there is no key `{kid}` to take out: `portcullis signing-keys list` shows them"
+                )));
+            }
+            output::answer(format, &keys.list().await?);
+        }
+    }
+    Ok(true)
 }
 
 /// An account that was made, and its password where nobody else knows it.

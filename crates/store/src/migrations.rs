@@ -42,6 +42,9 @@ static MIGRATIONS: &[Migration] = migrations! {
     10 "0010_login_backoff",
     20 "0020_audit_event",
     30 "0030_api_keys",
+    40 "0040_signing_key",
+    41 "0041_token_family",
+    42 "0042_foreign_identity",
     80 "0080_session_client",
     81 "0081_import",
 };

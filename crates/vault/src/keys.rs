@@ -21,8 +21,8 @@ pub enum Purpose {
     Csrf,
     /// Page cursors, so that a forged one is refused.
     Cursor,
-    /// Seed of the key that signs assertions.
-    Assertion,
+    /// Seeds of the keys that sign assertions and tokens, one for each salt.
+    SigningKey,
     /// Cookies by which a known device is told from an unknown one.
     Device,
     /// Names under which throttling remembers an account, so that the table lists no addresses.
@@ -33,6 +33,8 @@ pub enum Purpose {
     UpstreamHmac,
     /// Hashes under which API keys are kept.
     ApiKey,
+    /// What follows a refresh token, and who presented it.
+    RefreshToken,
 }
 
 impl Purpose {
@@ -41,12 +43,13 @@ impl Purpose {
         match self {
             Purpose::Csrf => b"csrf",
             Purpose::Cursor => b"cursor",
-            Purpose::Assertion => b"assertion-ed25519",
+            Purpose::SigningKey => b"signing-key-ed25519",
             Purpose::Device => b"device",
             Purpose::Backoff => b"backoff",
             Purpose::AuditHead => b"audit-head",
             Purpose::UpstreamHmac => b"upstream-hmac",
             Purpose::ApiKey => b"api-key",
+            Purpose::RefreshToken => b"refresh-token",
         }
     }
 }
@@ -73,7 +76,19 @@ impl Keys {
     pub fn derive(&self, purpose: Purpose) -> Result<Vec<Secret<[u8; 32]>>, Error> {
         std::iter::once(&self.current)
             .chain(&self.previous)
-            .map(|master| derive(master, purpose))
+            .map(|master| derive(master, purpose, &[]))
+            .collect()
+    }
+
+    /// The same for one of many keys of a purpose, told apart by `salt`.
+    pub fn derive_salted(
+        &self,
+        purpose: Purpose,
+        salt: &[u8],
+    ) -> Result<Vec<Secret<[u8; 32]>>, Error> {
+        std::iter::once(&self.current)
+            .chain(&self.previous)
+            .map(|master| derive(master, purpose, salt))
             .collect()
     }
 
@@ -90,11 +105,17 @@ impl Keys {
     }
 }
 
-fn derive(master: &Secret<String>, purpose: Purpose) -> Result<Secret<[u8; 32]>, Error> {
+fn derive(
+    master: &Secret<String>,
+    purpose: Purpose,
+    salt: &[u8],
+) -> Result<Secret<[u8; 32]>, Error> {
+    // A NUL between the two, which no purpose holds: what is with a salt is never what is without.
+    let separator: &[u8] = if salt.is_empty() { b"" } else { b"\0" };
     let mut bytes = Zeroizing::new([0; 32]);
     hkdf::Salt::new(hkdf::HKDF_SHA256, SALT)
         .extract(master.expose().as_bytes())
-        .expand(&[purpose.info()], hkdf::HKDF_SHA256)
+        .expand(&[purpose.info(), separator, salt], hkdf::HKDF_SHA256)
         .and_then(|okm| okm.fill(bytes.as_mut_slice()))
         .map_err(|_| Error::Derive)?;
     Ok(Secret::new(*bytes))
@@ -119,6 +140,13 @@ impl Mac {
             .iter()
             .map(|key| tag_under(key, parts))
             .collect()
+    }
+
+    /// The tags of `parts` under every key of the overlap, the current one's first.
+    pub fn tags(&self, parts: &[&[u8]]) -> impl Iterator<Item = [u8; 32]> {
+        std::iter::once(&self.current)
+            .chain(&self.previous)
+            .map(move |key| tag_under(key, parts))
     }
 
     /// Whether `tag` is that of `parts` under the current key or one of the overlap. Constant
@@ -195,7 +223,8 @@ mod tests {
         for purpose in [
             Purpose::Csrf,
             Purpose::Cursor,
-            Purpose::Assertion,
+            Purpose::SigningKey,
+            Purpose::RefreshToken,
             Purpose::Device,
             Purpose::Backoff,
             Purpose::AuditHead,
@@ -212,7 +241,7 @@ mod tests {
         let count = all.len();
         all.sort_unstable();
         all.dedup();
-        assert_eq!((count, all.len()), (16, 16));
+        assert_eq!((count, all.len()), (18, 18));
     }
 
     #[test]

@@ -4,15 +4,18 @@
 //! aws-lc; comparisons of secrets take the same time whatever they compare.
 
 pub mod foreign;
+pub mod jws;
 pub mod keys;
 pub mod passwords;
+pub mod ring;
 pub mod signing;
 pub mod strength;
 pub mod tokens;
 
 pub use keys::Keys;
 pub use passwords::Passwords;
-pub use signing::Signer;
+pub use ring::KeyRing;
+pub use signing::SigningKey;
 pub use tokens::{Token, TokenHash};
 
 use subtle::ConstantTimeEq;

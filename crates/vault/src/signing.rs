@@ -1,15 +1,17 @@
-//! Signed assertions: how an upstream knows that a request came through the gate, and for whom.
+//! One signing key: what the gate's own tokens are signed with, and how others verify them.
 //!
-//! - A compact JWS (RFC 7515) with Ed25519 (RFC 8037) and one fixed header: nothing in it is
-//!   chosen by a caller.
-//! - `typ` is ours (RFC 8725 section 3.11), so that an assertion passes for no other token, and
-//!   none passes for an assertion.
-//! - The key comes from the master secret, so every node has the same one and nothing is stored.
-//!   `kid` is the key's RFC 7638 thumbprint. During a rotation the key set lists both.
+//! - A compact JWS (RFC 7515) with Ed25519 (RFC 8037) and a header of three members: nothing in it
+//!   is chosen by a caller.
+//! - `typ` tells kinds of tokens apart (RFC 8725 section 3.11), so that an assertion passes for no
+//!   access token and the other way round.
+//! - `kid` is the key's RFC 7638 thumbprint.
+//!
+//! Which key is in use is the [ring](crate::ring)'s matter.
 
 use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,15 +19,16 @@ use portcullis_core::Problem;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::keys::{self, Keys, Purpose};
+use crate::jws::VerifyingKey;
 
 /// `typ` of an assertion.
 pub const ASSERTION_TYPE: &str = "portcullis-assertion+jwt";
 
+/// `typ` of an access token (RFC 9068 section 2.1).
+pub const ACCESS_TOKEN_TYPE: &str = "at+jwt";
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error(transparent)]
-    Keys(#[from] keys::Error),
     #[error("the signing key was not accepted")]
     Key,
     #[error("the claims could not be written")]
@@ -37,85 +40,21 @@ pub enum Error {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
-            Error::Keys(_) | Error::Key | Error::Claims(_) | Error::Sign => {
-                Problem::internal(error)
-            }
+            Error::Key | Error::Claims(_) | Error::Sign => Problem::internal(error),
         }
     }
 }
 
-struct SigningKey {
+/// An Ed25519 key pair with its name.
+pub struct SigningKey {
     pair: Ed25519KeyPair,
     /// The public key, base64url.
     x: String,
     kid: String,
 }
 
-/// Signs assertions and publishes the keys that verify them.
-pub struct Signer {
-    current: SigningKey,
-    /// Encoded once: the same header goes before every assertion.
-    header: String,
-    jwks: Value,
-}
-
-impl Signer {
-    pub fn new(keys: &Keys) -> Result<Self, Error> {
-        let mut pairs = keys
-            .derive(Purpose::Assertion)?
-            .into_iter()
-            .map(|seed| SigningKey::from_seed(seed.expose()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let jwks = json!({ "keys": pairs.iter().map(SigningKey::jwk).collect::<Vec<_>>() });
-        if pairs.is_empty() {
-            return Err(Error::Key);
-        }
-        let current = pairs.swap_remove(0);
-        let header = json!({ "alg": "EdDSA", "kid": current.kid, "typ": ASSERTION_TYPE });
-        Ok(Signer {
-            header: URL_SAFE_NO_PAD.encode(header.to_string()),
-            current,
-            jwks,
-        })
-    }
-
-    /// The claims as a compact JWT, signed with the current key. The caller sets every claim,
-    /// the times included. About 20 µs: reuse an assertion while it is fresh.
-    pub fn sign(&self, claims: &impl Serialize) -> Result<String, Error> {
-        let mut token = self.header.clone();
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(claims)?, &mut token);
-        let signature = self
-            .current
-            .pair
-            .try_sign(token.as_bytes())
-            .map_err(|_| Error::Sign)?;
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
-        Ok(token)
-    }
-
-    /// The public keys (RFC 7517), current first, for `/.well-known/jwks.json`.
-    pub const fn jwks(&self) -> &Value {
-        &self.jwks
-    }
-
-    /// Thumbprint of the current key (RFC 7638).
-    pub fn kid(&self) -> &str {
-        &self.current.kid
-    }
-}
-
-impl fmt::Debug for Signer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signer")
-            .field("kid", &self.current.kid)
-            .finish_non_exhaustive()
-    }
-}
-
 impl SigningKey {
-    fn from_seed(seed: &[u8; 32]) -> Result<Self, Error> {
+    pub fn from_seed(seed: &[u8; 32]) -> Result<Self, Error> {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| Error::Key)?;
         let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
         // The required members only, in lexical order, without white space (RFC 7638 section 3).
@@ -124,7 +63,39 @@ impl SigningKey {
         Ok(SigningKey { pair, x, kid })
     }
 
-    fn jwk(&self) -> Value {
+    /// The claims as a compact JWT of this type. The caller sets every claim, the times included.
+    /// About 20 µs: reuse what is signed while it is fresh.
+    pub fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<String, Error> {
+        let header = json!({ "alg": "EdDSA", "kid": self.kid, "typ": typ });
+        let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(claims)?, &mut token);
+        let signature = self
+            .pair
+            .try_sign(token.as_bytes())
+            .map_err(|_| Error::Sign)?;
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
+        Ok(token)
+    }
+
+    /// The key's name (RFC 7638).
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The public key, base64url.
+    pub fn x(&self) -> &str {
+        &self.x
+    }
+
+    /// What verifies its tokens.
+    pub fn verifying(&self) -> Option<VerifyingKey> {
+        VerifyingKey::ed25519(&self.x, Some(self.kid.clone()))
+    }
+
+    /// The public part (RFC 7517).
+    pub fn jwk(&self) -> Value {
         json!({
             "kty": "OKP", "crv": "Ed25519", "x": self.x,
             "kid": self.kid, "use": "sig", "alg": "EdDSA",
@@ -132,32 +103,44 @@ impl SigningKey {
     }
 }
 
+/// The claims as a compact JWT under HS256, for whoever can verify nothing else.
+pub fn sign_hs256(typ: &str, claims: &impl Serialize, secret: &[u8]) -> Result<String, Error> {
+    let header = json!({ "alg": "HS256", "typ": typ });
+    let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(claims)?, &mut token);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let tag = hmac::sign(&key, token.as_bytes());
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(tag.as_ref(), &mut token);
+    Ok(token)
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
-    use portcullis_core::Secret;
 
     use super::*;
 
-    fn keys(current: &str, previous: &[&str]) -> Keys {
-        let secret = |text: &str| Secret::new(text.to_owned());
-        Keys::new(
-            secret(current),
-            previous.iter().map(|text| secret(text)).collect(),
-        )
+    fn key() -> SigningKey {
+        SigningKey::from_seed(&[1; 32]).unwrap()
     }
 
-    fn verify(
-        signer: &Signer,
-        key: usize,
-        token: &str,
-    ) -> Result<Value, jsonwebtoken::errors::Error> {
-        let x = signer.jwks()["keys"][key]["x"].as_str().unwrap();
+    fn verify(key: &SigningKey, token: &str) -> Result<Value, jsonwebtoken::errors::Error> {
         let mut rules = Validation::new(Algorithm::EdDSA);
         rules.set_audience(&["product"]);
         rules.set_issuer(&["https://gate.example"]);
         rules.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
-        let key = DecodingKey::from_ed_components(x)?;
+        let jwk = key.jwk();
+        let key = DecodingKey::from_ed_components(jwk["x"].as_str().unwrap())?;
         decode::<Value>(token, &key, &rules).map(|data| data.claims)
     }
 
@@ -166,42 +149,26 @@ mod tests {
     }
 
     #[test]
-    fn an_assertion_verifies_with_the_published_key_and_bears_its_type() {
-        let signer = Signer::new(&keys("current", &[])).unwrap();
-        let token = signer.sign(&claims()).unwrap();
-        assert_eq!(verify(&signer, 0, &token).unwrap(), claims());
+    fn what_is_signed_verifies_with_the_published_key_and_bears_its_type() {
+        let key = key();
+        let token = key.sign(ASSERTION_TYPE, &claims()).unwrap();
+        assert_eq!(verify(&key, &token).unwrap(), claims());
         let header = decode_header(&token).unwrap();
         assert_eq!(header.alg, Algorithm::EdDSA);
-        assert_eq!(header.kid.as_deref(), Some(signer.kid()));
+        assert_eq!(header.kid.as_deref(), Some(key.kid()));
         assert_eq!(header.typ.as_deref(), Some(ASSERTION_TYPE));
     }
 
     #[test]
-    fn a_changed_assertion_does_not_verify() {
-        let signer = Signer::new(&keys("current", &[])).unwrap();
-        let token = signer.sign(&claims()).unwrap();
+    fn a_changed_token_does_not_verify() {
+        let key = key();
+        let token = key.sign(ASSERTION_TYPE, &claims()).unwrap();
         for at in 0..token.len() {
             let mut bytes = token.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(bytes).unwrap();
-            assert!(
-                changed == token || verify(&signer, 0, &changed).is_err(),
-                "{at}"
-            );
+            assert!(changed == token || verify(&key, &changed).is_err(), "{at}");
         }
-    }
-
-    #[test]
-    fn during_a_rotation_both_keys_are_published_and_the_current_one_signs() {
-        let old = Signer::new(&keys("old", &[])).unwrap();
-        let both = Signer::new(&keys("new", &["old"])).unwrap();
-        let before = old.sign(&claims()).unwrap();
-        let after = both.sign(&claims()).unwrap();
-        assert_ne!(old.kid(), both.kid());
-        assert_eq!(both.jwks()["keys"][1]["kid"], old.kid());
-        assert!(verify(&both, 1, &before).is_ok());
-        assert!(verify(&both, 0, &before).is_err());
-        assert!(verify(&both, 0, &after).is_ok());
     }
 
     #[test]
@@ -215,11 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn the_published_keys_hold_no_private_part() {
-        let signer = Signer::new(&keys("current", &["old"])).unwrap();
-        for key in signer.jwks()["keys"].as_array().unwrap() {
-            assert!(key.get("d").is_none());
-        }
-        assert!(!format!("{signer:?}").contains("pair"));
+    fn neither_what_is_published_nor_what_is_printed_holds_a_private_part() {
+        assert!(key().jwk().get("d").is_none());
+        assert!(!format!("{:?}", key()).contains("pair"));
     }
 }

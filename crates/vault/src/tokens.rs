@@ -16,6 +16,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::{Problem, Secret};
 use zeroize::Zeroizing;
 
+use crate::keys::Mac;
+
 /// Length of a token's text, in characters.
 pub const TEXT_LEN: usize = 43;
 
@@ -57,6 +59,16 @@ impl Token {
         }
     }
 
+    /// The token that follows this one, by a key that is not where the salt is: whoever holds this
+    /// token cannot work it out, and whoever has the salt cannot either. The first is made with the
+    /// current key, the others with keys of an overlap.
+    pub fn successors(&self, mac: &Mac, salt: &[u8]) -> impl Iterator<Item = Token> {
+        mac.tags(&[b"successor", self.0.as_slice(), salt])
+            .map(|bytes| Token(Zeroizing::new(bytes)))
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
     /// The text that goes to the client, once.
     pub fn text(&self) -> Secret<String> {
         Secret::new(URL_SAFE_NO_PAD.encode(self.0.as_slice()))
@@ -64,14 +76,7 @@ impl Token {
 
     /// What is stored, and what sessions are found by.
     pub fn hash(&self) -> TokenHash {
-        let mut hash = [0; LEN];
-        for (to, from) in hash
-            .iter_mut()
-            .zip(digest(&SHA256, self.0.as_slice()).as_ref())
-        {
-            *to = *from;
-        }
-        TokenHash(hash)
+        TokenHash::of(self.0.as_slice())
     }
 }
 
@@ -86,6 +91,15 @@ impl fmt::Debug for Token {
 pub struct TokenHash(pub [u8; 32]);
 
 impl TokenHash {
+    /// The hash of a credential that is no [`Token`] of ours, but as good as one.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut hash = [0; LEN];
+        for (to, from) in hash.iter_mut().zip(digest(&SHA256, bytes).as_ref()) {
+            *to = *from;
+        }
+        TokenHash(hash)
+    }
+
     /// Reads a stored hash; `None` when it has another length.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(TokenHash)
@@ -138,6 +152,7 @@ pub fn random<const N: usize>() -> Result<[u8; N], Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::{Keys, Purpose};
 
     #[test]
     fn a_token_is_read_back_as_itself() {
@@ -195,6 +210,30 @@ mod tests {
             assert!(Token::parse(&text).is_none(), "{last}");
         }
         assert!(Token::parse(&format!("+{}", "A".repeat(TEXT_LEN - 1))).is_none());
+    }
+
+    #[test]
+    fn a_successor_is_the_same_for_the_same_salt_and_key_alone() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let mac = |master: &str, previous: &[&str]| {
+            let previous = previous.iter().map(|text| secret(text)).collect();
+            Keys::new(secret(master), previous)
+                .mac(Purpose::RefreshToken)
+                .unwrap()
+        };
+        let token = Token::generate().unwrap();
+        let all = |mac: &Mac, salt: &[u8]| -> Vec<TokenHash> {
+            token
+                .successors(mac, salt)
+                .map(|next| next.hash())
+                .collect()
+        };
+        let first = all(&mac("a", &[]), b"1");
+        assert_eq!(first, all(&mac("a", &[]), b"1"));
+        assert_ne!(first, all(&mac("a", &[]), b"2"));
+        assert_ne!(first, all(&mac("b", &[]), b"1"));
+        assert_eq!(first[0], all(&mac("b", &["a"]), b"1")[1]);
+        assert_ne!(first[0], token.hash());
     }
 
     #[test]

@@ -32,6 +32,8 @@ const LIVE: &[(&str, &str, &str)] = &[
 
 /// Defaults that a doc comment tells in words.
 const IN_WORDS: &[(&str, &str, &str)] = &[
+    ("issuer.NAME", "roles", "[\"user\"]"),
+    ("issuer.NAME", "administrator-roles", "[\"admin\"]"),
     (
         "cors",
         "allow-methods",
@@ -104,6 +106,33 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("csrf", "trusted-origins", "[\"https://admin.example.com\"]"),
     ("cors", "allow-origins", "[\"https://www.example.com\"]"),
     ("headers", "placeholder", "\"RANDOM-LETTERS-AND-DIGITS\""),
+    ("tokens", "secret", "{ env = \"JWT_SECRET\" }"),
+    (
+        "tokens",
+        "previous-secrets",
+        "[{ env = \"JWT_SECRET_PREVIOUS\" }]",
+    ),
+    ("issuer.NAME", "profile", "\"supabase\""),
+    (
+        "issuer.NAME",
+        "issuer",
+        "\"https://abc.supabase.co/auth/v1\"",
+    ),
+    ("issuer.NAME", "audience", "[\"authenticated\"]"),
+    (
+        "issuer.NAME",
+        "authorized-parties",
+        "[\"https://app.example.com\"]",
+    ),
+    ("issuer.NAME", "algorithms", "[\"RS256\", \"ES256\"]"),
+    ("issuer.NAME", "secret", "{ env = \"SUPABASE_JWT_SECRET\" }"),
+    (
+        "issuer.NAME",
+        "jwks",
+        "\"https://id.example.com/keys.json\"",
+    ),
+    ("issuer.NAME", "tenant-claim", "\"app_metadata.tenant_id\""),
+    ("issuer.NAME", "administrators", "[\"you@example.com\"]"),
     ("environment", "read-by-the-product", "[\"SENTRY_DSN\"]"),
 ];
 
@@ -121,7 +150,10 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
         text.push('\n');
         wrap(&mut text, section.about);
         // A table that needs values of its own, or that makes something be there, is not live.
-        let mark = if matches!(table, "listen.tls" | "limits.NAME" | "roles.NAME") {
+        let mark = if matches!(
+            table,
+            "listen.tls" | "limits.NAME" | "roles.NAME" | "tokens" | "issuer.NAME"
+        ) {
             "# "
         } else {
             ""

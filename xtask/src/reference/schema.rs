@@ -148,6 +148,11 @@ fn of(kind: &str, table: &str) -> Option<Value> {
         "Allow" => json!({ "$ref": "#/$defs/allow" }),
         "Framing" if table == "headers" => json!({ "anyOf": [framing, strings()] }),
         "Framing" => framing,
+        "TokenAlgorithm" => words(&["EdDSA", "HS256"]),
+        "Algorithm" => words(&[
+            "EdDSA", "ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "HS256",
+        ]),
+        "Profile" => words(&["supabase", "clerk", "oidc"]),
         "SameSite" => words(&["lax", "strict"]),
         "WhenFull" => words(&["end-oldest", "refuse"]),
         "OnOtherClient" => words(&["ignore", "challenge", "end"]),

@@ -111,6 +111,11 @@ actions! {
     SessionCreated = "session.created", Kept;
     SessionRevoked = "session.revoked", Kept;
     SessionOtherClient = "session.other-client", Folded;
+    UserProvisioned = "user.provisioned", Kept;
+    TokensIssued = "tokens.issued", Kept;
+    RefreshTokenReused = "refresh-token.reused", Kept;
+    SigningKeyRotated = "signing-key.rotated", Kept;
+    SigningKeyRevoked = "signing-key.revoked", Kept;
     PasswordChanged = "password.changed", Kept;
     PasswordRehashed = "password.rehashed", Kept;
     UserRegistered = "user.registered", Kept;

@@ -79,7 +79,7 @@ impl Accounts {
         };
         parts.record.record_in(&mut tx, entry).await?;
         tx.commit().await?;
-        parts.sessions.cache().forget_user(user.id);
+        self.forget_user(user.id);
         Ok(SignedIn {
             account: account.into(),
             session,
@@ -113,7 +113,7 @@ impl Accounts {
         };
         parts.record.record_in(&mut tx, entry).await?;
         tx.commit().await?;
-        parts.sessions.cache().forget_user(user);
+        self.forget_user(user);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode, header};
+use portcullis_core::principal::Credential;
 use portcullis_core::{Principal, Problem, Secret, problem};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use super::{Api, Failure, signed_in};
 use crate::accounts::{AccountView, Registering, SignedIn};
 use crate::backoff::DEVICE_LIFETIME;
 use crate::sessions::{Notice, Presented, SessionView};
+use crate::tokens;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +32,17 @@ struct Register {
 struct Login {
     email: String,
     password: Secret<String>,
+    #[serde(default)]
+    grant: Grant,
+}
+
+/// What a sign-in is to give: a cookie, as browsers want it, or tokens.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Grant {
+    #[default]
+    Session,
+    Tokens,
 }
 
 #[derive(Deserialize)]
@@ -69,11 +82,23 @@ pub(super) async fn login(
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let input: Login = json(&parts.headers, body).await?;
+    let client = api.client(&parts);
+    let tokens = match input.grant {
+        Grant::Session => None,
+        Grant::Tokens => Some(api.tokens()?),
+    };
     let signed_in = api
         .accounts
-        .login(&input.email, &input.password, &api.client(&parts))
+        .login(&input.email, &input.password, &client)
         .await?;
-    answer(&api, &signed_in)
+    match tokens {
+        None => answer(&api, &signed_in),
+        Some(tokens) => {
+            let user = signed_in.account.id;
+            let pair = tokens.grant_new(user, &signed_in.session, None, &client);
+            Ok(tokens::http::answer(&pair.await?))
+        }
+    }
 }
 
 pub(super) async fn change_password(
@@ -84,11 +109,21 @@ pub(super) async fn change_password(
     let user = signed_in(&parts)?;
     let input: ChangePassword = json(&parts.headers, body).await?;
     let (old, new) = (&input.old_password, &input.new_password);
+    let client = api.client(&parts);
     let signed_in = api
         .accounts
-        .change_password(user, old, new, &api.client(&parts))
+        .change_password(user, old, new, &client)
         .await?;
-    answer(&api, &signed_in)
+    match user.credential {
+        Credential::Session(_) | Credential::Foreign => answer(&api, &signed_in),
+        // Whoever came with tokens gets new ones: the old are over, like every session.
+        Credential::AccessToken(_) => {
+            let second = user.second_factor_at;
+            let tokens = api.tokens()?;
+            let pair = tokens.grant_new(user.id, &signed_in.session, second, &client);
+            Ok(tokens::http::answer(&pair.await?))
+        }
+    }
 }
 
 /// The account with its new cookies.
@@ -157,7 +192,15 @@ pub(super) async fn me(State(api): State<Api>, parts: Parts) -> Result<Response,
 }
 
 /// Also for a caller without a session: the cookie goes, and nothing is said.
-pub(super) async fn logout(State(api): State<Api>, parts: Parts) -> Result<Response, Failure> {
+pub(super) async fn logout(
+    State(api): State<Api>,
+    request: Request<Body>,
+) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    if let Some(token) = tokens::http::named_in(&parts.headers, body).await? {
+        let tokens = api.tokens()?;
+        tokens.end_by(token.expose(), &api.client(&parts)).await?;
+    }
     end_current(&api, &parts).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     clear_cookies(&api, &mut response);
@@ -167,7 +210,14 @@ pub(super) async fn logout(State(api): State<Api>, parts: Parts) -> Result<Respo
 pub(crate) async fn end_current(api: &Api, parts: &Parts) -> Result<(), Failure> {
     match parts.extensions.get::<Principal>() {
         Some(Principal::User(user)) => {
-            api.accounts.logout(user, &api.client(parts)).await?;
+            let client = api.client(parts);
+            match user.credential {
+                Credential::Session(_) => api.accounts.logout(user, &client).await?,
+                Credential::AccessToken(family) => {
+                    api.tokens()?.end(user.id, family, &client).await?;
+                }
+                Credential::Foreign => api.bearers.issuers().end(user.id, &client).await?,
+            }
             Ok(())
         }
         Some(Principal::Anonymous | Principal::ApiKey(_) | Principal::Visitor(_)) | None => Ok(()),

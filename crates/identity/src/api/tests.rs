@@ -14,6 +14,7 @@ fn api(house: &House) -> Router {
     router(Api {
         accounts: house.accounts.clone(),
         keys: house.keys(),
+        bearers: house.bearers.clone(),
         csrf: CsrfCookie(Arc::new(|hash, _| CsrfToken {
             token: format!("{:x}", hash.prefix()),
             set_cookie: format!("__Host-csrf={:x}; Path=/; Secure", hash.prefix()),

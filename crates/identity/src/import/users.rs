@@ -128,6 +128,7 @@ fn entry(user: UserId, now: Timestamp) -> Entry {
         actor: None,
         user: Some(user),
         session: None,
+        family: None,
         request: None,
         client: None,
         roles: None,

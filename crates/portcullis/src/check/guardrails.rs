@@ -43,6 +43,25 @@ fn secrets(loaded: &Loaded, found: &mut Vec<Finding>) {
                 .iter()
                 .enumerate()
                 .map(|(position, secret)| (format!("secrets.previous.{position}"), Some(secret))),
+        )
+        .chain(
+            loaded
+                .secrets
+                .tokens
+                .0
+                .iter()
+                .enumerate()
+                .map(|(position, secret)| match position.checked_sub(1) {
+                    None => ("tokens.secret".to_owned(), Some(secret)),
+                    Some(at) => (format!("tokens.previous-secrets.{at}"), Some(secret)),
+                }),
+        )
+        .chain(
+            loaded
+                .secrets
+                .issuers
+                .iter()
+                .map(|(name, secrets)| (format!("issuer.{name}.secret"), secrets.secret.as_ref())),
         );
     let named: Vec<_> = named
         .filter_map(|(key, secret)| Some((key, secret?)))

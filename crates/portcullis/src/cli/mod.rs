@@ -116,6 +116,12 @@ pub(crate) enum Verb {
     /// Each says first what would happen, and keeps it with --apply. Exit code 1 where a row was refused.
     #[command(subcommand)]
     Import(crate::import::Import),
+    /// Show, replace and take out the keys that sign tokens and assertions.
+    ///
+    /// They are replaced by themselves every 90 days (`tokens.rotate-signing-keys-every`). What an
+    /// old key signed counts until it expires; what a revoked one signed does not.
+    #[command(subcommand)]
+    SigningKeys(SigningKeys),
     /// Read the audit trail.
     #[command(subcommand)]
     Audit(Audit),
@@ -189,6 +195,25 @@ pub(crate) enum Users {
         /// The account: its address or its id.
         #[arg(value_name = "USER")]
         user: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SigningKeys {
+    /// Show every key and what it does: `next`, `signing`, `verifying`, `retired` or `revoked`.
+    List,
+    /// Make the next key. It is published at once and signs from ten minutes later on.
+    Rotate {
+        /// Sign with it at once. Products that keep the key set for a few minutes refuse its
+        /// assertions until they read it again.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Take a key out: nothing that it signed counts any more. A new one signs at once.
+    Revoke {
+        /// The key's id, as `list` shows it.
+        #[arg(value_name = "KEY")]
+        kid: String,
     },
 }
 

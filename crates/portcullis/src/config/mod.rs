@@ -1,6 +1,7 @@
 //! `portcullis.toml`: from text to a configuration in which every key is known and every secret
 //! has been read. What is wrong is collected, not thrown: all of it is reported at once.
 
+pub(crate) mod bearers;
 pub(crate) mod document;
 pub(crate) mod secrets;
 
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 use toml::Value;
 
 use self::document::{Document, Environment, Lines, Sources};
-use self::secrets::SecretRef;
+use self::secrets::{Read as _, SecretRef};
 use crate::forward_auth;
 
 pub(crate) use portcullis_core::Mode;
@@ -44,6 +45,9 @@ pub(crate) struct Config {
     pub(crate) accounts: portcullis_identity::accounts::Config,
     pub(crate) passwords: portcullis_identity::password_policy::Config,
     pub(crate) api_keys: portcullis_identity::api_keys::Config,
+    /// Nothing where nobody gets tokens.
+    pub(crate) tokens: Option<portcullis_identity::tokens::Config>,
+    pub(crate) issuers: BTreeMap<String, portcullis_identity::issuers::Config>,
     pub(crate) auth_api: AuthApiConfig,
     pub(crate) forward_auth: forward_auth::Config,
     pub(crate) access: AccessConfig,
@@ -53,7 +57,7 @@ pub(crate) struct Config {
 }
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 13] = [
+pub(crate) const AT_START: [&str; 15] = [
     "mode",
     "secrets",
     "listen",
@@ -64,6 +68,8 @@ pub(crate) const AT_START: [&str; 13] = [
     "accounts",
     "passwords",
     "api-keys",
+    "tokens",
+    "issuer",
     "auth-api",
     "log",
     "audit",
@@ -84,6 +90,8 @@ impl Config {
             accounts,
             passwords,
             api_keys,
+            tokens,
+            issuers,
             auth_api,
             log,
             audit,
@@ -108,6 +116,8 @@ impl Config {
         self.accounts = accounts.clone();
         self.passwords = passwords.clone();
         self.api_keys = api_keys.clone();
+        self.tokens.clone_from(tokens);
+        self.issuers = issuers.clone();
         self.auth_api = auth_api.clone();
         self.log = log.clone();
         self.audit = audit.clone();
@@ -214,6 +224,8 @@ pub(crate) struct Secrets {
     pub(crate) imported_api_keys: Option<Secret>,
     pub(crate) database: Option<Secret>,
     pub(crate) redis: Option<Secret>,
+    pub(crate) tokens: portcullis_identity::tokens::Secrets,
+    pub(crate) issuers: BTreeMap<String, portcullis_identity::issuers::Secrets>,
 }
 
 impl Loaded {
@@ -345,6 +357,8 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         accounts: sections.take("accounts"),
         passwords: sections.take("passwords"),
         api_keys: sections.take("api-keys"),
+        tokens: sections.take("tokens"),
+        issuers: sections.take("issuer"),
         auth_api: sections.take("auth-api"),
         forward_auth: sections.take("forward-auth"),
         access: AccessConfig {
@@ -547,6 +561,7 @@ fn read_secrets(loaded: &mut Loaded) {
     if let Some(redis) = loaded.config.state.redis.clone() {
         loaded.secrets.redis = read_location(loaded, "state.redis", &redis);
     }
+    bearers::read_secrets(loaded);
 }
 
 fn read_location(

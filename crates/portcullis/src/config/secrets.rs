@@ -3,22 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use portcullis_core::Secret;
-use serde::Deserialize;
+pub(crate) use portcullis_core::SecretRef;
 
 use super::document::Environment;
-
-/// Where a secret is to be read: `{ env = "SECRET_KEY" }` or `{ file = "secrets/key" }`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    untagged,
-    expecting = "expected a reference, { env = \"NAME\" } or { file = \"path\" }: a secret is never written into this file"
-)]
-pub(crate) enum SecretRef {
-    Env { env: String },
-    File { file: PathBuf },
-}
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SecretError {
@@ -35,14 +22,15 @@ pub(crate) enum SecretError {
     EmptyFile(PathBuf),
 }
 
-impl SecretRef {
+/// Reads what a reference leads to.
+pub(crate) trait Read {
     /// Reads the secret. Paths are relative to `folder`, where the configuration file lies. One
     /// trailing line break is not part of the secret.
-    pub(crate) fn read(
-        &self,
-        environment: &Environment,
-        folder: &Path,
-    ) -> Result<Secret, SecretError> {
+    fn read(&self, environment: &Environment, folder: &Path) -> Result<Secret, SecretError>;
+}
+
+impl Read for SecretRef {
+    fn read(&self, environment: &Environment, folder: &Path) -> Result<Secret, SecretError> {
         match self {
             SecretRef::Env { env } => match environment.get(env) {
                 None => Err(SecretError::NotSet(env.clone())),
@@ -63,14 +51,6 @@ impl SecretRef {
                     Ok(Secret::new(value.to_owned()))
                 }
             }
-        }
-    }
-
-    /// The variable that this names, if it names one.
-    pub(crate) fn variable(&self) -> Option<&str> {
-        match self {
-            SecretRef::Env { env } => Some(env),
-            SecretRef::File { .. } => None,
         }
     }
 }

@@ -8,15 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use portcullis_core::Secret;
-use portcullis_vault::keys::{Keys, Purpose};
-use portcullis_vault::signing::{ASSERTION_TYPE, Signer};
+use portcullis_vault::signing::{ASSERTION_TYPE, SigningKey};
 use serde_json::{Value, json};
 
+use crate::support::signer::{ed25519, seed_of};
 use crate::support::{Client, Gateway, Program, Upstream, required};
-
-/// The master secret that the harness gives to every gate.
-const MASTER: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0";
 
 fn examples(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -110,8 +106,9 @@ async fn believes_the_gate_alone(product: impl Fn(&str, u16, &Path) -> Command) 
     assert_eq!(forged.json()["subject"], me["id"]);
 
     let direct = Client::to(product.address);
-    let signer = Signer::new(&keys(MASTER)).unwrap();
-    let good = signer.sign(&claims()).unwrap();
+    let seed = seed_of(&gateway.folder).await;
+    let signer = SigningKey::from_seed(&seed).unwrap();
+    let good = signer.sign(ASSERTION_TYPE, &claims()).unwrap();
     let answer = direct
         .get("/whoami")
         .header("x-portcullis-assertion", &good)
@@ -133,7 +130,7 @@ async fn believes_the_gate_alone(product: impl Fn(&str, u16, &Path) -> Command) 
         .send()
         .await;
     assert_eq!(twice.status, 401, "with two assertions");
-    for (what, assertion) in bad_assertions(&signer, &good) {
+    for (what, assertion) in bad_assertions(&signer, &seed, &good) {
         let answer = direct
             .get("/whoami")
             .header("x-portcullis-assertion", &assertion)
@@ -141,10 +138,6 @@ async fn believes_the_gate_alone(product: impl Fn(&str, u16, &Path) -> Command) 
             .await;
         assert_eq!(answer.status, 401, "{what}: {}", answer.text());
     }
-}
-
-fn keys(master: &str) -> Keys {
-    Keys::new(Secret::new(master.to_owned()), Vec::new())
 }
 
 fn now() -> i64 {
@@ -169,11 +162,8 @@ fn with(name: &str, value: Value) -> Value {
 }
 
 /// Everything that a product must not believe, each wrong in one thing alone.
-fn bad_assertions(signer: &Signer, good: &str) -> Vec<(String, String)> {
-    let (kid, x) = (
-        signer.kid(),
-        signer.jwks()["keys"][0]["x"].as_str().unwrap(),
-    );
+fn bad_assertions(signer: &SigningKey, seed: &[u8; 32], good: &str) -> Vec<(String, String)> {
+    let (kid, x) = (signer.kid(), signer.x());
     let mut bad: Vec<(String, String)> = [
         ("exp", json!(now() - 30)),
         ("iat", json!(now() + 3600)),
@@ -185,14 +175,17 @@ fn bad_assertions(signer: &Signer, good: &str) -> Vec<(String, String)> {
     .chain(["iss", "aud", "sub", "iat", "exp", "roles"].map(|name| (name, Value::Null)))
     .map(|(name, value)| {
         let what = format!("{name} is {value}");
-        (what, signer.sign(&with(name, value)).unwrap())
+        (
+            what,
+            signer.sign(ASSERTION_TYPE, &with(name, value)).unwrap(),
+        )
     })
     .collect();
     let mut add = |what: &str, assertion: String| bad.push((what.to_owned(), assertion));
 
-    let stranger = Signer::new(&keys(&MASTER.replace('0', "1"))).unwrap();
-    add("another key", stranger.sign(&claims()).unwrap());
-    let of_stranger = stranger.sign(&claims()).unwrap();
+    let stranger = SigningKey::from_seed(&[1; 32]).unwrap();
+    let of_stranger = stranger.sign(ASSERTION_TYPE, &claims()).unwrap();
+    add("another key", of_stranger.clone());
     let [_, payload, signature] = parts(&of_stranger);
     let header = parts(good)[0];
     add(
@@ -214,16 +207,7 @@ fn bad_assertions(signer: &Signer, good: &str) -> Vec<(String, String)> {
         );
     }
     // The true key, but for another kind of token.
-    let seed = keys(MASTER)
-        .derive(Purpose::Assertion)
-        .unwrap()
-        .swap_remove(0);
-    let pkcs8 = [
-        &b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20"[..],
-        seed.expose(),
-    ]
-    .concat();
-    let key = EncodingKey::from_ed_der(&pkcs8);
+    let key = ed25519(seed);
     add("another typ", signed(Algorithm::EdDSA, "JWT", kid, &key));
     add(
         "another kid",

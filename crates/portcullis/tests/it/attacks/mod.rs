@@ -21,6 +21,7 @@ mod forwarded_headers;
 mod hop_by_hop;
 mod host_and_path_case;
 mod hostile_password_hash;
+mod hostile_tokens;
 mod http2_floods;
 mod identity_headers;
 mod json_bombs;

@@ -11,6 +11,7 @@ mod power;
 mod redis;
 mod service;
 mod sqlite;
+mod tokens;
 mod tracer;
 mod transport;
 mod upstream;

@@ -203,6 +203,11 @@ url = "{url}"
     pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
         cli(&self.folder, &[], arguments, "")
     }
+
+    /// The same, with this on its standard input.
+    pub(crate) fn cli_with_input(&self, arguments: &[&str], input: &str) -> Output {
+        cli(&self.folder, &[], arguments, input)
+    }
 }
 
 impl Drop for Gateway {

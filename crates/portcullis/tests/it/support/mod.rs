@@ -9,7 +9,9 @@
 mod client;
 pub(crate) mod database;
 mod gateway;
+pub(crate) mod issuer;
 mod program;
+pub(crate) mod signer;
 pub(crate) mod sockets;
 mod state;
 mod upstream;

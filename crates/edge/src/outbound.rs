@@ -1,0 +1,334 @@
+//! The only way out that is not to an upstream: what the gate asks of others (keys and tokens of
+//! issuers) by a URL.
+//!
+//! SECURITY: a URL is an order to connect somewhere, and some of them come from documents that
+//! others wrote. So that none of them reaches what only the gate can reach (SSRF, CWE-918):
+//!
+//! - The name is resolved first, every address of the answer is judged, and the connection is made
+//!   to an address that was judged: a name that resolves to something else a moment later, or
+//!   counts in octal, gains nothing.
+//! - Only addresses of the public internet will do. [`Reach::Loopback`] is for a development
+//!   machine: loopback, and only loopback, in plain text.
+//! - `https` only, with the operating system's roots, by name. No redirects: a 302 is an answer
+//!   that is not 200. No proxy from the environment, no cookies, no decompression.
+//! - One deadline for everything, and a limit for the body, which count while it arrives.
+//!
+//! This is not reqwest behind a resolver of our own, because there an address that is written into
+//! the URL never meets the resolver.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::uri::Scheme;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::{TlsConnector, TlsStream};
+
+use crate::tls;
+use crate::transport::Transport;
+
+/// How long one exchange may take, from resolving the name to the last byte.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Longest answer that is read.
+pub const MAX_ANSWER: usize = 1024 * 1024;
+
+/// Where a call may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The public internet, by `https`.
+    Public,
+    /// This machine, also by `http`: in development.
+    Loopback,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("`{0}` is not an https URL with a host and nothing else that could mislead")]
+    Url(String),
+    #[error("{0} resolves to no address that may be called")]
+    Address(String),
+    #[error("{host} cannot be reached")]
+    Connect { host: String, source: io::Error },
+    #[error("{0} broke off")]
+    Broken(String, #[source] hyper::Error),
+    #[error("{0} did not answer within {DEADLINE:?}")]
+    Slow(String),
+    #[error("{0} answered with more than {MAX_ANSWER} bytes")]
+    TooLong(String),
+    #[error("there are no certificate authorities to believe")]
+    Roots,
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Bytes,
+}
+
+/// A checked URL.
+#[derive(Debug, Clone)]
+pub struct Target {
+    uri: Uri,
+    host: String,
+    port: u16,
+    https: bool,
+    reach: Reach,
+}
+
+impl Target {
+    /// A URL that may be called, where its host resolves to what `reach` permits.
+    pub fn parse(url: &str, reach: Reach) -> Result<Target, Error> {
+        let refuse = || Error::Url(url.chars().take(200).collect());
+        let uri: Uri = url.parse().map_err(|_| refuse())?;
+        let https = match (uri.scheme(), reach) {
+            (Some(scheme), _) if *scheme == Scheme::HTTPS => true,
+            (Some(scheme), Reach::Loopback) if *scheme == Scheme::HTTP => false,
+            (Some(_) | None, Reach::Public | Reach::Loopback) => return Err(refuse()),
+        };
+        let authority = uri.authority().ok_or_else(refuse)?;
+        // SECURITY: `https://trusted.example@evil.example/` is a URL of the second host.
+        if authority.as_str().contains('@') || url.contains('#') {
+            return Err(refuse());
+        }
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        if host.is_empty() {
+            return Err(refuse());
+        }
+        let port = match (authority.port(), authority.port_u16()) {
+            (Some(_), None | Some(0)) => return Err(refuse()),
+            (_, Some(port)) => port,
+            (None, None) if https => 443,
+            (None, None) => 80,
+        };
+        Ok(Target {
+            uri,
+            host,
+            port,
+            https,
+            reach,
+        })
+    }
+
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+/// Whether an address may be called.
+fn may_call(address: IpAddr, reach: Reach) -> bool {
+    let address = address.to_canonical();
+    match reach {
+        Reach::Loopback => address.is_loopback(),
+        Reach::Public => match address {
+            IpAddr::V4(address) => is_public_v4(address),
+            IpAddr::V6(address) => is_public_v6(address),
+        },
+    }
+}
+
+/// Not one of the special-purpose networks (RFC 6890, IANA's registry).
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    !(a == 0
+        || a == 10
+        || a == 127
+        || a >= 224
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 169 && b == 254)
+        || (a == 172 && (16..32).contains(&b))
+        || (a == 192 && b == 168)
+        || (a == 192 && b == 0 && (c == 0 || c == 2))
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && (b == 18 || b == 19))
+        || (a == 198 && b == 51 && c == 100)
+        || (a == 203 && b == 0 && c == 113))
+}
+
+/// Global unicast, and none of the ways in which an IPv6 address stands for an IPv4 one.
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let [first, second, ..] = address.segments();
+    let is_global = first & 0xe000 == 0x2000;
+    // Teredo and the other protocol assignments, documentation, 6to4.
+    let is_special = (first == 0x2001 && (second < 0x0200 || second == 0x0db8))
+        || first == 0x2002
+        || first == 0x3fff;
+    is_global && !is_special
+}
+
+/// The client. Cheap to clone; each call makes a connection of its own, for calls are rare.
+#[derive(Clone)]
+pub struct Outbound {
+    deadline: Duration,
+    /// Made at the first call that needs it: reading the system's roots takes a while.
+    tls: Arc<OnceLock<Option<Arc<ClientConfig>>>>,
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Outbound {
+            deadline: DEADLINE,
+            tls: Arc::default(),
+        }
+    }
+}
+
+impl Outbound {
+    fn tls(&self) -> Result<Arc<ClientConfig>, Error> {
+        self.tls
+            .get_or_init(|| tls::client_config(None, false, "outbound").ok())
+            .clone()
+            .ok_or(Error::Roots)
+    }
+
+    pub async fn get(&self, target: &Target) -> Result<Answer, Error> {
+        self.call(Method::GET, target, None, Bytes::new()).await
+    }
+
+    /// A form, with the credentials of HTTP Basic where there are some.
+    pub async fn post_form(
+        &self,
+        target: &Target,
+        authorization: Option<HeaderValue>,
+        form: String,
+    ) -> Result<Answer, Error> {
+        self.call(Method::POST, target, authorization, form.into())
+            .await
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        target: &Target,
+        authorization: Option<HeaderValue>,
+        body: Bytes,
+    ) -> Result<Answer, Error> {
+        let exchange = self.exchange(method, target, authorization, body);
+        timeout(self.deadline, exchange)
+            .await
+            .map_err(|_| Error::Slow(target.host.clone()))?
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        target: &Target,
+        authorization: Option<HeaderValue>,
+        body: Bytes,
+    ) -> Result<Answer, Error> {
+        let broken = |error| Error::Broken(target.host.clone(), error);
+        let stream = self.connect(target).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        let talking = tokio::spawn(connection);
+        let answer = async {
+            let request = request(&method, target, authorization, body)?;
+            let (head, mut body) = sender
+                .send_request(request)
+                .await
+                .map_err(broken)?
+                .into_parts();
+            let mut whole = BytesMut::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(broken)?;
+                if let Ok(data) = frame.into_data() {
+                    if whole.len().saturating_add(data.len()) > MAX_ANSWER {
+                        return Err(Error::TooLong(target.host.clone()));
+                    }
+                    whole.extend_from_slice(&data);
+                }
+            }
+            Ok(Answer {
+                status: head.status,
+                body: whole.freeze(),
+            })
+        };
+        let answer = answer.await;
+        talking.abort();
+        answer
+    }
+
+    async fn connect(&self, target: &Target) -> Result<Transport, Error> {
+        let failed = |source| Error::Connect {
+            host: target.host.clone(),
+            source,
+        };
+        let addresses: Vec<SocketAddr> =
+            tokio::net::lookup_host((target.host.as_str(), target.port))
+                .await
+                .map_err(failed)?
+                .filter(|address| may_call(address.ip(), target.reach))
+                .collect();
+        if addresses.is_empty() {
+            return Err(Error::Address(target.host.clone()));
+        }
+        // The address that was judged, not the name again.
+        let tcp = TcpStream::connect(addresses.as_slice())
+            .await
+            .map_err(failed)?;
+        if !target.https {
+            return Ok(Transport::Plain(tcp));
+        }
+        let name = ServerName::try_from(target.host.clone())
+            .map_err(|error| failed(io::Error::other(error)))?;
+        let tls = TlsConnector::from(self.tls()?)
+            .connect(name, tcp)
+            .await
+            .map_err(failed)?;
+        Ok(Transport::Tls(Box::new(TlsStream::Client(tls))))
+    }
+}
+
+fn request(
+    method: &Method,
+    target: &Target,
+    authorization: Option<HeaderValue>,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, Error> {
+    let refuse = || Error::Url(target.host.clone());
+    let path = target
+        .uri
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
+    let authority = target.uri.authority().ok_or_else(refuse)?;
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, authority.as_str())
+        .header(header::ACCEPT, "application/json")
+        .header(
+            header::USER_AGENT,
+            concat!("portcullis/", env!("CARGO_PKG_VERSION")),
+        );
+    if *method == Method::POST {
+        request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    }
+    if let Some(mut value) = authorization {
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    request.body(Full::new(body)).map_err(|_| refuse())
+}
+
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outbound")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+//! Who holds a bearer token, in memory: the hot path's whole knowledge of tokens.
+//!
+//! Two tables. One remembers what a token was found to be, by the hash of its whole text, so that
+//! each token is verified once; only a key that was taken out empties it, for whom a token names is
+//! looked up in the other. That one has the people behind the tokens, by token family or by identity at another
+//! issuer, and everything that is revoked is taken out of it.
+//!
+//! - Only what the database confirmed is kept. That a token is refused is not remembered, for
+//!   anybody can make up any number of those.
+//! - Both are bounded: the first forgets a shard that is full, the second what was not used.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use portcullis_core::principal::User;
+use portcullis_core::{Span, TenantId, Timestamp, UserId};
+use portcullis_store::revocations::Revocation;
+use portcullis_vault::TokenHash;
+use uuid::Uuid;
+
+const SHARDS: usize = 64;
+
+/// Tokens that a shard of the first table holds; about 100 bytes each.
+const MOST_TOKENS: usize = 4096;
+
+/// What was not used for so long is dropped from the second table.
+const KEPT_FOR: Span = Span::from_minutes(30);
+
+/// What a token was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verified {
+    /// The token family, or the identity at another issuer.
+    pub(crate) holder: Uuid,
+    pub(crate) issued_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) source: Source,
+}
+
+/// Whose token it is, and what it says beyond who holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Own,
+    Issuer {
+        position: usize,
+        /// Of the keys that it was verified by.
+        generation: u64,
+        tenant: Option<TenantId>,
+        is_administrator: bool,
+        authenticated_at: Timestamp,
+    },
+}
+
+/// Who is behind it.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    pub(crate) user: User,
+    pub(crate) expires_at: Timestamp,
+    /// Tokens that were issued before are over.
+    pub(crate) not_before: Timestamp,
+    /// The roles where the token names an administrator.
+    administrator: Option<Arc<[Arc<str>]>>,
+    last_used: AtomicI64,
+}
+
+impl Holder {
+    pub(crate) fn new(user: User, expires_at: Timestamp, not_before: Timestamp) -> Self {
+        Holder {
+            user,
+            expires_at,
+            not_before,
+            administrator: None,
+            last_used: AtomicI64::new(i64::MAX),
+        }
+    }
+
+    pub(crate) fn with_administrator(mut self, roles: Arc<[Arc<str>]>) -> Self {
+        self.administrator = Some(roles);
+        self
+    }
+
+    /// The caller, by this token of theirs.
+    pub(crate) fn user_by(&self, token: &Verified) -> User {
+        match token.source {
+            Source::Own => self.user.clone(),
+            Source::Issuer {
+                tenant,
+                is_administrator,
+                authenticated_at,
+                ..
+            } => {
+                let administrator = self.administrator.as_ref().filter(|_| is_administrator);
+                User {
+                    tenant,
+                    roles: Arc::clone(administrator.unwrap_or(&self.user.roles)),
+                    authenticated_at,
+                    ..self.user.clone()
+                }
+            }
+        }
+    }
+
+    pub(crate) fn admits(&self, token: &Verified, now: Timestamp) -> bool {
+        now < self.expires_at && token.issued_at >= self.not_before
+    }
+}
+
+/// Proof of when a load began: see [`Holders::remember`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket(u64);
+
+type Shard<K, V> = RwLock<HashMap<K, V>>;
+
+/// Both tables.
+#[derive(Debug)]
+pub struct Holders {
+    tokens: Vec<Shard<TokenHash, Verified>>,
+    people: Vec<Shard<Uuid, Arc<Holder>>>,
+    /// Counts revocations as they are applied.
+    revocations: AtomicU64,
+}
+
+impl Default for Holders {
+    fn default() -> Self {
+        Holders {
+            tokens: (0..SHARDS).map(|_| Shard::default()).collect(),
+            people: (0..SHARDS).map(|_| Shard::default()).collect(),
+            revocations: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Holders {
+    /// What this token was found to be, while it lives.
+    pub(crate) fn verified(&self, hash: &TokenHash, now: Timestamp) -> Option<Verified> {
+        let table = read(shard(&self.tokens, hash.prefix())?);
+        table
+            .get(hash)
+            .copied()
+            .filter(|found| now < found.expires_at)
+    }
+
+    /// Keeps what a token was found to be, with the same care as [`Holders::remember`].
+    pub(crate) fn remember_verified(
+        &self,
+        hash: TokenHash,
+        found: Verified,
+        ticket: Ticket,
+        now: Timestamp,
+    ) {
+        let Some(shard) = shard(&self.tokens, hash.prefix()) else {
+            return;
+        };
+        let mut table = write(shard);
+        if table.len() >= MOST_TOKENS {
+            table.retain(|_, found| now < found.expires_at);
+        }
+        if table.len() >= MOST_TOKENS {
+            table.clear();
+        }
+        if self.ticket() == ticket {
+            table.insert(hash, found);
+        }
+    }
+
+    /// Who is behind it, by memory alone. Notes the use.
+    pub(crate) fn find(&self, id: Uuid, now: Timestamp) -> Option<Arc<Holder>> {
+        let table = read(shard(&self.people, key(id))?);
+        let holder = table.get(&id)?;
+        holder.last_used.store(now.as_micros(), Ordering::Relaxed);
+        Some(Arc::clone(holder))
+    }
+
+    /// To be taken before the database is asked.
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket(self.revocations.load(Ordering::SeqCst))
+    }
+
+    /// Keeps what the database said, unless a revocation was applied since `ticket` was taken.
+    ///
+    /// SECURITY: without the ticket, a load that read a family just before it was revoked would put
+    /// it back after the revocation was applied. The count is compared under the shard's lock, and
+    /// raised before anything is removed: either this sees the higher count, or the removal comes
+    /// after the insertion and takes it out.
+    pub(crate) fn remember(&self, id: Uuid, holder: Arc<Holder>, ticket: Ticket, now: Timestamp) {
+        let Some(shard) = shard(&self.people, key(id)) else {
+            return;
+        };
+        holder.last_used.store(now.as_micros(), Ordering::Relaxed);
+        let mut table = write(shard);
+        if self.ticket() == ticket {
+            table.insert(id, holder);
+        }
+    }
+
+    /// Applies one revocation from the feed, or of this node's own. Never waits.
+    pub fn revoked(&self, revocation: Revocation) {
+        match revocation {
+            Revocation::TokenFamily(id) => self.forget(id.as_uuid()),
+            Revocation::User(id) => self.forget_user(id),
+            Revocation::Everything => self.forget_everything(),
+            // Not of these tables.
+            Revocation::Session(_) | Revocation::ApiKey(_) | Revocation::Visitor(_) => {}
+        }
+    }
+
+    /// Forgets everybody. Looks at each: for revocations that name nobody.
+    fn forget_everything(&self) {
+        // INVARIANT: counted before anything is removed, see `remember`.
+        self.revocations.fetch_add(1, Ordering::SeqCst);
+        for shard in &self.people {
+            write(shard).clear();
+        }
+        // What signed the tokens may count no longer, either.
+        for shard in &self.tokens {
+            write(shard).clear();
+        }
+    }
+
+    fn forget(&self, id: Uuid) {
+        self.revocations.fetch_add(1, Ordering::SeqCst);
+        if let Some(shard) = shard(&self.people, key(id)) {
+            write(shard).remove(&id);
+        }
+    }
+
+    fn forget_user(&self, user: UserId) {
+        self.revocations.fetch_add(1, Ordering::SeqCst);
+        for shard in &self.people {
+            let any = read(shard).values().any(|holder| holder.user.id == user);
+            if any {
+                write(shard).retain(|_, holder| holder.user.id != user);
+            }
+        }
+    }
+
+    /// Drops what has ended and what was not used for a while.
+    pub(crate) fn sweep(&self, now: Timestamp) {
+        for shard in &self.tokens {
+            write(shard).retain(|_, found| now < found.expires_at);
+        }
+        for shard in &self.people {
+            write(shard).retain(|_, holder| {
+                let used = Timestamp::from_micros(holder.last_used.load(Ordering::Relaxed));
+                now < holder.expires_at && now.since(used) < KEPT_FOR
+            });
+        }
+    }
+}
+
+fn key(id: Uuid) -> u64 {
+    // The last bits are random in every version of identifier that is used here.
+    id.as_u64_pair().1
+}
+
+fn shard<T>(shards: &[T], key: u64) -> Option<&T> {
+    let index = usize::try_from(key & 0x3f).ok()?;
+    shards.get(index)
+}
+
+/// A panic elsewhere leaves the tables whole: every change to them is a single call.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_core::TokenFamilyId;
+    use portcullis_core::principal::Credential;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    fn holder(family: TokenFamilyId) -> Arc<Holder> {
+        let user = User {
+            id: UserId::new(),
+            credential: Credential::AccessToken(family),
+            tenant: None,
+            roles: Vec::new().into(),
+            authenticated_at: NOW,
+            second_factor_at: None,
+        };
+        Arc::new(Holder::new(user, NOW + Span::from_days(1), NOW))
+    }
+
+    fn remembered(holders: &Holders) -> (TokenFamilyId, Arc<Holder>) {
+        let family = TokenFamilyId::new();
+        let holder = holder(family);
+        holders.remember(family.as_uuid(), Arc::clone(&holder), holders.ticket(), NOW);
+        (family, holder)
+    }
+
+    #[test]
+    fn a_revocation_takes_out_its_family_or_user_and_no_other() {
+        let holders = Holders::default();
+        let all: Vec<_> = (0..100).map(|_| remembered(&holders)).collect();
+        let known = || {
+            let is_known =
+                |(id, _): &&(TokenFamilyId, _)| holders.find(id.as_uuid(), NOW).is_some();
+            all.iter().filter(is_known).count()
+        };
+        holders.revoked(Revocation::TokenFamily(all[3].0));
+        assert_eq!(known(), 99);
+        holders.revoked(Revocation::User(all[4].1.user.id));
+        assert_eq!(known(), 98);
+        holders.revoked(Revocation::Everything);
+        assert_eq!(known(), 0);
+    }
+
+    #[test]
+    fn a_load_that_began_before_a_revocation_does_not_bring_the_family_back() {
+        let holders = Holders::default();
+        let family = TokenFamilyId::new();
+        let ticket = holders.ticket();
+        holders.revoked(Revocation::TokenFamily(family));
+        holders.remember(family.as_uuid(), holder(family), ticket, NOW);
+        assert!(holders.find(family.as_uuid(), NOW).is_none());
+    }
+
+    #[test]
+    fn no_number_of_tokens_fills_the_memory() {
+        let holders = Holders::default();
+        let found = Verified {
+            holder: Uuid::nil(),
+            issued_at: NOW,
+            expires_at: NOW + Span::from_minutes(1),
+            source: Source::Own,
+        };
+        for count in 0..20_000_u32 {
+            let mut bytes = [0; 32];
+            // All of one shard.
+            bytes[1..5].copy_from_slice(&count.to_le_bytes());
+            holders.remember_verified(TokenHash(bytes), found, holders.ticket(), NOW);
+        }
+        let kept: usize = holders.tokens.iter().map(|shard| read(shard).len()).sum();
+        assert!((1..=MOST_TOKENS).contains(&kept));
+    }
+
+    #[test]
+    fn what_is_over_or_unused_is_swept() {
+        let holders = Holders::default();
+        let (family, _) = remembered(&holders);
+        holders.sweep(NOW + Span::from_minutes(29));
+        assert!(
+            holders
+                .find(family.as_uuid(), NOW + Span::from_minutes(29))
+                .is_some()
+        );
+        holders.sweep(NOW + Span::from_minutes(60));
+        assert!(holders.find(family.as_uuid(), NOW).is_none());
+    }
+}

@@ -1,0 +1,443 @@
+//! Tokens of other issuers: Supabase, Clerk, any OpenID Connect provider.
+//!
+//! - Issuer, audience and algorithms are pinned by the configuration. A token is verified by the
+//!   issuer's own keys ([`keyset`]); nothing in a token makes the gate ask anybody else.
+//! - A person is who the issuer says under its own name for them: (issuer, subject), and never an
+//!   e-mail address, which can change hands and which anybody can claim at another issuer.
+//! - Who comes for the first time gets an account, with the roles of the configuration. From then on
+//!   it is an account like any other: its roles are ours to give, and once it is deactivated no
+//!   token of the issuer opens anything.
+//! - Administrators are named by address, where the issuer says that it verified the address. This
+//!   holds for as long as the configuration says so; nothing of it is stored.
+//! - The tenant is the one that the token names, and no input.
+
+pub mod config;
+mod keyset;
+mod store;
+
+use std::sync::Arc;
+
+use portcullis_core::principal::{Credential, User};
+use portcullis_core::{Clock, Problem, TenantId, Timestamp, UserId};
+use portcullis_edge::Outbound;
+use portcullis_events::Actor;
+use portcullis_store::Db;
+use portcullis_store::revocations::Revocation;
+use portcullis_vault::jws::Unverified;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::api::Failure;
+use crate::claims::Rules;
+use crate::holders::{Holder, Holders, Source, Verified};
+use crate::record::{Act, Entry, Record};
+use crate::{Client, Email};
+use config::Settings;
+pub use config::{All, Config, Profile, Secrets};
+use keyset::KeySet;
+pub(crate) use store::end as end_all;
+
+/// Types that a token may say it is. Others are for something else.
+const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the issuer `{name}` does not answer")]
+    Away {
+        name: String,
+        #[source]
+        source: keyset::Error,
+    },
+    #[error(transparent)]
+    Trail(#[from] portcullis_events::audit::Error),
+    #[error(transparent)]
+    Store(#[from] portcullis_store::Error),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Away { .. } => Problem::unavailable(error),
+            Error::Trail(error) => error.into(),
+            Error::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure(error.into())
+    }
+}
+
+/// What a token of another issuer says, once it is verified.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    /// Position of the issuer.
+    pub(crate) issuer: usize,
+    pub(crate) subject: String,
+    pub(crate) email: Option<String>,
+    pub(crate) is_administrator: bool,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) issued_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+    /// When its holder proved who they are; long ago, where the token does not say.
+    pub(crate) authenticated_at: Timestamp,
+    pub(crate) generation: u64,
+}
+
+impl Said {
+    /// What is remembered of the token: everything but whose name it bears.
+    pub(crate) const fn verified(&self, holder: Uuid) -> Verified {
+        Verified {
+            holder,
+            issued_at: self.issued_at,
+            expires_at: self.expires_at,
+            source: Source::Issuer {
+                position: self.issuer,
+                generation: self.generation,
+                tenant: self.tenant,
+                is_administrator: self.is_administrator,
+                authenticated_at: self.authenticated_at,
+            },
+        }
+    }
+}
+
+/// The issuers that the configuration names. Cheap to clone.
+#[derive(Clone)]
+pub struct Issuers(Arc<Inner>);
+
+struct Inner {
+    issuers: Vec<Issuer>,
+    outbound: Outbound,
+    db: Db,
+    clock: Arc<dyn Clock>,
+    record: Record,
+    holders: Arc<Holders>,
+}
+
+struct Issuer {
+    settings: Settings,
+    rules: Rules,
+    keys: KeySet,
+}
+
+impl Issuers {
+    pub fn new(
+        all: All,
+        db: Db,
+        clock: Arc<dyn Clock>,
+        record: Record,
+        holders: Arc<Holders>,
+    ) -> Self {
+        Issuers(Arc::new(Inner {
+            issuers: all.0.into_iter().map(Issuer::new).collect(),
+            outbound: Outbound::default(),
+            db,
+            clock,
+            record,
+            holders,
+        }))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.issuers.is_empty()
+    }
+
+    /// Which of them a token says it is of.
+    pub(crate) fn position(&self, issuer: &str) -> Option<usize> {
+        self.0
+            .issuers
+            .iter()
+            .position(|known| known.settings.config.issuer == issuer)
+    }
+
+    /// Whether what was found out under this number of the issuer's keys still counts.
+    pub(crate) fn is_current(&self, issuer: usize, generation: u64) -> bool {
+        self.0
+            .issuers
+            .get(issuer)
+            .is_some_and(|known| known.keys.generation() == generation)
+    }
+
+    /// What a token says, where its issuer signed it for us. Nothing where it is not good.
+    pub(crate) async fn verify(&self, position: usize, text: &str) -> Result<Option<Said>, Error> {
+        let inner = &*self.0;
+        let Some(issuer) = inner.issuers.get(position) else {
+            return Ok(None);
+        };
+        let now = inner.clock.now();
+        // INVARIANT: before the keys are read, see `KeySet`.
+        let generation = issuer.keys.generation();
+        let Ok(token) = Unverified::read(text) else {
+            return Ok(None);
+        };
+        let header = token.header().clone();
+        if header.typ.is_some_and(|typ| !TYPES.contains(&typ.as_str())) {
+            return Ok(None);
+        }
+        let keys = issuer
+            .keys
+            .keys_for(
+                &issuer.settings,
+                &inner.outbound,
+                &header.alg,
+                header.kid.as_deref(),
+                now,
+            )
+            .await
+            .map_err(|source| Error::Away {
+                name: issuer.settings.name.clone(),
+                source,
+            })?;
+        let claims = match token.verify(&keys) {
+            Ok(claims) => claims,
+            Err(refused) => {
+                tracing::debug!(issuer = issuer.settings.name, cause = %refused, "a token was refused");
+                return Ok(None);
+            }
+        };
+        Ok(issuer.read(position, generation, &claims, now))
+    }
+
+    /// Who is behind it, from the database: the account of (issuer, subject), made if it is their
+    /// first time. Nothing where the account is closed.
+    pub(crate) async fn holder(
+        &self,
+        said: &Said,
+        client: &Client,
+    ) -> Result<Option<(Uuid, Holder)>, Error> {
+        let inner = &*self.0;
+        let Some(issuer) = inner.issuers.get(said.issuer) else {
+            return Ok(None);
+        };
+        let settings = &issuer.settings;
+        let name = &settings.config.issuer;
+        let mut found = store::find(&inner.db, name, &said.subject).await?;
+        if found.is_none() {
+            self.provision(settings, said, client).await?;
+            found = store::find(&inner.db, name, &said.subject).await?;
+        }
+        let Some(found) = found.filter(|found| found.is_active) else {
+            return Ok(None);
+        };
+        let user = User {
+            id: found.user,
+            credential: Credential::Foreign,
+            // The token's, and set for each.
+            tenant: None,
+            roles: found
+                .roles
+                .iter()
+                .map(|role| Arc::from(role.as_str()))
+                .collect(),
+            authenticated_at: said.authenticated_at,
+            second_factor_at: None,
+        };
+        let more = &settings.config.administrator_roles;
+        let administrator = more
+            .iter()
+            .chain(&found.roles)
+            .map(|role| Arc::from(role.as_str()));
+        let mut all: Vec<Arc<str>> = administrator.collect();
+        all.sort();
+        all.dedup();
+        let forever = Timestamp::from_micros(i64::MAX);
+        let holder = Holder::new(user, forever, found.not_before).with_administrator(all.into());
+        Ok(Some((found.id, holder)))
+    }
+
+    async fn provision(
+        &self,
+        settings: &Settings,
+        said: &Said,
+        client: &Client,
+    ) -> Result<(), Error> {
+        let inner = &*self.0;
+        let now = inner.clock.now();
+        let mut tx = inner.db.begin().await?;
+        let new = store::NewIdentity {
+            issuer: &settings.config.issuer,
+            subject: &said.subject,
+            email: said.email.as_deref(),
+            roles: &settings.config.roles,
+        };
+        let Some(user) = store::create(&mut tx, &new, now).await? else {
+            // Another request of theirs was first.
+            return Ok(());
+        };
+        let entry = Entry {
+            at: now,
+            act: Act::UserProvisioned,
+            actor: Some(Actor::User(user)),
+            user: Some(user),
+            session: None,
+            family: None,
+            seen: None,
+            request: client.request,
+            client: client.address,
+            roles: Some(settings.config.roles.clone()),
+        };
+        inner.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Signs out whoever came with a token of another issuer: what was issued until now is over
+    /// here, whatever the issuer thinks of it.
+    pub async fn end(&self, user: UserId, client: &Client) -> Result<(), Error> {
+        let inner = &*self.0;
+        let now = inner.clock.now();
+        let mut tx = inner.db.begin().await?;
+        store::end(&mut tx, user, now).await?;
+        crate::revoke::user(&mut tx, user, now).await?;
+        let entry = Entry {
+            at: now,
+            act: Act::Logout,
+            actor: Some(Actor::User(user)),
+            user: Some(user),
+            session: None,
+            family: None,
+            seen: None,
+            request: client.request,
+            client: client.address,
+            roles: None,
+        };
+        inner.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        inner.holders.revoked(Revocation::User(user));
+        Ok(())
+    }
+
+    /// Reads each issuer's keys again when they are ten minutes old. For the housekeeping.
+    pub async fn keep(&self) {
+        let inner = &*self.0;
+        for issuer in &inner.issuers {
+            let now = inner.clock.now();
+            // Said in the log where it was tried.
+            let _ = issuer
+                .keys
+                .keep(&issuer.settings, &inner.outbound, now)
+                .await;
+        }
+    }
+}
+
+impl Issuer {
+    fn new(settings: Settings) -> Self {
+        Issuer {
+            rules: Rules {
+                issuer: settings.config.issuer.clone(),
+                audiences: settings.audiences.clone(),
+                parties: settings.config.authorized_parties.clone(),
+                leeway: settings.config.leeway,
+                max_lifetime: settings.config.max_lifetime,
+            },
+            keys: KeySet::new(&settings),
+            settings,
+        }
+    }
+
+    /// What verified claims say, where they say what they must.
+    fn read(
+        &self,
+        position: usize,
+        generation: u64,
+        claims: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Option<Said> {
+        let checked = match self.rules.check(claims, now) {
+            Ok(checked) => checked,
+            Err(refused) => {
+                tracing::debug!(issuer = self.settings.name, cause = %refused, "a token was refused");
+                return None;
+            }
+        };
+        if !self.is_for_people(claims) {
+            return None;
+        }
+        let email = claims.get("email").and_then(Value::as_str);
+        Some(Said {
+            issuer: position,
+            subject: checked.subject,
+            is_administrator: self.names_administrator(claims, email),
+            email: email.map(str::to_owned),
+            tenant: self.tenant(claims),
+            issued_at: checked.issued_at,
+            authenticated_at: authenticated_at(claims).min(checked.issued_at),
+            // The leeway is for clocks: what the cache keeps ends when the token says.
+            expires_at: checked.expires_at + self.settings.config.leeway,
+            generation,
+        })
+    }
+
+    /// Supabase signs keys of programs (`anon`, `service_role`) and tokens of people who never
+    /// signed in with the same key.
+    fn is_for_people(&self, claims: &Map<String, Value>) -> bool {
+        match self.settings.config.profile {
+            Profile::Supabase => {
+                claims.get("role").and_then(Value::as_str) == Some("authenticated")
+                    && claims
+                        .get("is_anonymous")
+                        .is_none_or(|value| *value == Value::Bool(false))
+            }
+            Profile::Clerk | Profile::Oidc => true,
+        }
+    }
+
+    /// SECURITY: `email_verified` at the top alone, and only where it is true and no text: in
+    /// Supabase's `user_metadata` people write what they like.
+    fn names_administrator(&self, claims: &Map<String, Value>, email: Option<&str>) -> bool {
+        let is_verified = self.settings.config.emails_are_verified
+            || claims.get("email_verified") == Some(&Value::Bool(true));
+        let Some(email) = email.filter(|_| is_verified).map(Email::parse) else {
+            return false;
+        };
+        email.is_ok_and(|email| {
+            self.settings
+                .administrators
+                .iter()
+                .any(|known| known == email.canonical())
+        })
+    }
+
+    fn tenant(&self, claims: &Map<String, Value>) -> Option<TenantId> {
+        self.settings.tenant_claims.iter().find_map(|path| {
+            let (first, rest) = path.split_first()?;
+            let value = rest
+                .iter()
+                .try_fold(claims.get(first)?, |value, level| value.get(level))?;
+            let name = value
+                .as_str()
+                .filter(|name| (1..=255).contains(&name.len()))?;
+            Some(tenant_id(&self.settings.config.issuer, name))
+        })
+    }
+}
+
+/// SECURITY: not `iat`, which is new with every refresh.
+fn authenticated_at(claims: &Map<String, Value>) -> Timestamp {
+    claims
+        .get("auth_time")
+        .and_then(Value::as_i64)
+        .map_or(Timestamp::EPOCH, Timestamp::from_seconds)
+}
+
+/// A tenant's id as the issuer names it: a UUID is one; another name gets one that nobody else's
+/// name gets (UUID version 8, RFC 9562 section 5.8).
+pub fn tenant_id(issuer: &str, name: &str) -> TenantId {
+    if let Ok(id) = Uuid::try_parse(name) {
+        return TenantId::from_uuid(id);
+    }
+    let length = u64::try_from(issuer.len())
+        .unwrap_or(u64::MAX)
+        .to_be_bytes();
+    let text = [&length, issuer.as_bytes(), name.as_bytes()].concat();
+    let hash = portcullis_vault::TokenHash::of(&text);
+    let first = hash.as_bytes().first_chunk::<16>().copied();
+    TenantId::from_uuid(uuid::Builder::from_custom_bytes(first.unwrap_or_default()).into_uuid())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! The SQL of people whom other issuers know.
+
+use portcullis_core::{Timestamp, UserId};
+use portcullis_store::{Db, Error, Tx};
+use uuid::Uuid;
+
+use crate::users;
+
+/// A person of an issuer, as the database has them.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) id: Uuid,
+    pub(super) user: UserId,
+    pub(super) roles: Vec<String>,
+    pub(super) is_active: bool,
+    /// Tokens that were issued before are over.
+    pub(super) not_before: Timestamp,
+}
+
+/// Somebody who came for the first time.
+#[derive(Debug)]
+pub(super) struct NewIdentity<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) subject: &'a str,
+    /// To show, and for nothing else.
+    pub(super) email: Option<&'a str>,
+    pub(super) roles: &'a [String],
+}
+
+/// No password has this hash.
+const NO_PASSWORD: &str = "!";
+
+pub(super) async fn find(db: &Db, issuer: &str, subject: &str) -> Result<Option<Found>, Error> {
+    const SQL: &str = "SELECT i.id, i.user_id, i.not_before, u.deactivated_at FROM foreign_identity i JOIN users u ON u.id = i.user_id WHERE i.issuer = $1 AND i.subject = $2";
+    let args = [issuer.into(), subject.into()];
+    let Some(row) = db.fetch_optional(SQL, &args).await? else {
+        return Ok(None);
+    };
+    let user = row.user_id("user_id")?;
+    Ok(Some(Found {
+        id: row.uuid("id")?,
+        user,
+        roles: users::roles(db, user).await?,
+        is_active: row.opt_timestamp("deactivated_at")?.is_none(),
+        not_before: row.timestamp("not_before")?,
+    }))
+}
+
+/// Makes the account and its identity; nothing where another transaction was first, which then must
+/// not be committed.
+pub(super) async fn create(
+    tx: &mut Tx,
+    new: &NewIdentity<'_>,
+    now: Timestamp,
+) -> Result<Option<UserId>, Error> {
+    // SECURITY: the canonical address is what people sign in with and are found by. An account of
+    // another issuer has none: whatever address its token names, it is never a local account's.
+    const USER: &str = "INSERT INTO users (id, email_canonical, email, password_hash, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)";
+    const IDENTITY: &str = "INSERT INTO foreign_identity (id, issuer, subject, user_id, created_at, not_before) VALUES ($1, $2, $3, $4, $5, 0) ON CONFLICT (issuer, subject) DO NOTHING";
+    let (id, user) = (Uuid::new_v4(), UserId::new());
+    let canonical = format!("foreign:{id}");
+    let email: String = new.email.unwrap_or_default().chars().take(254).collect();
+    let args = [
+        user.into(),
+        (&canonical).into(),
+        (&email).into(),
+        NO_PASSWORD.into(),
+        now.into(),
+    ];
+    tx.execute(USER, &args).await?;
+    let args = [
+        id.into(),
+        new.issuer.into(),
+        new.subject.into(),
+        user.into(),
+        now.into(),
+    ];
+    if tx.execute(IDENTITY, &args).await? == 0 {
+        return Ok(None);
+    }
+    users::insert_roles(tx, user, new.roles).await?;
+    Ok(Some(user))
+}
+
+/// Ends what the issuer gave out for this user until now.
+pub(crate) async fn end(tx: &mut Tx, user: UserId, now: Timestamp) -> Result<(), Error> {
+    const SQL: &str = "UPDATE foreign_identity SET not_before = $2 WHERE user_id = $1";
+    tx.execute(SQL, &[user.into(), now.into()]).await.map(drop)
+}
