@@ -35,6 +35,12 @@ pub enum Purpose {
     ApiKey,
     /// What follows a refresh token, and who presented it.
     RefreshToken,
+    /// Secrets of second factors at rest.
+    Factor,
+    /// Letters that wait to be sent.
+    Mail,
+    /// Names under which requests for recovery are counted, so that the table lists no addresses.
+    Recovery,
 }
 
 impl Purpose {
@@ -50,6 +56,9 @@ impl Purpose {
             Purpose::UpstreamHmac => b"upstream-hmac",
             Purpose::ApiKey => b"api-key",
             Purpose::RefreshToken => b"refresh-token",
+            Purpose::Factor => b"factor-aes256gcm",
+            Purpose::Mail => b"mail-aes256gcm",
+            Purpose::Recovery => b"recovery",
         }
     }
 }
@@ -230,6 +239,9 @@ mod tests {
             Purpose::AuditHead,
             Purpose::UpstreamHmac,
             Purpose::ApiKey,
+            Purpose::Factor,
+            Purpose::Mail,
+            Purpose::Recovery,
         ] {
             all.extend(
                 keys.derive(purpose)
@@ -241,7 +253,7 @@ mod tests {
         let count = all.len();
         all.sort_unstable();
         all.dedup();
-        assert_eq!((count, all.len()), (18, 18));
+        assert_eq!((count, all.len()), (24, 24));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod jws;
 pub mod keys;
 pub mod passwords;
 pub mod ring;
+pub mod seal;
 pub mod signing;
 pub mod strength;
 pub mod tokens;
@@ -16,6 +17,7 @@ pub use keys::Keys;
 pub use passwords::Passwords;
 pub use ring::KeyRing;
 pub use signing::SigningKey;
+pub use seal::Sealer;
 pub use tokens::{Token, TokenHash};
 
 use subtle::ConstantTimeEq;

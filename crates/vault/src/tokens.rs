@@ -140,6 +140,15 @@ impl fmt::Debug for TokenHash {
     }
 }
 
+/// SHA-256 of a secret that is random enough to need no more.
+pub fn sha256(bytes: &[u8]) -> [u8; LEN] {
+    let mut hash = [0; LEN];
+    for (to, from) in hash.iter_mut().zip(digest(&SHA256, bytes).as_ref()) {
+        *to = *from;
+    }
+    hash
+}
+
 /// `N` bytes from the system's random source.
 pub fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
