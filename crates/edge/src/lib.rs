@@ -17,6 +17,7 @@ mod lane_runtime;
 pub mod listener;
 mod load;
 pub mod outbound;
+pub mod mail;
 mod pace;
 mod pool;
 pub mod tls;
