@@ -128,6 +128,24 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "mail",
+        "How letters leave: links to a new password, and what an account's owner should know.",
+        "crates/portcullis/src/config/mail.rs",
+        "MailConfig",
+    ),
+    section(
+        "mfa",
+        "Second factors: who must have one.",
+        "crates/identity/src/factors.rs",
+        "Config",
+    ),
+    section(
+        "recovery",
+        "Forgotten passwords and unproven addresses.",
+        "crates/identity/src/recovery.rs",
+        "Config",
+    ),
+    section(
         "auth-api",
         "Where the auth API answers.",
         BINARY,

@@ -46,6 +46,13 @@ pub struct RouteConfig {
     /// API key has permissions and no roles, a visitor has neither. Risk: each kind is one more way in.
     #[serde(default = "users", skip_serializing_if = "is_users")]
     pub callers: Vec<CallerKind>,
+    /// Whether people must have proved a second factor in their session. Default `false`. Programs and
+    /// visitors are not asked for one.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub mfa: bool,
+    /// How long ago people may have signed in, such as `"15m"`. Default: as long as the session lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Span>,
     /// The upstream that answers, by its name in `[upstream.NAME]`. Default: the only one, or the
     /// one named `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +83,10 @@ pub struct RouteConfig {
     /// the route to the product's own origin.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub cors: bool,
+    /// Whether it is part of the way to a second factor, and so open to those who still have to get
+    /// one. Of the gate's own routes alone.
+    #[serde(skip)]
+    pub is_way_to_factor: bool,
     /// Where the route begins in its file, counted from 1. Filled by [`AccessConfig::locate`].
     #[serde(skip)]
     pub line: Option<usize>,
@@ -101,6 +112,14 @@ fn is_yes(value: &bool) -> bool {
     *value
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_no(value: &bool) -> bool {
+    !*value
+}
+
 impl RouteConfig {
     /// A route with everything at its default.
     pub fn new(path: &str, allow: Allow) -> Self {
@@ -109,6 +128,9 @@ impl RouteConfig {
             methods: None,
             allow: Some(allow),
             callers: users(),
+            mfa: false,
+            max_age: None,
+            is_way_to_factor: false,
             upstream: None,
             host: None,
             limits: Vec::new(),

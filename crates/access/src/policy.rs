@@ -21,7 +21,7 @@ use portcullis_core::decision::{Access, Denied, Rule};
 use portcullis_core::roles::Roles;
 use portcullis_core::route::{Found, Methods, Params, RouteTable};
 use portcullis_core::size::ByteSize;
-use portcullis_core::{Permit, Principal, Span};
+use portcullis_core::{Permit, Principal, Span, Timestamp};
 
 pub use self::mistake::{Mistake, Severity};
 use crate::config::{AccessConfig, Framing};
@@ -39,6 +39,8 @@ pub struct Known {
     /// Paths that the gate itself answers, with everything below them. Routes there are
     /// unreachable and warned of.
     pub reserved: Vec<String>,
+    /// Roles whose holders are asked for a second factor everywhere but on the way to one.
+    pub second_factor_for: Vec<String>,
 }
 
 /// A compiled route.
@@ -141,8 +143,9 @@ impl Policy {
         route: &Route,
         principal: &Principal,
         params: &Params<'_, '_>,
+        now: Timestamp,
     ) -> Result<Permit, Denied> {
-        portcullis_core::decision::decide(&route.rule, principal, &self.roles, params)
+        portcullis_core::decision::decide(&route.rule, principal, &self.roles, params, now)
     }
 
     pub const fn roles(&self) -> &Arc<Roles> {

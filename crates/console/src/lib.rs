@@ -34,6 +34,10 @@ input{width:100%;font:inherit;padding:.6rem;border:1px solid var(--line);border-
 button{font:inherit;font-weight:600;margin-top:1.5rem;padding:.7rem 1.4rem;min-height:2.75rem;border:0;border-radius:.4rem;background:var(--accent);color:var(--on-accent);cursor:pointer}\
 :focus-visible{outline:3px solid var(--accent);outline-offset:2px}\
 [role=alert]{border-left:.3rem solid var(--fault);padding:.1rem 1rem;margin-bottom:1rem}\
+.away{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}\
+.picture svg{width:100%;max-width:16rem;height:auto;background:#fff}\
+.codes{list-style:none;padding:0;columns:12rem}\
+li form button{margin-top:.25rem}\
 li{overflow-wrap:anywhere;margin-bottom:.5rem}";
 
 impl Page<'_> {

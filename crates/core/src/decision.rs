@@ -6,11 +6,11 @@
 
 use http::Method;
 
-use crate::UserId;
 use crate::principal::{ApiKey, CallerKind, Callers, Principal, User};
 use crate::problem::{self, Problem};
 use crate::roles::{Mask, RoleError, Roles};
 use crate::route::Params;
+use crate::{Span, Timestamp, UserId};
 
 /// What a route asks of its callers, compiled. Each condition stands for itself: all must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,22 @@ pub struct Rule {
     pub callers: Callers,
     /// The route's path as the policy writes it, for keys that are for some routes alone.
     pub path: Box<str>,
+    /// Of whom a second factor is asked.
+    pub second_factor: SecondFactor,
+    /// How long ago a person may have signed in.
+    pub max_age: Option<Span>,
+}
+
+/// Of whom a route asks a second factor. It is people who prove factors: a program has a key that a
+/// person gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// Of nobody: the way to a second factor itself.
+    NotAsked,
+    /// Of people who hold one of these roles.
+    OfRoles(Mask),
+    /// Of every person.
+    OfAll,
 }
 
 impl Rule {
@@ -29,6 +45,8 @@ impl Rule {
             access,
             callers: Callers::USERS,
             path: Box::default(),
+            second_factor: SecondFactor::NotAsked,
+            max_age: None,
         }
     }
 }
@@ -128,6 +146,10 @@ pub enum Denied {
     Caller(CallerKind),
     #[error("the key is for other routes")]
     NotForKey,
+    #[error("the caller has proved one factor, and a second one is asked for")]
+    SecondFactor,
+    #[error("the caller signed in longer than {0} ago")]
+    TooLongAgo(Span),
     #[error("the caller holds none of the roles {0:?}")]
     Role(Vec<String>),
     #[error("the caller does not hold the permission `{0}`")]
@@ -150,6 +172,8 @@ impl From<Denied> for Problem {
             Denied::Caller(_) | Denied::NotForKey | Denied::Role(_) | Denied::Permission(_) => {
                 Problem::new(&problem::NOT_PERMITTED)
             }
+            Denied::SecondFactor => Problem::second_factor_required(),
+            Denied::TooLongAgo(limit) => Problem::reauthentication_required(limit),
             // Whether the thing of another exists is not the caller's to know.
             Denied::NotOwner { .. } => Problem::new(&problem::NOT_FOUND),
         }
@@ -162,6 +186,7 @@ pub fn decide(
     principal: &Principal,
     roles: &Roles,
     params: &Params<'_, '_>,
+    now: Timestamp,
 ) -> Result<Permit, Denied> {
     match &rule.access {
         Access::Closed => return Err(Denied::Closed),
@@ -177,10 +202,35 @@ pub fn decide(
     }
     match principal {
         Principal::Anonymous => Err(Denied::Anonymous),
-        Principal::User(user) => decide_user(&rule.access, user, roles, params),
+        Principal::User(user) => {
+            let permit = decide_user(&rule.access, user, roles, params)?;
+            // After the rest: who may not come at all need not look for their phone first.
+            check_proofs(rule, user, roles, now)?;
+            Ok(permit)
+        }
         Principal::ApiKey(key) if !key.is_for(&rule.path) => Err(Denied::NotForKey),
         Principal::ApiKey(key) => decide_key(&rule.access, key, roles, params),
         Principal::Visitor(_) => decide_visitor(&rule.access),
+    }
+}
+
+/// Whether the person has proved as much, and as lately, as the route asks.
+fn check_proofs(rule: &Rule, user: &User, roles: &Roles, now: Timestamp) -> Result<(), Denied> {
+    let is_asked = match rule.second_factor {
+        SecondFactor::NotAsked => false,
+        SecondFactor::OfAll => true,
+        SecondFactor::OfRoles(mask) => {
+            user.second_factor_at.is_none() && roles.resolve(&user.roles).has_role(mask)
+        }
+    };
+    if is_asked && user.second_factor_at.is_none() {
+        return Err(Denied::SecondFactor);
+    }
+    match rule.max_age {
+        Some(max_age) if now.since(user.authenticated_at) > max_age => {
+            Err(Denied::TooLongAgo(max_age))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -311,6 +361,8 @@ mod tests {
     use crate::route::{Found, Methods, Pattern, RouteTable};
     use crate::{ApiKeyId, SessionId, TenantId, Timestamp, UserId, VisitorId};
 
+    const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
+
     fn holder(role: &str) -> Principal {
         Principal::User(User {
             id: UserId::new(),
@@ -325,11 +377,10 @@ mod tests {
     fn decide_plain(access: &Access, principal: &Principal) -> Result<Because, Denied> {
         let roles = Roles::compile(&default_roles()).unwrap();
         let rule = Rule {
-            access: access.clone(),
             callers: every_kind(),
-            path: Box::default(),
+            ..Rule::new(access.clone())
         };
-        decide(&rule, principal, &roles, &Params::default()).map(|permit| permit.because())
+        decide(&rule, principal, &roles, &Params::default(), NOW).map(|permit| permit.because())
     }
 
     fn every_kind() -> Callers {
@@ -379,15 +430,21 @@ mod tests {
             ("/", false),
         ] {
             let rule = Rule {
-                access: Access::SignedIn,
                 callers: every_kind(),
                 path: path.into(),
+                ..Rule::new(Access::SignedIn)
             };
             let key = ApiKey {
                 routes: Some(Arc::from([Arc::from("/api/export/")])),
                 ..plain.clone()
             };
-            let decided = decide(&rule, &Principal::ApiKey(key), &roles, &Params::default());
+            let decided = decide(
+                &rule,
+                &Principal::ApiKey(key),
+                &roles,
+                &Params::default(),
+                NOW,
+            );
             assert_eq!(decided.is_ok(), allowed, "{path}");
         }
     }
@@ -407,11 +464,10 @@ mod tests {
             let kind = caller.kind().unwrap();
             for (other, named) in callers.iter().enumerate() {
                 let rule = Rule {
-                    access: Access::SignedIn,
                     callers: Callers::NONE.and(named.kind().unwrap()),
-                    path: Box::default(),
+                    ..Rule::new(Access::SignedIn)
                 };
-                let decided = decide(&rule, caller, &roles, &Params::default());
+                let decided = decide(&rule, caller, &roles, &Params::default(), NOW);
                 if position == other {
                     assert!(decided.is_ok(), "{kind}");
                 } else {
@@ -425,6 +481,7 @@ mod tests {
                 caller,
                 &roles,
                 &Params::default(),
+                NOW,
             )
             .is_ok()
         };
@@ -530,7 +587,7 @@ mod tests {
             let Found::Route { params, .. } = table.find(&Method::GET, &path) else {
                 panic!("no route")
             };
-            decide(&Rule::new(access.clone()), principal, &roles, &params)
+            decide(&Rule::new(access.clone()), principal, &roles, &params, NOW)
                 .map(|permit| permit.because())
         };
         let user = holder("user");
@@ -542,5 +599,61 @@ mod tests {
             Err(Denied::NotOwner { .. })
         ));
         assert_eq!(asks(&holder("admin"), own), Ok(Because::Permission));
+    }
+
+    #[test]
+    fn a_second_factor_is_asked_of_people_and_only_where_it_is_missing() {
+        let roles = Roles::compile(&default_roles()).unwrap();
+        let mask = roles.role_mask(&["admin".to_owned()]).unwrap();
+        let proved = |principal: &Principal| match principal.clone() {
+            Principal::User(user) => Principal::User(User {
+                second_factor_at: Some(NOW),
+                ..user
+            }),
+            other => other,
+        };
+        let asks = |second_factor, principal: &Principal| {
+            let rule = Rule {
+                second_factor,
+                callers: every_kind(),
+                ..Rule::new(Access::SignedIn)
+            };
+            decide(&rule, principal, &roles, &Params::default(), NOW).map(|_| ())
+        };
+        let (admin, user) = (holder("admin"), holder("user"));
+        let no = Err(Denied::SecondFactor);
+        assert_eq!(asks(SecondFactor::OfAll, &user), no);
+        assert_eq!(asks(SecondFactor::OfAll, &admin), no);
+        assert_eq!(asks(SecondFactor::OfRoles(mask), &admin), no);
+        assert_eq!(asks(SecondFactor::OfRoles(mask), &user), Ok(()));
+        assert_eq!(asks(SecondFactor::NotAsked, &admin), Ok(()));
+        for factor in [SecondFactor::OfAll, SecondFactor::OfRoles(mask)] {
+            assert_eq!(asks(factor, &proved(&admin)), Ok(()));
+            assert_eq!(asks(factor, &key(&[])), Ok(()));
+            assert_eq!(asks(factor, &visitor()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_old_sign_in_is_not_enough_where_a_recent_one_is_asked_for() {
+        let roles = Roles::compile(&default_roles()).unwrap();
+        let max_age = Span::from_minutes(15);
+        let rule = Rule {
+            max_age: Some(max_age),
+            ..Rule::new(Access::SignedIn)
+        };
+        let signed_in = |ago: u64| match holder("user") {
+            Principal::User(user) => Principal::User(User {
+                authenticated_at: NOW - Span::from_seconds(ago),
+                // A code alone makes no sign-in newer.
+                second_factor_at: Some(NOW),
+                ..user
+            }),
+            other => other,
+        };
+        let decided =
+            |ago| decide(&rule, &signed_in(ago), &roles, &Params::default(), NOW).map(|_| ());
+        assert_eq!(decided(900), Ok(()));
+        assert_eq!(decided(901), Err(Denied::TooLongAgo(max_age)));
     }
 }

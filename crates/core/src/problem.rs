@@ -38,6 +38,8 @@ kinds! {
     AUTHENTICATION_REQUIRED = "authentication-required", UNAUTHORIZED, "You have to sign in for this";
     CREDENTIALS_REFUSED = "credentials-refused", UNAUTHORIZED, "The e-mail address or the password is not right";
     INVALID_TOKEN = "invalid-token", UNAUTHORIZED, "The token or key is not valid";
+    SECOND_FACTOR_REQUIRED = "second-factor-required", UNAUTHORIZED, "This wants a second factor";
+    REAUTHENTICATION_REQUIRED = "reauthentication-required", UNAUTHORIZED, "You have to prove again who you are";
     HTTPS_REQUIRED = "https-required", FORBIDDEN, "This is served over HTTPS only";
     CSRF_CROSS_SITE = "csrf-cross-site", FORBIDDEN, "The request came from another site";
     CSRF_TOKEN_MISSING = "csrf-token-missing", FORBIDDEN, "The CSRF token is missing";
@@ -49,6 +51,7 @@ kinds! {
     NO_ROUTE = "no-route", NOT_FOUND, "There is nothing at this path";
     NOT_FOUND = "not-found", NOT_FOUND, "There is no such thing";
     METHOD_NOT_ALLOWED = "method-not-allowed", METHOD_NOT_ALLOWED, "The path does not answer to this method";
+    LINK_NOT_VALID = "link-not-valid", GONE, "This link does not work any more";
     REQUEST_TIMEOUT = "request-timeout", REQUEST_TIMEOUT, "The request did not arrive in time";
     CONFLICT = "conflict", CONFLICT, "This cannot be done in the present state";
     BODY_TOO_LARGE = "body-too-large", PAYLOAD_TOO_LARGE, "The body is larger than this route accepts";
@@ -111,6 +114,30 @@ impl Problem {
         Problem::new(&TEMPORARILY_UNAVAILABLE)
             .retry_after(Span::from_seconds(5))
             .caused_by(cause)
+    }
+
+    /// The caller has proved one factor, and another is asked for (RFC 9470).
+    pub fn second_factor_required() -> Self {
+        const CHALLENGE: &str = "Bearer error=\"insufficient_user_authentication\", error_description=\"a second factor is required\", acr_values=\"mfa\"";
+        Problem::new(&SECOND_FACTOR_REQUIRED).header(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(CHALLENGE),
+        )
+    }
+
+    /// The caller has proved who they are, and longer ago than `limit` (RFC 9470).
+    pub fn reauthentication_required(limit: Span) -> Self {
+        let challenge = format!(
+            "Bearer error=\"insufficient_user_authentication\", error_description=\"a more recent authentication is required\", max_age=\"{}\"",
+            limit.as_seconds()
+        );
+        let problem = Problem::new(&REAUTHENTICATION_REQUIRED).detail(format!(
+            "Sign in again: the last time is longer than {limit} ago."
+        ));
+        match HeaderValue::try_from(challenge) {
+            Ok(value) => problem.header(header::WWW_AUTHENTICATE, value),
+            Err(_) => problem,
+        }
     }
 
     #[must_use]

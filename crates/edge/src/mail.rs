@@ -175,8 +175,7 @@ fn builder(from: Mailbox, to: Mailbox) -> MessageBuilder {
 }
 
 fn sender(from: &str) -> Result<Mailbox, BadSettings> {
-    from.parse()
-        .map_err(|_| BadSettings::From(from.to_owned()))
+    from.parse().map_err(|_| BadSettings::From(from.to_owned()))
 }
 
 fn tls(host: &str, server: &Server<'_>) -> Result<TlsParameters, BadSettings> {
@@ -318,9 +317,6 @@ mod tests {
             subject: String::new(),
             text: String::new(),
         };
-        assert!(matches!(
-            mailer.send(&letter).await,
-            Err(Error::Refused(_))
-        ));
+        assert!(matches!(mailer.send(&letter).await, Err(Error::Refused(_))));
     }
 }

@@ -21,15 +21,19 @@ use portcullis_events::Actor;
 use portcullis_store::Db;
 use portcullis_store::revocations::Revocation;
 use portcullis_vault::passwords::{self, Passwords, Verdict};
+use portcullis_vault::seal;
 use portcullis_vault::tokens;
 use serde::{Deserialize, Serialize};
 
 use crate::Email;
 use crate::backoff::{self, Attempt, Backoff};
 use crate::email::NotAnEmail;
+use crate::factors::{self, Challenge, Factors};
 use crate::holders::Holders;
+use crate::outbox;
 use crate::password_policy::{PasswordPolicy, Weak};
 use crate::record::{Act, Entry, Record};
+use crate::recovery::{self, Recovery};
 use crate::sessions::user_agent::ClientKind;
 use crate::sessions::{self, NewSession, Sessions, notices};
 use crate::users::{self, Account, NewUser, PasswordHash};
@@ -43,6 +47,9 @@ pub struct Config {
     pub registration: Registration,
     /// Roles of those who register themselves. Default none.
     pub registration_roles: Vec<String>,
+    /// Where people reach the gate, such as `"https://shop.example"`. Links in letters begin with
+    /// it, whatever host a request names. No default: needed where `[mail]` is.
+    pub origin: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -106,6 +113,32 @@ pub enum Error {
     SamePassword,
     #[error("there is no such session or account")]
     NotFound,
+    /// The password was right, and the account asks for more: here is what the rest of the sign-in
+    /// is known by. Whoever does not know what to do with it refuses.
+    #[error("a second factor is asked for")]
+    SecondFactor(Challenge),
+    #[error("this wants a second factor")]
+    SecondFactorMissing,
+    #[error("this wants a proof that is no older than {0}")]
+    TooLongAgo(Span),
+    /// One answer for a code that is wrong, too old, or was used.
+    #[error("the code is not right")]
+    WrongCode,
+    #[error("the sign-in is over")]
+    ChallengeOver,
+    #[error("a token cannot prove a second factor")]
+    NeedsSession,
+    #[error("there is such a factor already")]
+    FactorExists,
+    #[error(transparent)]
+    Seal(#[from] seal::Error),
+    #[error(transparent)]
+    Unusable(#[from] factors::Unusable),
+    /// One answer for a link that is unknown, used up, expired or of a closed account.
+    #[error("the link is not valid")]
+    LinkSpent,
+    #[error(transparent)]
+    Outbox(#[from] outbox::Error),
     #[error(transparent)]
     Passwords(#[from] passwords::Error),
     #[error(transparent)]
@@ -138,6 +171,21 @@ impl From<Error> for Problem {
             Error::OldPassword => invalid("old_password", "is not right"),
             Error::SamePassword => invalid("new_password", "must differ from the old one"),
             Error::NotFound => Problem::new(&problem::NOT_FOUND),
+            Error::SecondFactor(_) | Error::SecondFactorMissing => {
+                Problem::second_factor_required()
+            }
+            Error::TooLongAgo(limit) => Problem::reauthentication_required(limit),
+            Error::WrongCode => invalid("code", "is not right, or was used already"),
+            Error::ChallengeOver => Problem::new(&problem::AUTHENTICATION_REQUIRED)
+                .detail("The sign-in took too long, or is over. Sign in again."),
+            Error::NeedsSession => Problem::new(&problem::NOT_PERMITTED)
+                .detail("Sign in with both factors to get a token that has both."),
+            Error::FactorExists => Problem::new(&problem::CONFLICT)
+                .detail("There is such a factor already. Remove it first."),
+            Error::Seal(error) => error.into(),
+            Error::Unusable(error) => error.into(),
+            Error::LinkSpent => Problem::new(&problem::LINK_NOT_VALID),
+            Error::Outbox(error) => error.into(),
             Error::Passwords(error) => error.into(),
             Error::Sessions(error) => error.into(),
             Error::Randomness(error) => error.into(),
@@ -197,6 +245,8 @@ pub struct Parts {
     pub record: Record,
     /// Who holds tokens, to be forgotten at once.
     pub holders: Arc<Holders>,
+    pub recovery: Recovery,
+    pub factors: Factors,
     pub config: Config,
 }
 
@@ -207,6 +257,15 @@ pub struct Accounts(Arc<Parts>);
 impl Accounts {
     pub fn new(parts: Parts) -> Self {
         Accounts(Arc::new(parts))
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// Whether a forgotten password can be replaced by a letter.
+    pub fn offers_recovery(&self) -> bool {
+        self.0.recovery.is_offered
     }
 
     pub fn sessions(&self) -> &Sessions {
@@ -318,6 +377,12 @@ impl Accounts {
         }
         if let Some(stronger) = stronger {
             users::replace_hash(&mut tx, user, &hash.0, &stronger).await?;
+        }
+        // SECURITY: nothing but a challenge for a password, where there is a second factor.
+        if let Some(challenge) = self.challenge(&mut tx, user, client).await? {
+            backoff::forgive(&mut tx, subject).await?;
+            tx.commit().await?;
+            return Err(Error::SecondFactor(challenge));
         }
         let here = Client {
             device: Some(device.clone()),
@@ -586,10 +651,12 @@ impl Accounts {
         backoff::prune(&self.0.db, self.now()).await?;
         notices::prune(&self.0.db, self.now()).await?;
         portcullis_store::revocations::prune(&self.0.db, self.now()).await?;
+        factors::prune(&self.0.db, self.now()).await?;
+        recovery::prune(&self.0.db, self.now()).await?;
         Ok(())
     }
 
-    fn entry(&self, act: Act, client: &Client) -> Entry {
+    pub(crate) fn entry(&self, act: Act, client: &Client) -> Entry {
         Entry {
             at: self.now(),
             act,
@@ -604,7 +671,7 @@ impl Accounts {
         }
     }
 
-    fn entry_by(&self, act: Act, by: &By) -> Entry {
+    pub(crate) fn entry_by(&self, act: Act, by: &By) -> Entry {
         Entry {
             actor: Some(by.actor),
             ..self.entry(act, &by.client)
@@ -616,7 +683,7 @@ impl Accounts {
     }
 
     /// This node forgets everything about a user at once.
-    fn forget_user(&self, user: UserId) {
+    pub(crate) fn forget_user(&self, user: UserId) {
         self.0.sessions.cache().forget_user(user);
         self.0.holders.revoked(Revocation::User(user));
     }
@@ -626,6 +693,21 @@ impl Accounts {
         for hash in ended {
             self.0.sessions.cache().forget(hash);
         }
+    }
+}
+
+/// Whether `text` is an origin that people can reach the gate at: `https://host` without a path, or
+/// outside production `http://host`, too. Else what is wrong with it.
+pub fn origin(text: &str, is_production: bool) -> Result<(), String> {
+    let bad = || format!("`{text}` is not an origin");
+    let url = url::Url::parse(text).map_err(|_| bad())?;
+    if url.origin().ascii_serialization() != text {
+        return Err(bad());
+    }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if !is_production => Ok(()),
+        _ => Err(format!("`{text}` is not https")),
     }
 }
 

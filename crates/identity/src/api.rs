@@ -30,7 +30,7 @@ use portcullis_vault::TokenHash;
 use crate::sessions::other_client;
 use crate::{Accounts, ApiKeys, Bearers, Client, accounts, api_keys, pages, tokens};
 pub(crate) use body::json;
-pub(crate) use handlers::{clear_cookies, end_current, set_cookies};
+pub(crate) use handlers::{answer, clear_cookies, end_current, set_cookies};
 
 /// Largest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -101,6 +101,12 @@ pub fn router(api: Api) -> Router {
         .route("/account", get(pages::account))
         .route("/account/sessions", post(pages::end_sessions))
         .route("/account/notices", post(pages::dismiss_notices))
+        .route(
+            "/password",
+            get(pages::password).post(pages::change_password),
+        )
+        .merge(crate::recovery::routes())
+        .merge(crate::factors::routes())
         .fallback(async || Failure(Problem::new(&problem::NOT_FOUND)))
         .method_not_allowed_fallback(async || Failure(Problem::new(&problem::METHOD_NOT_ALLOWED)))
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -17,7 +17,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_core::{Span, Timestamp};
+use portcullis_core::{Span, Timestamp, UserId};
 use portcullis_store::{Db, Error, Row, Tx};
 use portcullis_vault::keys::{self, Keys, Mac, Purpose};
 use portcullis_vault::tokens;
@@ -73,6 +73,17 @@ impl Backoff {
                 .and_then(|cookie| self.device(canonical, cookie, now))
                 .map(|device| device.to_vec())
                 .unwrap_or_default(),
+        }
+    }
+
+    /// Who proves a second factor: the account, from wherever. Whoever gets this far knows the
+    /// password, so that a stranger cannot lock the owner out.
+    pub fn second_factor(&self, user: UserId) -> Subject {
+        Subject {
+            account: self
+                .names
+                .tag(&[b"second-factor", user.as_uuid().as_bytes()]),
+            client: Vec::new(),
         }
     }
 

@@ -9,12 +9,14 @@ use axum::response::{Html, IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use maud::{Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_console::{Nonce, Page, errors, field};
 use portcullis_core::{Principal, Problem, Secret, Timestamp, problem};
 use serde::Deserialize;
 
 use crate::accounts::Error;
 use crate::api::{Api, Failure, clear_cookies, end_current, set_cookies, signed_in};
+use crate::factors::challenge_cookie;
 use crate::next::local_or_root;
 use crate::sessions::{Notice, SessionInfo};
 
@@ -59,6 +61,13 @@ pub(crate) async fn submit_sign_in(
             set_cookies(&api, &signed_in, &mut response)?;
             return Ok(response);
         }
+        Err(Error::SecondFactor(challenge)) => {
+            let next = utf8_percent_encode(local_or_root(next), NON_ALPHANUMERIC);
+            let mut response = see_other(&api.path(&format!("/second-factor?next={next}")));
+            let cookie = challenge_cookie(&api, &challenge)?;
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+            return Ok(response);
+        }
         Err(Error::Refused) => (
             StatusCode::UNAUTHORIZED,
             problem::CREDENTIALS_REFUSED.title.to_owned(),
@@ -87,6 +96,90 @@ pub(crate) async fn sign_out(State(api): State<Api>, parts: Parts) -> Result<Res
     Ok(response)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangePassword {
+    old_password: Secret<String>,
+    new_password: Secret<String>,
+}
+
+const CHANGE: &str = "Change your password";
+
+pub(crate) async fn password(State(api): State<Api>, parts: Parts) -> Response {
+    page(&parts, StatusCode::OK, CHANGE, &password_form(&api, &[]))
+}
+
+pub(crate) async fn change_password(
+    State(api): State<Api>,
+    parts: Parts,
+    form: Result<Form<ChangePassword>, FormRejection>,
+) -> Result<Response, Failure> {
+    let Form(input) = form.map_err(|rejection| Failure(refused_form(&rejection)))?;
+    let user = signed_in(&parts)?;
+    let (old, new) = (&input.old_password, &input.new_password);
+    let changed = api
+        .accounts
+        .change_password(user, old, new, &api.client(&parts))
+        .await;
+    let problem: Problem = match changed {
+        Ok(signed_in) => {
+            let mut response = see_other(&api.path("/account"));
+            set_cookies(&api, &signed_in, &mut response)?;
+            return Ok(response);
+        }
+        Err(error) => error.into(),
+    };
+    let faults = sentences(&problem);
+    if faults.is_empty() {
+        return Err(problem.into());
+    }
+    let mut response = page(
+        &parts,
+        problem.kind.status,
+        CHANGE,
+        &password_form(&api, &faults),
+    );
+    if let Some(wait) = problem.retry_after {
+        let seconds = HeaderValue::from(wait.as_seconds_ceil());
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    Ok(response)
+}
+
+/// What is wrong with the fields, or that it is too early, as sentences for people. Nothing where
+/// the problem is of another kind.
+pub(crate) fn sentences(problem: &Problem) -> Vec<String> {
+    let of_fields = problem.fields.iter().map(|fault| {
+        let name = match &*fault.field {
+            "old_password" => "present password",
+            "code" => "code",
+            _ => "new password",
+        };
+        format!("The {name} {}.", fault.message)
+    });
+    let wait = problem.retry_after.map(|wait| {
+        let minutes = wait.as_seconds_ceil().div_ceil(60);
+        format!("Too many attempts. The next one is possible in {minutes} min.")
+    });
+    match problem.kind.slug {
+        slug if slug == problem::INVALID_INPUT.slug => of_fields.collect(),
+        slug if slug == problem::RATE_LIMITED.slug => wait.into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn password_form(api: &Api, faults: &[String]) -> Markup {
+    html! {
+        (errors(faults))
+        form method="post" action=(api.path("/password")) {
+            (field("old_password", "Present password", "password", "current-password", ""))
+            (field("new_password", "New password", "password", "new-password", ""))
+            button type="submit" { "Change the password" }
+        }
+        p { "Everybody else who is signed in to your account is signed out." }
+    }
+}
+
 pub(crate) async fn account(State(api): State<Api>, parts: Parts) -> Result<Response, Failure> {
     let user = match parts.extensions.get::<Principal>() {
         Some(Principal::User(user)) => user,
@@ -110,6 +203,7 @@ pub(crate) async fn account(State(api): State<Api>, parts: Parts) -> Result<Resp
             (ending(&api, "others", "Sign out everywhere else", None))
         }
         (ending(&api, "all", "Sign out everywhere", None))
+        p { a href=(api.path("/security")) { "Account security" } }
         form method="post" action=(api.path("/sign-out")) {
             button type="submit" { "Sign out" }
         }
@@ -217,7 +311,7 @@ pub(crate) async fn dismiss_notices(
 }
 
 /// `2026-03-01 09:30 UTC`.
-fn to_the_minute(at: Timestamp) -> String {
+pub(crate) fn to_the_minute(at: Timestamp) -> String {
     minute(&at.to_string())
 }
 
@@ -235,22 +329,25 @@ fn sign_in_form(api: &Api, email: &str, next: Option<&str>, faults: &[String]) -
             input type="hidden" name="next" value=(local_or_root(next));
             button type="submit" { "Sign in" }
         }
+        @if api.accounts.offers_recovery() {
+            p { a href=(api.path("/forgot-password")) { "Forgot your password?" } }
+        }
     }
 }
 
-fn page(parts: &Parts, status: StatusCode, title: &str, body: &Markup) -> Response {
+pub(crate) fn page(parts: &Parts, status: StatusCode, title: &str, body: &Markup) -> Response {
     let nonce = parts.extensions.get::<Nonce>();
     let page = Page { title, nonce };
     (status, Html(page.render(body).into_string())).into_response()
 }
 
 /// 303, so that the browser does not repeat the form with its password.
-fn see_other(to: &str) -> Response {
+pub(crate) fn see_other(to: &str) -> Response {
     let location = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
 }
 
-fn refused_form(rejection: &FormRejection) -> Problem {
+pub(crate) fn refused_form(rejection: &FormRejection) -> Problem {
     match rejection.status() {
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(&problem::BODY_TOO_LARGE),

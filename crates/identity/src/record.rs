@@ -25,6 +25,20 @@ pub(crate) enum Act {
     TokensIssued,
     TokenReused,
     UserProvisioned,
+    ResetAsked,
+    VerifyAsked,
+    RecoveryThrottled,
+    PasswordReset,
+    EmailVerified,
+    SecondFactorAsked,
+    SecondFactorProved,
+    FactorAdded,
+    FactorRemoved,
+    FactorRefused,
+    FactorThrottled,
+    RecoveryCodesMade,
+    RecoveryCodeUsed,
+    FactorsReset,
 }
 
 impl Act {
@@ -45,15 +59,31 @@ impl Act {
             Act::TokensIssued => (Action::TokensIssued, Outcome::Allowed),
             Act::TokenReused => (Action::RefreshTokenReused, Outcome::Denied),
             Act::UserProvisioned => (Action::UserProvisioned, Outcome::Allowed),
+            Act::ResetAsked => (Action::PasswordResetAsked, Outcome::Allowed),
+            Act::VerifyAsked => (Action::EmailVerificationAsked, Outcome::Allowed),
+            Act::RecoveryThrottled => (Action::RecoveryThrottled, Outcome::Denied),
+            Act::PasswordReset => (Action::PasswordReset, Outcome::Allowed),
+            Act::SecondFactorAsked => (Action::SecondFactorAsked, Outcome::Allowed),
+            Act::SecondFactorProved => (Action::SecondFactorProved, Outcome::Allowed),
+            Act::FactorAdded => (Action::FactorAdded, Outcome::Allowed),
+            Act::FactorRemoved => (Action::FactorRemoved, Outcome::Allowed),
+            Act::FactorRefused => (Action::FactorRefused, Outcome::Denied),
+            Act::FactorThrottled => (Action::FactorThrottled, Outcome::Denied),
+            Act::RecoveryCodesMade => (Action::RecoveryCodesMade, Outcome::Allowed),
+            Act::RecoveryCodeUsed => (Action::RecoveryCodeUsed, Outcome::Allowed),
+            Act::FactorsReset => (Action::FactorsReset, Outcome::Allowed),
+            Act::EmailVerified => (Action::EmailVerified, Outcome::Allowed),
         }
     }
 
     /// Who acts when nobody is signed in: the operator's acts have no client.
     const fn unsigned_actor(self) -> Actor {
         match self {
-            Act::UserCreated | Act::UserUpdated | Act::UserDeactivated | Act::PasswordChanged => {
-                Actor::Operator
-            }
+            Act::UserCreated
+            | Act::UserUpdated
+            | Act::UserDeactivated
+            | Act::FactorsReset
+            | Act::PasswordChanged => Actor::Operator,
             Act::LoginSucceeded
             | Act::LoginFailed
             | Act::LoginThrottled
@@ -61,6 +91,19 @@ impl Act {
             | Act::SessionRevoked
             | Act::OtherClient
             | Act::PasswordChangeRefused
+            | Act::ResetAsked
+            | Act::VerifyAsked
+            | Act::RecoveryThrottled
+            | Act::PasswordReset
+            | Act::EmailVerified
+            | Act::SecondFactorAsked
+            | Act::SecondFactorProved
+            | Act::FactorAdded
+            | Act::FactorRemoved
+            | Act::FactorRefused
+            | Act::FactorThrottled
+            | Act::RecoveryCodesMade
+            | Act::RecoveryCodeUsed
             | Act::UserRegistered
             | Act::TokensIssued
             | Act::TokenReused

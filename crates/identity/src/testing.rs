@@ -14,13 +14,15 @@ use tempfile::TempDir;
 use crate::accounts::{self, Accounts, By, Parts, Registering, Registration, SignedIn};
 use crate::backoff::Backoff;
 use crate::bearers::{self, Bearers};
+use crate::factors::{self, Factors};
 use crate::holders::Holders;
 use crate::issuers::{self, Issuers};
 use crate::password_policy::{self, PasswordPolicy};
 use crate::record::Record;
+use crate::recovery::{self, Recovery};
 use crate::sessions::{self, Sessions};
 use crate::tokens::{self, Tokens};
-use crate::{ApiKeys, Client, Lookup, api_keys};
+use crate::{ApiKeys, Client, Lookup, Outbox, api_keys};
 
 pub(crate) const EMAIL: &str = "ada@example.org";
 pub(crate) const PASSWORD: &str = "a quiet harbour at dawn";
@@ -41,7 +43,17 @@ pub(crate) fn secret(text: &str) -> Secret<String> {
 }
 
 pub(crate) fn backoff() -> Backoff {
-    Backoff::new(&Keys::new(secret("master secret of the tests"), vec![])).unwrap()
+    Backoff::new(&keys()).unwrap()
+}
+
+pub(crate) fn keys() -> Keys {
+    Keys::new(secret("master secret of the tests"), vec![])
+}
+
+fn recovery(db: &Db, clock: &Arc<dyn Clock>) -> Recovery {
+    let keys = keys();
+    let outbox = Outbox::new(db.clone(), Arc::clone(clock), &keys).unwrap();
+    Recovery::new(outbox, &keys, recovery::Config::default(), true).unwrap()
 }
 
 /// A node over the database in `folder`.
@@ -71,16 +83,19 @@ pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Acc
     );
     let accounts = Accounts::new(Parts {
         db: db.clone(),
-        clock,
+        clock: Arc::clone(&clock),
         passwords: Passwords::start(NonZero::new(2).unwrap(), 256).unwrap(),
         policy: PasswordPolicy::new(&password_policy::Config::default()),
         sessions,
         backoff: backoff(),
         record: Record::new(trail),
         holders,
+        recovery: recovery(&db, &clock),
+        factors: Factors::new(&keys(), &factors::Config::default(), None).unwrap(),
         config: accounts::Config {
             registration: Registration::Open,
             registration_roles: vec!["member".to_owned()],
+            origin: None,
         },
     });
     (db, accounts, feed)
@@ -186,6 +201,10 @@ impl House {
     pub(crate) fn keys(&self) -> ApiKeys {
         let masters = Keys::new(secret("master secret of the tests"), vec![]);
         self.keys_with(api_keys::Config::default(), &masters, None)
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.accounts.parts().recovery.outbox
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {

@@ -8,7 +8,7 @@ pub(crate) mod manage;
 use portcullis_core::{TenantId, Timestamp, UserId};
 use portcullis_store::{Db, Error, Row, Tx};
 
-use crate::{Email, issuers, revoke, tokens};
+use crate::{Email, factors, issuers, revoke, tokens};
 
 /// An account. The password hash stays inside this crate.
 #[derive(Debug, Clone)]
@@ -208,6 +208,19 @@ pub async fn deactivate(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<bool,
     Ok(true)
 }
 
+/// Takes note that the owner of an open account receives the mail of `email`, provided that it
+/// still is the account's address. Whether it is.
+pub(crate) async fn verify_email(
+    tx: &mut Tx,
+    id: UserId,
+    canonical: &str,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE users SET email_verified_at = $3 WHERE id = $1 AND email_canonical = $2 AND deactivated_at IS NULL";
+    let args = [id.into(), canonical.into(), now.into()];
+    Ok(tx.execute(SQL, &args).await? == 1)
+}
+
 /// Sets another password and ends all sessions. Whether there is such an account.
 pub async fn set_password(
     tx: &mut Tx,
@@ -254,7 +267,28 @@ pub(crate) async fn hold(tx: &mut Tx, id: UserId, hash: &PasswordHash) -> Result
         == 1)
 }
 
-async fn end_sessions(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<(), Error> {
+/// Takes hold of the account for the rest of the transaction. Whether it is there.
+pub(crate) async fn touch(tx: &mut Tx, id: UserId) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE users SET updated_at = updated_at WHERE id = $1";
+    Ok(tx.execute(SQL, &[id.into()]).await? == 1)
+}
+
+/// The same, provided that the account is open.
+pub(crate) async fn hold_open(tx: &mut Tx, id: UserId) -> Result<bool, Error> {
+    const SQL: &str =
+        "UPDATE users SET updated_at = updated_at WHERE id = $1 AND deactivated_at IS NULL";
+    Ok(tx.execute(SQL, &[id.into()]).await? == 1)
+}
+
+/// Where letters to the account's owner go.
+pub(crate) async fn address_in(tx: &mut Tx, id: UserId) -> Result<Option<String>, Error> {
+    const SQL: &str = "SELECT email FROM users WHERE id = $1";
+    let row = tx.fetch_optional(SQL, &[id.into()]).await?;
+    row.map(|row| row.text("email")).transpose()
+}
+
+/// Ends all sessions, and all sign-ins that are half done.
+pub(crate) async fn end_sessions(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<(), Error> {
     const SQL: &str =
         "UPDATE session SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
     tx.execute(SQL, &[id.into(), now.into()]).await?;
@@ -262,5 +296,6 @@ async fn end_sessions(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<(), Err
     // for the family and finds it.
     tokens::end_all(tx, id, now).await?;
     issuers::end_all(tx, id, now).await?;
+    factors::end_challenges(tx, id).await?;
     revoke::user(tx, id, now).await
 }

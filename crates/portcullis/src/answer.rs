@@ -55,6 +55,8 @@ impl Prefers {
 pub(crate) struct Frame<'a> {
     /// Where to sign in and come back from.
     pub(crate) sign_in: &'a str,
+    /// The same for the second factor.
+    pub(crate) second_factor: &'a str,
     /// What admits the page's style sheet. Without one the page is plain.
     pub(crate) nonce: Option<&'a Nonce>,
 }
@@ -110,7 +112,9 @@ fn html(problem: &Problem, id: RequestId, page: Frame<'_>) -> Vec<u8> {
     let wait = problem
         .retry_after
         .map(|span| span.as_seconds_ceil().max(1));
-    let anonymous = problem.kind.slug == portcullis_core::problem::AUTHENTICATION_REQUIRED.slug;
+    let wants_more = problem.kind == &portcullis_core::problem::SECOND_FACTOR_REQUIRED;
+    let anonymous = problem.kind == &portcullis_core::problem::REAUTHENTICATION_REQUIRED
+        || problem.kind.slug == portcullis_core::problem::AUTHENTICATION_REQUIRED.slug;
     let body = maud::html! {
         @if let Some(detail) = &problem.detail { p { (detail) } }
         @if let Some(wait) = wait { p { "You can try again in " (wait) " s." } }
@@ -118,7 +122,8 @@ fn html(problem: &Problem, id: RequestId, page: Frame<'_>) -> Vec<u8> {
             ul { @for fault in &problem.fields { li { (fault.field) ": " (fault.message) } } }
         }
         p {
-            @if anonymous { a href=(page.sign_in) { "Sign in" } " or go " } @else { "Go " }
+            @if wants_more { a href=(page.second_factor) { "Prove your second factor" } " or go " }
+            @else if anonymous { a href=(page.sign_in) { "Sign in" } " or go " } @else { "Go " }
             a href="/" { "back to the start page" }
             ". "
             a href=(format!("{TYPE_PREFIX}{}", problem.kind.slug)) { "What this means" }

@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// The caller's own id, for routes that ask for the owner.
     #[arg(long, value_name = "ID")]
     pub(crate) user_id: Option<UserId>,
+    /// As somebody who has proved a second factor.
+    #[arg(long)]
+    pub(crate) second_factor: bool,
     /// The host that is asked.
     #[arg(long, default_value = "localhost", value_name = "HOST")]
     pub(crate) host: String,
@@ -141,6 +144,8 @@ fn explain(
             return Ok(explanation);
         }
     };
+    // Whoever asks has just signed in: what a later caller would meet is in `max-age`.
+    let now = Timestamp::EPOCH;
     let own = snapshot.own.policy.find(&args.host, &method, &path);
     let (set, is_own, found) = match own {
         Err(Denied::NoRoute) if !own::is_ours(&path) => (
@@ -158,7 +163,7 @@ fn explain(
         }
     };
     explanation.found(route, is_own, upstreams, limits);
-    match set.policy.decide(route, &principal, &params) {
+    match set.policy.decide(route, &principal, &params, now) {
         Ok(permit) => {
             explanation.allowed = true;
             explanation.status = 200;
@@ -234,7 +239,7 @@ fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
         tenant: None,
         roles: Arc::from(roles),
         authenticated_at: Timestamp::EPOCH,
-        second_factor_at: None,
+        second_factor_at: args.second_factor.then_some(Timestamp::EPOCH),
     }))
 }
 
@@ -315,7 +320,7 @@ pub(crate) fn list(file: &Path, with_own: bool) -> anyhow::Result<Table> {
     let names: Vec<String> = config.upstreams.keys().cloned().collect();
     let mut rows = rows(&snapshot.product.policy, &config.access.routes, &names);
     if with_own {
-        let routes = own::routes(&config.auth_api.mounts, &config.access);
+        let routes = own::routes(&config.auth_api.mounts, &config.access, config.mode);
         let names = [crate::snapshot::OWN_UPSTREAM.to_owned()];
         rows.extend(self::rows(&snapshot.own.policy, &routes, &names));
     }

@@ -38,6 +38,7 @@ enum Away {
     Redis,
     /// Another issuer of tokens.
     Issuer,
+    Mail,
     Product,
     Client,
     Gate,
@@ -74,6 +75,7 @@ impl Matrix {
             Away::Postgres => !is_sqlite,
             Away::Redis => has_redis,
             Away::Issuer => !loaded.config.issuers.is_empty(),
+            Away::Mail => loaded.config.mail.is_on(),
             Away::Database | Away::Product | Away::Client | Away::Gate | Away::Nothing => true,
         });
         let effective = rows.map(|row| Effective {
@@ -125,6 +127,7 @@ fn value(config: &Config, key: &str) -> Option<String> {
         "body.max-size" => config.body.max_size.to_string(),
         "audit.queue" => config.audit.queue.to_string(),
         "audit.notes-per-second" => config.audit.notes_per_second.to_string(),
+        "mail.server" => config.mail.server.clone()?,
         "log.access" => config.log.access.to_string(),
         "listen.first-byte-timeout" => listen.first_byte_timeout.to_string(),
         "listen.head-timeout" => listen.head_timeout.to_string(),

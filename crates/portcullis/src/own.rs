@@ -5,6 +5,7 @@
 
 use portcullis_access::AccessConfig;
 use portcullis_access::config::{Allow, RouteConfig};
+use portcullis_core::Mode;
 use portcullis_core::principal::CallerKind;
 use portcullis_identity::admin_api;
 
@@ -12,6 +13,9 @@ use portcullis_identity::admin_api;
 pub(crate) const BASE: &str = "/.portcullis";
 /// Where the auth API and the sign-in page always are.
 pub(crate) const AUTH: &str = "/.portcullis/auth";
+/// Where password managers look for the page that changes a password (W3C, change-password-url).
+pub(crate) const CHANGE_PASSWORD: &str = "/.well-known/change-password";
+pub(crate) const SECOND_FACTOR: &str = "/.portcullis/auth/second-factor";
 pub(crate) const SIGN_IN: &str = "/.portcullis/auth/sign-in";
 
 /// Paths that no route of the product can have.
@@ -46,16 +50,12 @@ pub(crate) fn roots(routes: &[RouteConfig]) -> Box<[Box<str>]> {
 }
 
 /// Our routes. `/health` is ours only where the product does not name it.
-pub(crate) fn routes(mounts: &[String], product: &AccessConfig) -> Vec<RouteConfig> {
+pub(crate) fn routes(mounts: &[String], product: &AccessConfig, mode: Mode) -> Vec<RouteConfig> {
     let mut routes = Routes(Vec::new());
     for path in ["/healthz", "/readyz"] {
         routes.add(&["GET"], path, Allow::Public, None);
     }
-    if !product
-        .routes
-        .iter()
-        .any(|route| route.path.eq_ignore_ascii_case("/health"))
-    {
+    if !names(product, "/health") {
         routes.add(&["GET"], "/health", Allow::Public, None);
     }
     routes.add(
@@ -72,9 +72,22 @@ pub(crate) fn routes(mounts: &[String], product: &AccessConfig) -> Vec<RouteConf
     );
     for mount in std::iter::once(AUTH).chain(mounts.iter().map(String::as_str)) {
         routes.auth_api(mount);
+        routes.recovery(mount);
+        routes.factors(mount);
     }
-    routes.admin_api(product);
+    if !names(product, CHANGE_PASSWORD) {
+        routes.add(&["GET"], CHANGE_PASSWORD, Allow::Public, Some("default"));
+    }
+    routes.admin_api(product, mode);
     routes.0
+}
+
+/// Whether the product has a route of its own at `path`.
+fn names(product: &AccessConfig, path: &str) -> bool {
+    product
+        .routes
+        .iter()
+        .any(|route| route.path.eq_ignore_ascii_case(path))
 }
 
 struct Routes(Vec<RouteConfig>);
@@ -95,8 +108,65 @@ impl Routes {
 
     /// Forms and calls that come without a CSRF token, because nobody has one yet or because a page
     /// without script cannot send one: their `Origin` decides.
-    fn form(&mut self, path: &str, limit: &str) {
-        self.add(&["POST"], path, Allow::Public, Some(limit)).csrf = false;
+    fn form(&mut self, path: &str, limit: &str) -> &mut RouteConfig {
+        let route = self.add(&["POST"], path, Allow::Public, Some(limit));
+        route.csrf = false;
+        route
+    }
+
+    /// Forgotten passwords and unproven addresses.
+    fn recovery(&mut self, mount: &str) {
+        let at = |name: &str| format!("{mount}/{name}");
+        for page in ["forgot-password", "new-password", "verify-email"] {
+            self.add(&["GET"], &at(page), Allow::Public, Some("default"));
+            self.form(&at(page), "auth");
+        }
+        self.form(&at("request-password-reset"), "auth");
+        self.form(&at("reset-password"), "auth");
+        let ask = at("request-email-verification");
+        self.add(&["POST"], &ask, Allow::User, Some("auth"));
+        self.add(&["GET"], &at("password"), Allow::User, Some("default"));
+        self.form(&at("password"), "auth").allow = Some(Allow::User);
+    }
+
+    /// Second factors, and the page about an account's security. Whoever has to prove a second factor
+    /// before anything else can do that here.
+    fn factors(&mut self, mount: &str) {
+        let first = self.0.len();
+        let at = |name: &str| format!("{mount}/{name}");
+        self.add(
+            &["GET"],
+            &at("second-factor"),
+            Allow::Public,
+            Some("default"),
+        );
+        // A challenge is no session, so there is no token to send: the `Origin` decides.
+        self.form(&at("second-factor"), "auth");
+        self.form(&at("second-factor/prove"), "auth");
+        self.add(&["GET"], &at("factors"), Allow::User, Some("default"));
+        self.add(
+            &["POST", "DELETE"],
+            &at("factors/totp"),
+            Allow::User,
+            Some("auth"),
+        );
+        for name in ["factors/totp/confirm", "factors/recovery-codes"] {
+            self.add(&["POST"], &at(name), Allow::User, Some("auth"));
+        }
+        self.add(&["GET"], &at("security"), Allow::User, Some("default"));
+        for (name, limit) in [
+            ("security/totp", "auth"),
+            ("security/totp/confirm", "auth"),
+            ("security/totp/remove", "auth"),
+            ("security/recovery-codes", "auth"),
+            ("security/sessions/end", "default"),
+            ("security/sessions/end-others", "default"),
+        ] {
+            self.form(&at(name), limit).allow = Some(Allow::User);
+        }
+        for route in self.0.iter_mut().skip(first) {
+            route.is_way_to_factor = true;
+        }
     }
 
     fn auth_api(&mut self, mount: &str) {
@@ -120,7 +190,9 @@ impl Routes {
             Allow::User,
             Some("default"),
         );
-        self.add(&["GET"], &at("me"), Allow::User, Some("default"));
+        // Who one is, a page may ask before it knows what is missing.
+        self.add(&["GET"], &at("me"), Allow::User, Some("default"))
+            .is_way_to_factor = true;
         self.add(&["POST"], &at("change-password"), Allow::User, Some("auth"));
         self.add(
             &["GET", "DELETE"],
@@ -143,7 +215,7 @@ impl Routes {
 impl Routes {
     /// One route with a permission for each operation of the admin API. Where no role gives the
     /// permission, nobody could hold it, and the route is closed.
-    fn admin_api(&mut self, product: &AccessConfig) {
+    fn admin_api(&mut self, product: &AccessConfig, mode: Mode) {
         let roles = product.roles();
         let is_given = |permission: &str| {
             roles
@@ -160,6 +232,8 @@ impl Routes {
             let route = self.add(&[operation.method.as_str()], &path, allow, Some("default"));
             route.callers = vec![CallerKind::User, CallerKind::ApiKey];
             route.cors = false;
+            // Whatever roles lead here: in production a password alone does not.
+            route.mfa = mode == Mode::Production;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use portcullis_console::{Nonce, Page};
@@ -16,7 +16,7 @@ use portcullis_vault::KeyRing;
 use portcullis_vault::tokens::TokenHash;
 
 use crate::health::Probe;
-use crate::own::{AUTH, BASE};
+use crate::own::{AUTH, BASE, CHANGE_PASSWORD};
 use crate::upkeep::Identity;
 
 /// All of them. By the time one runs, the pipeline has decided.
@@ -45,7 +45,11 @@ pub(crate) fn router(
                 )
             }),
         )
-        .route(&format!("{BASE}/problems/{{slug}}"), get(problem_page));
+        .route(&format!("{BASE}/problems/{{slug}}"), get(problem_page))
+        .route(
+            CHANGE_PASSWORD,
+            get(async || Redirect::temporary(&format!("{AUTH}/password"))),
+        );
     let admin = Admin {
         accounts: identity.accounts.clone(),
         keys: identity.keys.clone(),

@@ -190,7 +190,7 @@ pub(crate) async fn decide<'s>(
     let permit = snapshot
         .set(is_own)
         .policy
-        .decide(route, &caller.principal, &params)
+        .decide(route, &caller.principal, &params, lane.gate.clock.now())
         .inspect_err(|denied| story.denied = Some(denied.clone()))?;
     let rewritten = match &path {
         Cow::Borrowed(_) => None,

@@ -135,7 +135,7 @@ pub(crate) fn start(loaded: &Loaded, snapshot: Snapshot, keys: &Keys) -> anyhow:
     tracing::info!(%address, lanes = cores, mode = ?loaded.config.mode, "listening");
     if loaded.config.mode == Mode::Development {
         tracing::warn!(
-            "development mode: cookies are not Secure, plain http is served, loopback only"
+            "development mode: cookies are not Secure, plain http is served, no role has to have a second factor, loopback only"
         );
     }
     Ok(Standing {
@@ -224,6 +224,8 @@ async fn assemble(
         panics: AtomicU64::default(),
     });
     upkeep::start(&gate, &identity);
+    upkeep::reseal(&identity).await;
+    upkeep::send_letters(&gate, &identity, loaded);
     trail
         .record(Event::new(clock.now(), Action::GateStarted, Outcome::Allowed).by(Actor::System))
         .await

@@ -164,6 +164,7 @@ fn refuse(lane: &Lane, problem: &Problem, story: &mut Story<'_>, told: &Told) ->
         lane.gate.trail.note(event);
     }
     let sign_in = sign_in_link(told);
+    let second_factor = sign_in.replacen(own::SIGN_IN, own::SECOND_FACTOR, 1);
     if told.prefers() == Prefers::Html {
         story.own_nonce = Nonce::generate();
     }
@@ -173,6 +174,7 @@ fn refuse(lane: &Lane, problem: &Problem, story: &mut Story<'_>, told: &Told) ->
         .map(|nonce| portcullis_console::Nonce(nonce.as_str().into()));
     let frame = Frame {
         sign_in: &sign_in,
+        second_factor: &second_factor,
         nonce: nonce.as_ref(),
     };
     answer::problem(problem, story.id, told.prefers(), frame).map(Body::full)
@@ -259,6 +261,7 @@ fn harden(
             let problem = Problem::new(&problem::INTERNAL_ERROR);
             let frame = Frame {
                 sign_in: own::SIGN_IN,
+                second_factor: own::SECOND_FACTOR,
                 nonce: None,
             };
             answer::problem(&problem, story.id, told.prefers(), frame)

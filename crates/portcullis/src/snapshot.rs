@@ -88,9 +88,11 @@ impl RouteSet {
                 return None;
             }
         };
-        compiler
-            .findings
-            .extend(policy.warnings().iter().cloned().map(Finding::from));
+        // What is unusual about our own routes is ours to know: the reader can mend none of it.
+        if !own {
+            let warnings = policy.warnings().iter().cloned();
+            compiler.findings.extend(warnings.map(Finding::from));
+        }
         let guards = config
             .routes
             .iter()
@@ -267,7 +269,7 @@ fn compile(
         .compile(is_secure(config))
         .map(|settings| settings.cookies);
     let cookies = keep(cookies.map_err(identity_findings), findings);
-    findings.extend(accounts(config));
+    findings.extend(accounts(config, loaded));
     if let Err(more) = crate::config::bearers::compile(config, &loaded.secrets) {
         findings.extend(more);
     }
@@ -289,6 +291,7 @@ fn compile(
         limits: limit_names(config, limits.as_ref()),
         hosts: config.hosts.allow.clone(),
         reserved: own::reserved(&config.auth_api.mounts),
+        second_factor_for: second_factor_for(config, findings),
     };
     let (Some(limits), Some(headers)) = (limits, headers) else {
         // Nothing comes of it, but what is wrong with the routes is said in the same breath.
@@ -306,7 +309,7 @@ fn compile(
     let product = RouteSet::compile(&config.access, &known, &mut compiler, false);
     let own_config = AccessConfig {
         roles: config.access.roles.clone(),
-        routes: own::routes(&config.auth_api.mounts, &config.access),
+        routes: own::routes(&config.auth_api.mounts, &config.access, config.mode),
     };
     let own_known = Known {
         upstreams: vec![OWN_UPSTREAM.to_owned()],
@@ -361,9 +364,47 @@ fn compile_csrf(config: &Config, keys: &Keys, findings: &mut Vec<Finding>) -> Op
     }
 }
 
-/// What is wrong with passwords, and with the roles of those who register themselves.
-fn accounts(config: &Config) -> Vec<Finding> {
+/// Roles whose holders must prove a second factor: in production those of `[mfa]`, in development
+/// none. Says what is wrong with them, and what an empty list means.
+fn second_factor_for(config: &Config, findings: &mut Vec<Finding>) -> Vec<String> {
+    let defined = config.access.roles();
+    let Some(written) = &config.mfa.required_for else {
+        let usual = "admin".to_owned();
+        let is_on = config.mode == Mode::Production && defined.contains_key(&usual);
+        return is_on.then_some(usual).into_iter().collect();
+    };
+    for (position, role) in written.iter().enumerate() {
+        if !defined.contains_key(role) {
+            let key = format!("mfa.required-for.{position}");
+            findings.push(
+                Finding::error("unknown-role", key, format!("no role `{role}` is defined")).remedy(
+                    format!("define [roles.{role}], or take one of {}", names(&defined)),
+                ),
+            );
+        }
+    }
+    match config.mode {
+        Mode::Production if written.is_empty() => {
+            findings.push(
+                Finding::warning(
+                    "mfa-not-required",
+                    "mfa.required-for",
+                    "administrators need a password alone: whoever learns it is one",
+                )
+                .remedy("write required-for = [\"admin\"]"),
+            );
+            Vec::new()
+        }
+        Mode::Production => written.clone(),
+        Mode::Development => Vec::new(),
+    }
+}
+
+/// What is wrong with passwords, with letters, and with the roles of those who register themselves.
+fn accounts(config: &Config, loaded: &Loaded) -> Vec<Finding> {
     let mut findings = identity_findings(config.passwords.findings());
+    findings.extend(identity_findings(config.recovery.findings()));
+    crate::config::mail::compile(config, loaded, &mut findings);
     findings.extend(identity_findings(config.api_keys.findings()));
     let defined = config.access.roles();
     for (position, role) in config.accounts.registration_roles.iter().enumerate() {

@@ -9,9 +9,11 @@ use portcullis_events::Trail;
 use portcullis_events::metrics::Dependency;
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::backoff::Backoff;
+use portcullis_identity::factors::Factors;
 use portcullis_identity::password_policy::PasswordPolicy;
+use portcullis_identity::recovery::{Postman, Recovery};
 use portcullis_identity::{
-    ApiKeys, Bearers, Holders, Issuers, Record, Sessions, Tokens, api_keys, bearers, tokens,
+    ApiKeys, Bearers, Holders, Issuers, Outbox, Record, Sessions, Tokens, api_keys, bearers, tokens,
 };
 use portcullis_store::Db;
 use portcullis_store::revocations::{Feed, POLL_EVERY};
@@ -19,8 +21,9 @@ use portcullis_vault::KeyRing;
 use portcullis_vault::keys::Keys;
 use portcullis_vault::passwords::Passwords;
 
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, mail};
 use crate::gate::Gate;
+use crate::own::AUTH;
 use crate::signing_keys::SigningKeys;
 use crate::snapshot::is_secure;
 
@@ -73,6 +76,8 @@ pub(crate) async fn identity(
         trail: trail.clone(),
         clock: Arc::clone(clock),
     };
+    let outbox = Outbox::new(db.clone(), Arc::clone(clock), keys)?;
+    let recovery = Recovery::new(outbox, keys, config.recovery.clone(), config.mail.is_on())?;
     let accounts = Accounts::new(accounts::Parts {
         db: db.clone(),
         clock: Arc::clone(clock),
@@ -82,6 +87,8 @@ pub(crate) async fn identity(
         backoff: Backoff::new(keys)?,
         record: record.clone(),
         holders: Arc::clone(&holders),
+        recovery,
+        factors: Factors::new(keys, &config.mfa, config.accounts.origin.as_deref())?,
         config: config.accounts.clone(),
     });
     let bearers = bearers(
@@ -180,6 +187,37 @@ async fn keep_bearers(identity: &Identity) {
     if let Err(error) = identity.bearers.keep_house().await {
         tracing::warn!(%error, "ended token families could not be cleaned up");
     }
+}
+
+/// Seals the secrets of second factors anew, where an older master secret sealed them: they have to
+/// be readable when that one is taken out of `secrets.previous`.
+pub(crate) async fn reseal(identity: &Identity) {
+    match identity.accounts.reseal_factors().await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "second factors are sealed by the new master secret"),
+        Err(error) => tracing::warn!(%error, "second factors could not be sealed anew"),
+    }
+}
+
+/// Sends the letters that acts leave behind, where there is somebody to hand them to.
+pub(crate) fn send_letters(gate: &Gate, identity: &Identity, loaded: &Loaded) {
+    let mut findings = Vec::new();
+    let Some(mailer) = mail::compile(&loaded.config, loaded, &mut findings) else {
+        return;
+    };
+    let postman = Postman {
+        accounts: identity.accounts.clone(),
+        mailer: Arc::new(mailer),
+        origin: loaded
+            .config
+            .accounts
+            .origin
+            .as_deref()
+            .unwrap_or_default()
+            .into(),
+        mount: AUTH,
+    };
+    gate.back.spawn(postman.run());
 }
 
 /// Hears what was revoked, on this node or any other, and forgets it.

@@ -266,6 +266,16 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
                 },
             );
         }
+        Users::ResetFactors { user } => {
+            let id = find(stores, user).await?;
+            accounts
+                .reset_factors(id, &By::operator())
+                .await
+                .map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
+            output::aside(format_args!(
+                "{user} has no second factor any more and its sessions have ended"
+            ));
+        }
         Users::Deactivate { user } => {
             let id = find(stores, user).await?;
             accounts

@@ -45,6 +45,8 @@ static MIGRATIONS: &[Migration] = migrations! {
     40 "0040_signing_key",
     41 "0041_token_family",
     42 "0042_foreign_identity",
+    50 "0050_recovery",
+    51 "0051_second_factor",
     80 "0080_session_client",
     81 "0081_import",
 };

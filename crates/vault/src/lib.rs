@@ -16,8 +16,8 @@ pub mod tokens;
 pub use keys::Keys;
 pub use passwords::Passwords;
 pub use ring::KeyRing;
-pub use signing::SigningKey;
 pub use seal::Sealer;
+pub use signing::SigningKey;
 pub use tokens::{Token, TokenHash};
 
 use subtle::ConstantTimeEq;

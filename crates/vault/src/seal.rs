@@ -95,9 +95,7 @@ impl Sealer {
 
     /// Opens what was sealed for the very same place.
     pub fn open(&self, aad: &[&[u8]], sealed: &[u8]) -> Result<Secret<Vec<u8>>, Error> {
-        let (mark, rest) = sealed
-            .split_first_chunk::<MARK_LEN>()
-            .ok_or(Error::Open)?;
+        let (mark, rest) = sealed.split_first_chunk::<MARK_LEN>().ok_or(Error::Open)?;
         let (nonce, text) = rest.split_first_chunk::<NONCE_LEN>().ok_or(Error::Open)?;
         let [VERSION, name @ ..] = mark else {
             return Err(Error::Open);

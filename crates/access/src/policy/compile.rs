@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use http::Method;
-use portcullis_core::decision::{Access, Rule};
+use portcullis_core::decision::{Access, Rule, SecondFactor};
 use portcullis_core::principal::CallerKind;
 use portcullis_core::roles::{RoleError, Roles};
 use portcullis_core::route::{Methods, Pattern, RouteTable};
@@ -95,6 +95,14 @@ impl Compiler<'_> {
         let host = self.host();
         let access = self.access(pattern.as_ref());
         self.check_callers();
+        if written.max_age.is_some_and(portcullis_core::Span::is_zero) {
+            self.error(
+                "route-max-age",
+                "max-age",
+                "nobody signed in no time ago".to_owned(),
+                "write a length of time, such as \"15m\", or leave the key out".to_owned(),
+            );
+        }
         let upstream = self.upstream();
         let limits = self.limits();
         if written.timeout.is_some_and(portcullis_core::Span::is_zero) {
@@ -118,6 +126,8 @@ impl Compiler<'_> {
                 access,
                 callers: written.callers.iter().copied().collect(),
                 path: written.path.as_str().into(),
+                second_factor: self.second_factor(),
+                max_age: written.max_age,
             },
             upstream: upstream?,
             limits,
@@ -278,6 +288,22 @@ impl Compiler<'_> {
                 );
             })
             .ok()
+    }
+
+    /// Of whom a second factor is asked here.
+    fn second_factor(&self) -> SecondFactor {
+        if self.written.mfa {
+            return SecondFactor::OfAll;
+        }
+        let asked = &self.known.second_factor_for;
+        if self.written.is_way_to_factor || asked.is_empty() {
+            return SecondFactor::NotAsked;
+        }
+        match self.roles.and_then(|roles| roles.role_mask(asked).ok()) {
+            Some(mask) => SecondFactor::OfRoles(mask),
+            // A role that nobody defined is an error of its own; until it is mended: everybody.
+            None => SecondFactor::OfAll,
+        }
     }
 
     fn check_callers(&mut self) {

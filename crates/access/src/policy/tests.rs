@@ -11,12 +11,15 @@ fn config(text: &str) -> AccessConfig {
     config
 }
 
+const NOW: Timestamp = Timestamp::EPOCH;
+
 fn known() -> Known {
     Known {
         upstreams: vec!["default".to_owned(), "files".to_owned()],
         limits: vec!["api".to_owned(), "auth".to_owned()],
         hosts: Vec::new(),
         reserved: vec!["/.portcullis".to_owned()],
+        second_factor_for: Vec::new(),
     }
 }
 
@@ -94,11 +97,11 @@ fn the_decision_is_made_with_the_policy_s_own_roles() {
         "[roles.clerk]\npermissions = [\"file:claims\"]\n\n[[route]]\npath = \"/claims\"\nallow = { permission = \"file:claims\" }\n",
     );
     let (route, params) = policy.find("h", &Method::GET, "/claims").unwrap();
-    assert!(policy.decide(route, &user("clerk"), &params).is_ok());
-    assert!(policy.decide(route, &user("admin"), &params).is_err());
+    assert!(policy.decide(route, &user("clerk"), &params, NOW).is_ok());
+    assert!(policy.decide(route, &user("admin"), &params, NOW).is_err());
     assert!(
         policy
-            .decide(route, &Principal::Anonymous, &params)
+            .decide(route, &Principal::Anonymous, &params, NOW)
             .is_err()
     );
 }

@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::body::json;
 use super::{Api, Failure, signed_in};
+use crate::accounts::Error;
 use crate::accounts::{AccountView, Registering, SignedIn};
 use crate::backoff::DEVICE_LIFETIME;
+use crate::factors::challenge_cookie;
 use crate::sessions::{Notice, Presented, SessionView};
 use crate::tokens;
 
@@ -90,7 +92,16 @@ pub(super) async fn login(
     let signed_in = api
         .accounts
         .login(&input.email, &input.password, &client)
-        .await?;
+        .await;
+    let signed_in = match signed_in {
+        Ok(signed_in) => signed_in,
+        Err(Error::SecondFactor(challenge)) => {
+            let cookie = challenge_cookie(&api, &challenge)?;
+            let problem = Problem::second_factor_required().header(header::SET_COOKIE, cookie);
+            return Err(Failure(problem));
+        }
+        Err(error) => return Err(error.into()),
+    };
     match tokens {
         None => answer(&api, &signed_in),
         Some(tokens) => {
@@ -127,7 +138,7 @@ pub(super) async fn change_password(
 }
 
 /// The account with its new cookies.
-fn answer(api: &Api, signed_in: &SignedIn) -> Result<Response, Failure> {
+pub(crate) fn answer(api: &Api, signed_in: &SignedIn) -> Result<Response, Failure> {
     // One token for both: what the page reads here must be what its cookie holds.
     let csrf = (api.csrf.0)(&signed_in.session.token.hash(), None);
     let hydrated = Hydrated {

@@ -51,6 +51,8 @@ struct Entry {
     profile: Arc<Profile>,
     /// Seconds since the epoch, like all times here.
     authenticated_at: u32,
+    /// Zero where there was one factor only.
+    second_factor_at: u32,
     expires_at: u32,
     last_seen: AtomicU32,
     /// What of `last_seen` is in the database.
@@ -201,6 +203,7 @@ impl SessionCache {
             user: found.user,
             profile: self.profile(found.tenant, &found.roles),
             authenticated_at: floor(found.authenticated_at),
+            second_factor_at: found.second_factor_at.map_or(0, floor),
             expires_at: floor(found.expires_at),
             last_seen: AtomicU32::new(floor(now)),
             written: AtomicU32::new(floor(found.last_seen_at)),
@@ -368,7 +371,7 @@ impl Entry {
             tenant: self.profile.tenant,
             roles: Arc::clone(&self.profile.roles),
             authenticated_at: seconds(self.authenticated_at),
-            second_factor_at: None,
+            second_factor_at: (self.second_factor_at > 0).then(|| seconds(self.second_factor_at)),
         }
     }
 }

@@ -31,6 +31,7 @@ pub struct Cookies {
     session: String,
     device: String,
     carried_over: Option<String>,
+    challenge: String,
     attributes: String,
 }
 
@@ -41,15 +42,16 @@ impl Cookies {
             name.strip_prefix("__Secure-").unwrap_or(name).to_owned()
         };
         let same_site = same_site.as_str();
-        let (session, device, secure) = if secure {
-            (name.to_owned(), "__Host-device".to_owned(), "; Secure")
+        let (session, prefix, secure) = if secure {
+            (name.to_owned(), "__Host-", "; Secure")
         } else {
-            (plain(name), "device".to_owned(), "")
+            (plain(name), "", "")
         };
         Cookies {
             session,
-            device,
+            device: format!("{prefix}device"),
             carried_over: None,
+            challenge: format!("{prefix}challenge"),
             attributes: format!("; Path=/; HttpOnly; SameSite={same_site}{secure}"),
         }
     }
@@ -72,7 +74,7 @@ impl Cookies {
 
     /// Names that must never reach an upstream.
     pub fn own_names(&self) -> impl Iterator<Item = &str> {
-        [&self.session, &self.device]
+        [&self.session, &self.device, &self.challenge]
             .into_iter()
             .chain(&self.carried_over)
             .map(String::as_str)
@@ -116,6 +118,32 @@ impl Cookies {
             (Some(value), None) => std::str::from_utf8(value).ok(),
             (None, _) | (Some(_), Some(_)) => None,
         }
+    }
+
+    /// The sign-in that waits for its second factor.
+    pub(crate) fn challenge_value(&self, headers: &HeaderMap) -> Option<TokenHash> {
+        let mut values = values(headers, self.challenge.as_bytes());
+        match (values.next(), values.next()) {
+            (Some(value), None) => {
+                let token = Token::parse(std::str::from_utf8(value).ok()?)?;
+                Some(token.hash())
+            }
+            (None, _) | (Some(_), Some(_)) => None,
+        }
+    }
+
+    pub(crate) fn challenge(&self, token: &Token, lifetime: Span) -> Secret<String> {
+        Secret::new(format!(
+            "{}={}{}; Max-Age={}",
+            self.challenge,
+            token.text().expose(),
+            self.attributes,
+            lifetime.as_seconds()
+        ))
+    }
+
+    pub(crate) fn clear_challenge(&self) -> String {
+        format!("{}={}; Max-Age=0", self.challenge, self.attributes)
     }
 
     pub(crate) fn session(&self, token: &Token, lifetime: Span) -> Secret<String> {

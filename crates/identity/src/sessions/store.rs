@@ -20,6 +20,7 @@ pub(crate) struct Stored {
     pub(crate) tenant: Option<TenantId>,
     pub(crate) roles: Vec<Arc<str>>,
     pub(crate) authenticated_at: Timestamp,
+    pub(crate) second_factor_at: Option<Timestamp>,
     pub(crate) last_seen_at: Timestamp,
     pub(crate) expires_at: Timestamp,
     /// See `user_agent`; 0 where nothing is known.
@@ -73,7 +74,7 @@ impl SessionInfo {
 }
 
 pub(super) async fn find(db: &Db, hash: &TokenHash) -> Result<Option<Stored>, Error> {
-    const SQL: &str = "SELECT s.user_id, s.authenticated_at, s.last_seen_at, s.expires_at, s.client_kind, s.device_mark, s.replaces, u.tenant_id FROM session s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL";
+    const SQL: &str = "SELECT s.user_id, s.authenticated_at, s.second_factor_at, s.last_seen_at, s.expires_at, s.client_kind, s.device_mark, s.replaces, u.tenant_id FROM session s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL";
     let Some(row) = db.fetch_optional(SQL, &[hash.as_bytes().into()]).await? else {
         return Ok(None);
     };
@@ -87,6 +88,7 @@ pub(super) async fn find(db: &Db, hash: &TokenHash) -> Result<Option<Stored>, Er
             .map(Arc::from)
             .collect(),
         authenticated_at: row.timestamp("authenticated_at")?,
+        second_factor_at: row.opt_timestamp("second_factor_at")?,
         last_seen_at: row.timestamp("last_seen_at")?,
         expires_at: row.timestamp("expires_at")?,
         client_kind: small(row.opt_int("client_kind")?),

@@ -20,6 +20,7 @@ pub(crate) fn routes() -> OpenApiRouter<Admin> {
         .routes(routes!(set_roles))
         .routes(routes!(set_password))
         .routes(routes!(deactivate))
+        .routes(routes!(reset_factors))
 }
 
 /// An account as an administrator sees it.
@@ -173,6 +174,20 @@ async fn deactivate(
     by: By,
 ) -> Result<StatusCode, Failure> {
     admin.accounts.deactivate(parse_id(&id)?, &by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes every second factor of an account away, for somebody who lost them. Its sessions end.
+#[utoipa::path(post, path = "/users/{id}/reset-factors", tag = "users",
+    params(("id" = String, Path, description = "The account's id")),
+    responses((status = 204, description = "Done")),
+    security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
+async fn reset_factors(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+    by: By,
+) -> Result<StatusCode, Failure> {
+    admin.accounts.reset_factors(parse_id(&id)?, &by).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -190,6 +190,14 @@ pub(crate) enum Users {
         #[arg(long)]
         password_stdin: bool,
     },
+    /// Take every second factor of an account away, for somebody who lost them: its sessions end.
+    ///
+    /// Make sure that it is the owner who asks: from then on the password alone signs in.
+    ResetFactors {
+        /// The account: its address or its id.
+        #[arg(value_name = "USER")]
+        user: String,
+    },
     /// Switch an account off: it cannot sign in, and its sessions end.
     Deactivate {
         /// The account: its address or its id.

@@ -3,6 +3,7 @@
 
 pub(crate) mod bearers;
 pub(crate) mod document;
+pub(crate) mod mail;
 pub(crate) mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,9 @@ pub(crate) struct Config {
     /// Nothing where nobody gets tokens.
     pub(crate) tokens: Option<portcullis_identity::tokens::Config>,
     pub(crate) issuers: BTreeMap<String, portcullis_identity::issuers::Config>,
+    pub(crate) recovery: portcullis_identity::recovery::Config,
+    pub(crate) mfa: portcullis_identity::factors::Config,
+    pub(crate) mail: mail::MailConfig,
     pub(crate) auth_api: AuthApiConfig,
     pub(crate) forward_auth: forward_auth::Config,
     pub(crate) access: AccessConfig,
@@ -57,7 +61,7 @@ pub(crate) struct Config {
 }
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 15] = [
+pub(crate) const AT_START: [&str; 18] = [
     "mode",
     "secrets",
     "listen",
@@ -70,6 +74,9 @@ pub(crate) const AT_START: [&str; 15] = [
     "api-keys",
     "tokens",
     "issuer",
+    "recovery",
+    "mfa",
+    "mail",
     "auth-api",
     "log",
     "audit",
@@ -92,6 +99,9 @@ impl Config {
             api_keys,
             tokens,
             issuers,
+            recovery,
+            mfa,
+            mail,
             auth_api,
             log,
             audit,
@@ -118,6 +128,9 @@ impl Config {
         self.api_keys = api_keys.clone();
         self.tokens.clone_from(tokens);
         self.issuers = issuers.clone();
+        self.recovery = recovery.clone();
+        self.mfa = mfa.clone();
+        self.mail = mail.clone();
         self.auth_api = auth_api.clone();
         self.log = log.clone();
         self.audit = audit.clone();
@@ -226,6 +239,7 @@ pub(crate) struct Secrets {
     pub(crate) redis: Option<Secret>,
     pub(crate) tokens: portcullis_identity::tokens::Secrets,
     pub(crate) issuers: BTreeMap<String, portcullis_identity::issuers::Secrets>,
+    pub(crate) mail_password: Option<Secret>,
 }
 
 impl Loaded {
@@ -263,6 +277,7 @@ impl Loaded {
             ),
             ("state.database", old.database != new.database),
             ("state.redis", old.redis != new.redis),
+            ("mail.password", old.mail_password != new.mail_password),
         ] {
             if differs && !keys.iter().any(|known| known == key) {
                 keys.push(key.to_owned());
@@ -359,6 +374,9 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         api_keys: sections.take("api-keys"),
         tokens: sections.take("tokens"),
         issuers: sections.take("issuer"),
+        recovery: sections.take("recovery"),
+        mfa: sections.take("mfa"),
+        mail: sections.take("mail"),
         auth_api: sections.take("auth-api"),
         forward_auth: sections.take("forward-auth"),
         access: AccessConfig {
@@ -562,6 +580,9 @@ fn read_secrets(loaded: &mut Loaded) {
         loaded.secrets.redis = read_location(loaded, "state.redis", &redis);
     }
     bearers::read_secrets(loaded);
+    if let Some(password) = loaded.config.mail.password.clone() {
+        loaded.secrets.mail_password = read_secret(loaded, "mail.password", &password);
+    }
 }
 
 fn read_location(

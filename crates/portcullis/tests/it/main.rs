@@ -11,6 +11,7 @@
     reason = "a test ends where something is not as it should be, and reads what the set-up tells it"
 )]
 
+mod accessibility;
 mod admin_api;
 mod api_keys;
 mod attacks;
@@ -40,13 +41,16 @@ mod pages;
 mod passwords;
 mod privacy;
 mod proxies;
+mod recovery;
 mod redirect;
 mod registration;
 mod reload;
 mod roles;
+mod second_factor;
 mod sessions;
 mod several_upstreams;
 mod sign_in;
+mod step_up;
 mod streaming;
 mod support;
 mod tls;

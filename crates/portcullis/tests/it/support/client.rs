@@ -137,6 +137,8 @@ type Jar = std::sync::Arc<std::sync::Mutex<BTreeMap<String, String>>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Browser {
     client: Client,
+    /// `https` where a proxy says that it was.
+    scheme: &'static str,
     pub(crate) jar: Jar,
 }
 
@@ -144,6 +146,19 @@ impl Browser {
     pub(crate) fn at(address: SocketAddr) -> Self {
         Browser {
             client: Client::to(address),
+            scheme: "http",
+            jar: Jar::default(),
+        }
+    }
+
+    /// As `host` over TLS, which a proxy before the gate has taken off.
+    pub(crate) fn behind_proxy(address: SocketAddr, host: &str) -> Self {
+        Browser {
+            client: Client {
+                address,
+                host: host.to_owned(),
+            },
+            scheme: "https",
             jar: Jar::default(),
         }
     }
@@ -159,6 +174,11 @@ impl Browser {
                 .collect();
             builder = builder.header("cookie", &line.join("; "));
         }
+        if self.scheme == "https" {
+            builder = builder
+                .header("x-forwarded-proto", "https")
+                .header("x-forwarded-for", "203.0.113.9");
+        }
         builder.header("sec-fetch-site", "same-origin")
     }
 
@@ -168,8 +188,11 @@ impl Browser {
 
     /// A state-changing request as the product's own page sends it.
     pub(crate) fn send(&self, method: Method, target: &str) -> RequestBuilder {
-        let origin = format!("http://{}", self.client.host);
-        let token = self.cookie("csrf_token").unwrap_or_default();
+        let origin = self.origin();
+        let token = self
+            .cookie("csrf_token")
+            .or_else(|| self.cookie("__Host-csrf_token"))
+            .unwrap_or_default();
         self.request(method, target)
             .header("origin", &origin)
             .header("x-csrf-token", &token)
@@ -181,7 +204,7 @@ impl Browser {
 
     /// The value of the `Origin` header of the gate's own pages.
     pub(crate) fn origin(&self) -> String {
-        format!("http://{}", self.client.host)
+        format!("{}://{}", self.scheme, self.client.host)
     }
 
     pub(crate) fn set_cookie(&self, name: &str, value: &str) {

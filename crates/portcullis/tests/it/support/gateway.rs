@@ -275,6 +275,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Its accounts are there already.
+    pub(crate) fn without_users(mut self) -> Self {
+        self.users.clear();
+        self
+    }
+
     /// Replaces a piece of the configuration. Fails where it is not there.
     pub(crate) fn replace(mut self, from: &str, to: &str) -> Self {
         assert!(

@@ -6,10 +6,12 @@
 
 #![expect(dead_code, reason = "grows with the tests that use it")]
 
+pub(crate) mod authenticator;
 mod client;
 pub(crate) mod database;
 mod gateway;
 pub(crate) mod issuer;
+pub(crate) mod mailbox;
 mod program;
 pub(crate) mod signer;
 pub(crate) mod sockets;
@@ -17,7 +19,7 @@ mod state;
 mod upstream;
 mod wire;
 
-pub(crate) use client::{Answer, Browser, Client};
+pub(crate) use client::{Answer, Browser, Client, RequestBuilder};
 pub(crate) use gateway::{Gateway, GatewayBuilder, PASSWORD, eventually, eventually_asked, signal};
 pub(crate) use program::Program;
 pub(crate) use state::{State, required};

@@ -38,6 +38,22 @@ impl Program {
         panic!("the program does not listen:\n{output}");
     }
 
+    /// The same at one address, and no other.
+    pub(crate) async fn start_at(
+        address: SocketAddr,
+        make: impl Fn(SocketAddr) -> Command,
+    ) -> Program {
+        let child = make(address)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let mut program = Program { child, address };
+        assert!(program.accepts().await, "the program does not listen");
+        program
+    }
+
     /// Whether it accepts before it ends; asks for twenty seconds.
     async fn accepts(&mut self) -> bool {
         for _ in 0..2000 {

@@ -76,6 +76,20 @@ impl Certificate {
 }
 
 impl GatewayBuilder {
+    /// In production mode for the host [`NAME`], behind a proxy on this machine that speaks TLS:
+    /// [`super::Browser::behind_proxy`].
+    pub(crate) fn in_production(self) -> Self {
+        self.replace("mode = \"development\"", "mode = \"production\"")
+            .replace(
+                "[listen]\n",
+                "[listen]\ntrusted-proxies = [\"127.0.0.1/32\"]\n",
+            )
+            .replace(
+                "[admin]",
+                &format!("[hosts]\nallow = [\"{NAME}\"]\n\n[admin]"),
+            )
+    }
+
     /// In production mode, with this certificate, for the host [`NAME`].
     pub(crate) fn over_tls(self, certificate: &Certificate) -> Self {
         self.replace("mode = \"development\"", "mode = \"production\"")

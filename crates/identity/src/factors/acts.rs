@@ -1,0 +1,203 @@
+//! Taking factors into use and out of it. Each act, its audit event and its letter are one
+//! transaction, in which the account's row is held.
+
+use portcullis_core::principal::User;
+use portcullis_core::{Secret, Timestamp, UserId};
+use portcullis_events::Actor;
+use portcullis_store::Tx;
+
+use super::{Enrolment, Status, Typed, codes, may_change, status, status_in, totp};
+use crate::accounts::{Accounts, By, Client, Error, SignedIn};
+use crate::outbox::{Message, News};
+use crate::record::{Act, Entry};
+use crate::sessions::end_others;
+use crate::{revoke, users};
+
+/// What comes of taking the first factor into use.
+#[derive(Debug)]
+pub struct Enrolled {
+    pub signed_in: SignedIn,
+    /// Shown once; empty where the account had codes already.
+    pub codes: Vec<Secret<String>>,
+}
+
+impl Accounts {
+    pub async fn factors(&self, user: UserId) -> Result<Status, Error> {
+        Ok(status(&self.parts().db, user).await?)
+    }
+
+    /// See [`super::Factors::reseal`].
+    pub async fn reseal_factors(&self) -> Result<usize, Error> {
+        self.parts().factors.reseal(&self.parts().db).await
+    }
+
+    /// A secret for an authenticator app. It counts from the first right code on.
+    pub async fn begin_totp(&self, user: &User) -> Result<Enrolment, Error> {
+        let parts = self.parts();
+        let now = parts.clock.now();
+        let email = self.get(user.id).await?.email;
+        let (mut tx, _) = self.hold_to_change(user).await?;
+        let begun = totp::begin(&parts.factors, &mut tx, user.id, &email, now).await?;
+        let enrolment = begun.ok_or(Error::FactorExists)?;
+        tx.commit().await?;
+        Ok(enrolment)
+    }
+
+    /// Takes the app into use. The caller has proved it by that, and gets a new session; all others
+    /// end, for they were opened by a password alone.
+    pub async fn confirm_totp(
+        &self,
+        user: &User,
+        code: Typed<'_>,
+        client: &Client,
+    ) -> Result<Enrolled, Error> {
+        let parts = self.parts();
+        let now = parts.clock.now();
+        let subject = self.take_code_attempt(user.id, client).await?;
+        let here = self.at_known_device(user.id, client).await?;
+        let (mut tx, had) = self.hold_to_change(user).await?;
+        if !totp::redeem(&parts.factors, &mut tx, user.id, code.0, false, now).await? {
+            return Err(self.refuse_code(tx, user.id, client).await);
+        }
+        totp::confirm(&mut tx, user.id, now).await?;
+        let codes = if had.recovery_codes_left == 0 {
+            codes::replace(&mut tx, user.id).await?
+        } else {
+            Vec::new()
+        };
+        self.tell(&mut tx, user.id, News::SecondFactorAdded).await?;
+        let entry = Entry {
+            actor: Some(Actor::User(user.id)),
+            user: Some(user.id),
+            ..self.entry(Act::FactorAdded, client)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        end_others(&mut tx, user.id, user.session(), now).await?;
+        // Tokens, too, were given for a password alone.
+        crate::tokens::end_all(&mut tx, user.id, now).await?;
+        revoke::user(&mut tx, user.id, now).await?;
+        let session = self.rotate(&mut tx, user, &subject, &here).await?;
+        tx.commit().await?;
+        let signed_in = self.welcome(user.id, session, here).await?;
+        Ok(Enrolled { signed_in, codes })
+    }
+
+    /// Takes the app out of use. Without any other factor the recovery codes go too.
+    pub async fn remove_totp(&self, user: &User, client: &Client) -> Result<(), Error> {
+        let parts = self.parts();
+        let now = parts.clock.now();
+        let (mut tx, _) = self.hold_to_change(user).await?;
+        if !totp::remove(&mut tx, user.id).await? {
+            return Err(Error::NotFound);
+        }
+        self.after_removal(&mut tx, user.id, now).await?;
+        self.tell(&mut tx, user.id, News::SecondFactorRemoved)
+            .await?;
+        let entry = Entry {
+            actor: Some(Actor::User(user.id)),
+            user: Some(user.id),
+            ..self.entry(Act::FactorRemoved, client)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.forget_user(user.id);
+        Ok(())
+    }
+
+    /// New recovery codes in the place of the old ones.
+    pub async fn make_codes(
+        &self,
+        user: &User,
+        client: &Client,
+    ) -> Result<Vec<Secret<String>>, Error> {
+        let parts = self.parts();
+        let (mut tx, has) = self.hold_to_change(user).await?;
+        if !has.has_any() {
+            return Err(Error::NotFound);
+        }
+        let codes = codes::replace(&mut tx, user.id).await?;
+        self.tell(&mut tx, user.id, News::RecoveryCodesMade).await?;
+        let entry = Entry {
+            actor: Some(Actor::User(user.id)),
+            user: Some(user.id),
+            ..self.entry(Act::RecoveryCodesMade, client)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        Ok(codes)
+    }
+
+    /// Takes every factor of an account away for whoever lost them all.
+    /// Sessions end, so that nobody keeps what the factors opened.
+    pub async fn reset_factors(&self, user: UserId, by: &By) -> Result<(), Error> {
+        const TABLES: [&str; 2] = [
+            "DELETE FROM totp WHERE user_id = $1",
+            "DELETE FROM recovery_code WHERE user_id = $1",
+        ];
+        let parts = self.parts();
+        let now = parts.clock.now();
+        let mut tx = parts.db.begin().await?;
+        if !users::touch(&mut tx, user).await? {
+            return Err(Error::NotFound);
+        }
+        for sql in TABLES {
+            tx.execute(sql, &[user.into()]).await?;
+        }
+        users::end_sessions(&mut tx, user, now).await?;
+        crate::backoff::clear(&mut tx, &parts.backoff.second_factor(user)).await?;
+        self.tell(&mut tx, user, News::SecondFactorsReset).await?;
+        let entry = Entry {
+            user: Some(user),
+            ..self.entry_by(Act::FactorsReset, by)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.forget_user(user);
+        Ok(())
+    }
+
+    /// A transaction that holds the account, for somebody who may change its factors now.
+    pub(super) async fn hold_to_change(&self, user: &User) -> Result<(Tx, Status), Error> {
+        let parts = self.parts();
+        let mut tx = parts.db.begin().await?;
+        if !users::hold_open(&mut tx, user.id).await? {
+            return Err(Error::NotFound);
+        }
+        // Under the lock: what was there a moment ago decides nothing.
+        let has = status_in(&mut tx, user.id).await?;
+        may_change(user, &has, parts.clock.now())?;
+        Ok((tx, has))
+    }
+
+    /// With the last factor its traces go: no session counts as proved by what is no more.
+    pub(super) async fn after_removal(
+        &self,
+        tx: &mut Tx,
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const CODES: &str = "DELETE FROM recovery_code WHERE user_id = $1";
+        const SESSIONS: &str = "UPDATE session SET second_factor_at = NULL WHERE user_id = $1";
+        if !status_in(tx, user).await?.has_any() {
+            tx.execute(CODES, &[user.into()]).await?;
+            tx.execute(SESSIONS, &[user.into()]).await?;
+        }
+        revoke::user(tx, user, now).await?;
+        Ok(())
+    }
+
+    /// Posts a letter to the account's owner, where letters are sent.
+    pub(super) async fn tell(&self, tx: &mut Tx, user: UserId, news: News) -> Result<(), Error> {
+        let recovery = &self.parts().recovery;
+        if !recovery.is_offered {
+            return Ok(());
+        }
+        if let Some(to) = users::address_in(tx, user).await? {
+            recovery
+                .outbox
+                .post(tx, &Message::Told { to, news })
+                .await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,250 @@
+//! Proving a second factor: as the last step of a sign-in, or once more in a session.
+
+use portcullis_core::principal::User;
+use portcullis_core::{SessionId, Timestamp, UserId};
+use portcullis_events::Actor;
+use portcullis_store::Tx;
+use portcullis_vault::{Token, TokenHash};
+
+use super::{Challenge, Typed, challenge, codes, status_in, totp};
+use crate::accounts::{Accounts, Client, Error, SignedIn};
+use crate::backoff::{self, Attempt, Subject};
+use crate::outbox::News;
+use crate::record::{Act, Entry};
+use crate::sessions::NewSession;
+use crate::{Email, users};
+
+impl Accounts {
+    /// Where the account asks for a second factor, a challenge in place of a session. For a caller
+    /// that has just checked the first factor and holds the account in `tx`.
+    pub(crate) async fn challenge(
+        &self,
+        tx: &mut Tx,
+        user: UserId,
+        client: &Client,
+    ) -> Result<Option<Challenge>, Error> {
+        let parts = self.parts();
+        if !status_in(tx, user).await?.has_any() {
+            return Ok(None);
+        }
+        let token = Token::generate()?;
+        challenge::create(tx, user, &token, parts.clock.now()).await?;
+        let entry = Entry {
+            user: Some(user),
+            ..self.entry(Act::SecondFactorAsked, client)
+        };
+        parts.record.record_in(tx, entry).await?;
+        Ok(Some(Challenge { token }))
+    }
+
+    /// The last step of a sign-in.
+    pub async fn finish_sign_in(
+        &self,
+        hash: &TokenHash,
+        typed: Typed<'_>,
+        client: &Client,
+    ) -> Result<SignedIn, Error> {
+        let parts = self.parts();
+        let now = parts.clock.now();
+        let found = challenge::find(&parts.db, hash, now).await?;
+        let user = found.ok_or(Error::ChallengeOver)?;
+        let subject = self.take_code_attempt(user, client).await?;
+        let here = self.at_known_device(user, client).await?;
+        let mut tx = parts.db.begin().await?;
+        // SECURITY: the account may have been closed since the password was right, and a challenge
+        // ends with the password that it was given for. Checked here, at the last step, as well.
+        if !users::hold_open(&mut tx, user).await? {
+            return Err(Error::ChallengeOver);
+        }
+        if !self.redeem(&mut tx, user, typed, client).await? {
+            return Err(self.refuse_code(tx, user, client).await);
+        }
+        if !challenge::redeem(&mut tx, hash, user, now).await? {
+            return Err(Error::ChallengeOver);
+        }
+        let (session, ended) = parts.sessions.create(&mut tx, user, &here).await?;
+        mark(&mut tx, session.id, now, now).await?;
+        backoff::clear(&mut tx, &subject).await?;
+        let entry = Entry {
+            actor: Some(Actor::User(user)),
+            user: Some(user),
+            session: Some(session.id),
+            ..self.entry(Act::LoginSucceeded, client)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        for hash in &ended {
+            parts.sessions.cache().forget(hash);
+        }
+        self.welcome(user, session, here).await
+    }
+
+    /// Proves the second factor once more, for a route that wants it. The session gets a new token.
+    pub async fn step_up(
+        &self,
+        user: &User,
+        typed: Typed<'_>,
+        client: &Client,
+    ) -> Result<SignedIn, Error> {
+        let parts = self.parts();
+        let subject = self.take_code_attempt(user.id, client).await?;
+        let here = self.at_known_device(user.id, client).await?;
+        let mut tx = parts.db.begin().await?;
+        if !users::hold_open(&mut tx, user.id).await? {
+            return Err(Error::NotFound);
+        }
+        if !self.redeem(&mut tx, user.id, typed, client).await? {
+            return Err(self.refuse_code(tx, user.id, client).await);
+        }
+        let session = self.rotate(&mut tx, user, &subject, &here).await?;
+        tx.commit().await?;
+        self.welcome(user.id, session, here).await
+    }
+
+    /// Uses up what was typed: a code of the app, or a recovery code.
+    async fn redeem(
+        &self,
+        tx: &mut Tx,
+        user: UserId,
+        typed: Typed<'_>,
+        client: &Client,
+    ) -> Result<bool, Error> {
+        let parts = self.parts();
+        let now = parts.clock.now();
+        if totp::redeem(&parts.factors, tx, user, typed.0, true, now).await? {
+            return Ok(true);
+        }
+        if !codes::redeem(tx, user, typed.0).await? {
+            return Ok(false);
+        }
+        self.tell(tx, user, News::RecoveryCodeUsed).await?;
+        let entry = Entry {
+            actor: Some(Actor::User(user)),
+            user: Some(user),
+            ..self.entry(Act::RecoveryCodeUsed, client)
+        };
+        parts.record.record_in(tx, entry).await?;
+        Ok(true)
+    }
+
+    /// Counts a try before it is made, so that many at once count as many.
+    pub(super) async fn take_code_attempt(
+        &self,
+        user: UserId,
+        client: &Client,
+    ) -> Result<Subject, Error> {
+        let parts = self.parts();
+        let subject = parts.backoff.second_factor(user);
+        let mut tx = parts.db.begin().await?;
+        let attempt = backoff::take(&mut tx, &subject, parts.clock.now()).await?;
+        match attempt {
+            Attempt::Granted => {
+                tx.commit().await?;
+                Ok(subject)
+            }
+            Attempt::Throttled { retry_after } => {
+                let entry = Entry {
+                    user: Some(user),
+                    ..self.entry(Act::FactorThrottled, client)
+                };
+                parts.record.record_in(&mut tx, entry).await?;
+                tx.commit().await?;
+                Err(Error::Throttled { retry_after })
+            }
+        }
+    }
+
+    /// Takes note of a wrong code. The transaction has changed nothing else.
+    pub(super) async fn refuse_code(&self, mut tx: Tx, user: UserId, client: &Client) -> Error {
+        let entry = Entry {
+            user: Some(user),
+            ..self.entry(Act::FactorRefused, client)
+        };
+        if let Err(error) = self.parts().record.record_in(&mut tx, entry).await {
+            return error.into();
+        }
+        match tx.commit().await {
+            Ok(()) => Error::WrongCode,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// A new session in place of the caller's, with the second factor proved now. It ends when the
+    /// old one would have: proving a factor again and again makes nobody immortal.
+    pub(super) async fn rotate(
+        &self,
+        tx: &mut Tx,
+        user: &User,
+        subject: &Subject,
+        client: &Client,
+    ) -> Result<NewSession, Error> {
+        const SAME_END: &str = "UPDATE session SET expires_at = (SELECT old.expires_at FROM session old WHERE old.id = $2) WHERE id = $1";
+        let parts = self.parts();
+        let now = parts.clock.now();
+        // A token is no session: whoever comes with one signs in with both factors.
+        let old = user.session().ok_or(Error::NeedsSession)?;
+        let ended = crate::sessions::end_one(tx, user.id, old, now).await?;
+        ended.ok_or(Error::ChallengeOver)?;
+        let (session, _) = parts.sessions.create(tx, user.id, client).await?;
+        tx.execute(SAME_END, &[session.id.into(), old.into()])
+            .await?;
+        mark(tx, session.id, user.authenticated_at, now).await?;
+        backoff::clear(tx, subject).await?;
+        let entry = Entry {
+            actor: Some(Actor::User(user.id)),
+            user: Some(user.id),
+            session: Some(session.id),
+            ..self.entry(Act::SecondFactorProved, client)
+        };
+        parts.record.record_in(tx, entry).await?;
+        Ok(session)
+    }
+
+    /// The client with the name by which its device is known from now on: the session is bound to it.
+    pub(super) async fn at_known_device(
+        &self,
+        user: UserId,
+        client: &Client,
+    ) -> Result<Client, Error> {
+        let parts = self.parts();
+        let email = Email::parse(&self.get(user).await?.email)?;
+        let now = parts.clock.now();
+        let subject = parts
+            .backoff
+            .subject(email.canonical(), client.device.as_deref(), now);
+        let device = parts.backoff.issue(email.canonical(), &subject, now)?;
+        Ok(Client {
+            device: Some(device),
+            ..client.clone()
+        })
+    }
+
+    /// What goes to somebody whose session has just been made and committed.
+    pub(super) async fn welcome(
+        &self,
+        user: UserId,
+        session: NewSession,
+        here: Client,
+    ) -> Result<SignedIn, Error> {
+        self.forget_user(user);
+        Ok(SignedIn {
+            account: self.get(user).await?,
+            session,
+            device: here.device.unwrap_or_default(),
+        })
+    }
+}
+
+/// Writes when the factors of a session were proved.
+async fn mark(
+    tx: &mut Tx,
+    session: SessionId,
+    first: Timestamp,
+    second: Timestamp,
+) -> Result<(), portcullis_store::Error> {
+    const SQL: &str =
+        "UPDATE session SET authenticated_at = $2, second_factor_at = $3 WHERE id = $1";
+    tx.execute(SQL, &[session.into(), first.into(), second.into()])
+        .await
+        .map(drop)
+}

@@ -1,0 +1,231 @@
+//! Codes of an authenticator app: TOTP (RFC 6238) with SHA-1, six digits and thirty seconds, which
+//! is what every app can do. One step before and after now is accepted, for clocks that differ.
+
+use fast_qr::convert::svg::SvgBuilder;
+use fast_qr::convert::{Builder as _, Shape};
+use fast_qr::qr::QRBuilder;
+use portcullis_core::{Problem, Secret, Timestamp, UserId};
+use portcullis_store::{Db, Tx};
+use portcullis_vault::tokens;
+use totp_rs::{Builder, Totp};
+
+use super::Factors;
+use crate::accounts::Error;
+
+const SECRET_LEN: usize = 20;
+/// What sealed secrets are bound to, beside their user.
+const PLACE: &[u8] = b"totp";
+
+/// The library refused what we gave it: our own fault.
+#[derive(Debug, thiserror::Error)]
+#[error("an authenticator's secret cannot be used: {0}")]
+pub struct Unusable(String);
+
+impl From<Unusable> for Problem {
+    fn from(error: Unusable) -> Self {
+        Problem::internal(error)
+    }
+}
+
+/// What an app needs to be told, once.
+#[derive(Debug)]
+pub struct Enrolment {
+    /// The secret in base 32, for typing.
+    pub secret: Secret<String>,
+    /// The `otpauth:` URI.
+    pub uri: Secret<String>,
+    /// The URI as a picture: an `svg` element.
+    pub picture: Secret<String>,
+}
+
+/// A secret that is not in use yet, in place of another such; `None` where one is in use.
+pub(super) async fn begin(
+    factors: &Factors,
+    tx: &mut Tx,
+    user: UserId,
+    email: &str,
+    now: Timestamp,
+) -> Result<Option<Enrolment>, Error> {
+    const SQL: &str = "INSERT INTO totp (user_id, sealed, last_step, created_at, confirmed_at) VALUES ($1, $2, 0, $3, NULL) ON CONFLICT (user_id) DO UPDATE SET sealed = $2, created_at = $3 WHERE totp.confirmed_at IS NULL";
+    let secret: [u8; SECRET_LEN] = tokens::random()?;
+    let totp = build(&secret, Some((&factors.issuer, email)))?;
+    let place = place(user);
+    let sealed = factors.sealer.seal(&[PLACE, &place], &secret)?;
+    let args = [user.into(), (&sealed).into(), now.into()];
+    if tx.execute(SQL, &args).await? == 0 {
+        return Ok(None);
+    }
+    let uri = totp.to_url().map_err(|error| Unusable(error.to_string()))?;
+    Ok(Some(Enrolment {
+        secret: Secret::new(totp.secret().to_base32()),
+        picture: Secret::new(picture(&uri)?),
+        uri: Secret::new(uri),
+    }))
+}
+
+/// Uses up the time step of the code that was typed, if it is right and the step is a new one.
+/// With `confirmed` false, for the secret that is to be taken into use.
+pub(super) async fn redeem(
+    factors: &Factors,
+    tx: &mut Tx,
+    user: UserId,
+    typed: &str,
+    confirmed: bool,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    const FIND: &str = "SELECT sealed, confirmed_at FROM totp WHERE user_id = $1";
+    // SECURITY: the step is compared and kept in one statement, so that a code counts once however
+    // many come at once, on whatever node.
+    const USE: &str = "UPDATE totp SET last_step = $2 WHERE user_id = $1 AND last_step < $2";
+    let Some(row) = tx.fetch_optional(FIND, &[user.into()]).await? else {
+        return Ok(false);
+    };
+    if row.opt_timestamp("confirmed_at")?.is_some() != confirmed {
+        return Ok(false);
+    }
+    let Some(code) = normalize(typed) else {
+        return Ok(false);
+    };
+    let opened = factors
+        .sealer
+        .open(&[PLACE, &place(user)], &row.bytes("sealed")?)?;
+    let totp = build(opened.expose(), None)?;
+    let seconds = u64::try_from(now.as_seconds()).unwrap_or(0);
+    let Some(step) = totp.check(&code, seconds) else {
+        return Ok(false);
+    };
+    let step = i64::try_from(step).unwrap_or(i64::MAX);
+    Ok(tx.execute(USE, &[user.into(), step.into()]).await? == 1)
+}
+
+/// Takes the secret into use.
+pub(super) async fn confirm(
+    tx: &mut Tx,
+    user: UserId,
+    now: Timestamp,
+) -> Result<(), portcullis_store::Error> {
+    const SQL: &str = "UPDATE totp SET confirmed_at = $2 WHERE user_id = $1";
+    tx.execute(SQL, &[user.into(), now.into()]).await.map(drop)
+}
+
+/// Whether there was one.
+pub(super) async fn remove(tx: &mut Tx, user: UserId) -> Result<bool, portcullis_store::Error> {
+    const SQL: &str = "DELETE FROM totp WHERE user_id = $1";
+    Ok(tx.execute(SQL, &[user.into()]).await? == 1)
+}
+
+pub(super) async fn reseal(factors: &Factors, db: &Db) -> Result<usize, Error> {
+    const OLD: &str = "SELECT user_id, sealed FROM totp WHERE substr(sealed, 1, 5) <> $1 LIMIT 500";
+    const NEW: &str = "UPDATE totp SET sealed = $3 WHERE user_id = $1 AND sealed = $2";
+    let mark = factors.sealer.mark();
+    let mut count = 0_usize;
+    loop {
+        let rows = db.fetch_all(OLD, &[(&mark).into()]).await?;
+        let mut mended = 0_usize;
+        for row in &rows {
+            let (user, old) = (row.user_id("user_id")?, row.bytes("sealed")?);
+            let place = place(user);
+            match factors.sealer.open(&[PLACE, &place], &old) {
+                Ok(opened) => {
+                    let new = factors.sealer.seal(&[PLACE, &place], opened.expose())?;
+                    let mut tx = db.begin().await?;
+                    tx.execute(NEW, &[user.into(), (&old).into(), (&new).into()])
+                        .await?;
+                    tx.commit().await?;
+                    mended = mended.saturating_add(1);
+                }
+                Err(error) => tracing::error!(user.id = %user, %error, "a second factor is lost"),
+            }
+        }
+        count = count.saturating_add(mended);
+        if mended == 0 {
+            return Ok(count);
+        }
+    }
+}
+
+fn place(user: UserId) -> [u8; 16] {
+    user.as_uuid().into_bytes()
+}
+
+fn build(secret: &[u8], names: Option<(&str, &str)>) -> Result<Totp, Error> {
+    let mut builder = Builder::new().with_secret(secret.to_vec());
+    if let Some((issuer, email)) = names {
+        builder = builder
+            .with_issuer(Some(issuer))
+            .with_account_name(email.replace(':', " "));
+    }
+    builder
+        .build()
+        .map_err(|error| Unusable(error.to_string()).into())
+}
+
+/// Six digits; spaces do not count. Nothing else is a code.
+fn normalize(typed: &str) -> Option<String> {
+    if typed.len() > 64 {
+        return None;
+    }
+    let code: String = typed.chars().filter(|c| *c != ' ').collect();
+    (code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit())).then_some(code)
+}
+
+fn picture(uri: &str) -> Result<String, Error> {
+    let code = QRBuilder::new(uri)
+        .build()
+        .map_err(|error| Unusable(error.to_string()))?;
+    let svg = SvgBuilder::default().shape(Shape::Square).to_str(&code);
+    // For those who cannot see it, the secret stands beside it as text.
+    Ok(svg.replacen(
+        "<svg ",
+        "<svg role=\"img\" aria-label=\"QR code with the secret that is also written below\" ",
+        1,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_the_standard() {
+        // RFC 6238, appendix B, the last six of eight digits.
+        let totp = build(b"12345678901234567890", None).unwrap();
+        for (time, code) in [
+            (59, "287082"),
+            (1_111_111_109, "081804"),
+            (1_234_567_890, "005924"),
+            (20_000_000_000, "353130"),
+        ] {
+            assert_eq!(totp.check(code, time), Some(time / 30), "{time}");
+            assert_eq!(totp.check(code, time + 30), Some(time / 30));
+            assert_eq!(totp.check(code, time + 60), None);
+            assert_eq!(totp.check(code, time - 60), None);
+        }
+    }
+
+    #[test]
+    fn a_code_is_six_digits_with_spaces_or_without() {
+        for typed in ["123456", " 123456", "123 456 ", "1 2 3 4 5 6"] {
+            assert_eq!(normalize(typed).as_deref(), Some("123456"), "{typed:?}");
+        }
+        for typed in [
+            "",
+            "12345",
+            "1234567",
+            "12345a",
+            "\u{661}23456",
+            "123456\n",
+            "+123456",
+            "-12345",
+        ] {
+            assert_eq!(normalize(typed), None, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn the_picture_holds_no_script_and_says_what_it_is() {
+        let svg = picture("otpauth://totp/shop:ana?secret=AAAA&issuer=shop").unwrap();
+        assert!(svg.starts_with("<svg role=\"img\" aria-label="), "{svg}");
+        assert!(!svg.contains("<script") && !svg.contains("http://www.w3.org/1999/xlink"));
+    }
+}

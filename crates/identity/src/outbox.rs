@@ -1,0 +1,270 @@
+//! Letters on their way: written in the transaction of the act that they tell of, sent later.
+//!
+//! - No act waits for a mail server, and none fails because one is away.
+//! - A letter is in the database, sealed, until it was handed over: a restart loses none. It may
+//!   be sent twice (when the process dies after sending and before noting it), never half.
+//! - Several nodes share the work: a letter is taken by one of them for two minutes.
+//! - A letter with a link is written down without the link. The token is made when the letter is
+//!   sent, so it exists in the letter alone, and waiting takes nothing from its lifetime.
+//! - What could not be delivered within a day is given up, and the log says so.
+
+use std::sync::Arc;
+
+use portcullis_core::{Clock, Problem, Span, Timestamp, UserId};
+use portcullis_store::{Db, Tx};
+use portcullis_vault::keys::{Keys, Purpose};
+use portcullis_vault::seal::{self, Sealer};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// How long a letter belongs to the node that took it.
+const LEASE: Span = Span::from_minutes(2);
+const FIRST_WAIT: Span = Span::from_seconds(5);
+const LONGEST_WAIT: Span = Span::from_minutes(30);
+const GIVEN_UP_AFTER: Span = Span::from_days(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Seal(#[from] seal::Error),
+    #[error("a letter in the outbox cannot be read")]
+    Unreadable(#[from] serde_json::Error),
+    #[error(transparent)]
+    Store(#[from] portcullis_store::Error),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Seal(error) => error.into(),
+            Error::Unreadable(_) => Problem::internal(error),
+            Error::Store(error) => error.into(),
+        }
+    }
+}
+
+/// What is to be told, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Somebody asked for a new password for this address, which may have no account.
+    ResetAsked { email: String },
+    /// The account's owner is to prove that the address is theirs.
+    VerifyAsked { user: UserId },
+    /// Something was done to the account, and its owner should know.
+    Told { to: String, news: News },
+}
+
+impl Message {
+    /// Letters of one kind are counted together.
+    pub(crate) const fn kind(&self) -> &'static [u8] {
+        match self {
+            Message::ResetAsked { .. } => b"reset",
+            Message::VerifyAsked { .. } => b"verify",
+            Message::Told { .. } => b"told",
+        }
+    }
+}
+
+/// What an account's owner is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum News {
+    PasswordReset,
+    SecondFactorAdded,
+    SecondFactorRemoved,
+    RecoveryCodeUsed,
+    RecoveryCodesMade,
+    SecondFactorsReset,
+}
+
+/// A letter that was taken to be sent.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    id: Uuid,
+    attempts: i64,
+    created_at: Timestamp,
+    pub(crate) message: Message,
+}
+
+/// The queue. Cheap to clone.
+#[derive(Clone)]
+pub struct Outbox {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    sealer: Arc<Sealer>,
+    posted: Arc<Notify>,
+}
+
+impl Outbox {
+    pub fn new(db: Db, clock: Arc<dyn Clock>, keys: &Keys) -> Result<Self, seal::Error> {
+        Ok(Outbox {
+            db,
+            clock,
+            sealer: Arc::new(Sealer::new(keys, Purpose::Mail)?),
+            posted: Arc::default(),
+        })
+    }
+
+    /// Puts a letter into the queue, in the transaction of what it tells of.
+    pub(crate) async fn post(&self, tx: &mut Tx, message: &Message) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO outbox (id, sealed, created_at, due_at, attempts) VALUES ($1, $2, $3, $3, 0)";
+        let id = Uuid::now_v7();
+        let sealed = self
+            .sealer
+            .seal(&[id.as_bytes()], &serde_json::to_vec(message)?)?;
+        let now = self.clock.now();
+        tx.execute(SQL, &[id.into(), (&sealed).into(), now.into()])
+            .await?;
+        // Before the commit: whoever wakes too early finds nothing and looks again soon.
+        self.posted.notify_one();
+        Ok(())
+    }
+
+    /// Waits until a letter was posted here.
+    pub(crate) async fn posted(&self) {
+        self.posted.notified().await;
+    }
+
+    /// Takes the letter that has been due for longest.
+    pub(crate) async fn take(&self) -> Result<Option<Taken>, Error> {
+        // On PostgreSQL two nodes may choose the same row; the second waits for the first, and then
+        // finds it no longer due.
+        const SQL: &str = "UPDATE outbox SET due_at = $2, attempts = attempts + 1 WHERE due_at <= $1 AND id = (SELECT id FROM outbox WHERE due_at <= $1 ORDER BY due_at, id LIMIT 1) RETURNING id, sealed, created_at, attempts";
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        let row = tx
+            .fetch_optional(SQL, &[now.into(), (now + LEASE).into()])
+            .await?;
+        tx.commit().await?;
+        let Some(row) = row else { return Ok(None) };
+        let id = row.uuid("id")?;
+        let read = || -> Result<Message, Error> {
+            let opened = self.sealer.open(&[id.as_bytes()], &row.bytes("sealed")?)?;
+            Ok(serde_json::from_slice(opened.expose())?)
+        };
+        match read() {
+            Ok(message) => Ok(Some(Taken {
+                id,
+                attempts: row.int("attempts")?,
+                created_at: row.timestamp("created_at")?,
+                message,
+            })),
+            Err(error) => {
+                // It will not become readable: out of the way of the others.
+                self.delete(id).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The letter was handed over, or nobody is to get it.
+    pub(crate) async fn done(&self, taken: &Taken) -> Result<(), Error> {
+        self.delete(taken.id).await
+    }
+
+    /// The letter could not be handed over: it is tried again later. Whether it will be.
+    pub(crate) async fn put_back(&self, taken: &Taken) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE outbox SET due_at = $2 WHERE id = $1";
+        let now = self.clock.now();
+        if now.since(taken.created_at) >= GIVEN_UP_AFTER {
+            self.delete(taken.id).await?;
+            return Ok(false);
+        }
+        let mut tx = self.db.begin().await?;
+        tx.execute(SQL, &[taken.id.into(), (now + wait(taken.attempts)).into()])
+            .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    async fn delete(&self, id: Uuid) -> Result<(), Error> {
+        const SQL: &str = "DELETE FROM outbox WHERE id = $1";
+        let mut tx = self.db.begin().await?;
+        tx.execute(SQL, &[id.into()]).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+/// Doubles from five seconds to half an hour.
+fn wait(attempts: i64) -> Span {
+    let doublings = u32::try_from(attempts.saturating_sub(1))
+        .unwrap_or(0)
+        .min(16);
+    let factor = 2_i64.checked_pow(doublings).unwrap_or(i64::MAX);
+    Span::from_micros(FIRST_WAIT.as_micros().saturating_mul(factor)).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::House;
+
+    fn news(to: &str) -> Message {
+        Message::Told {
+            to: to.to_owned(),
+            news: News::PasswordReset,
+        }
+    }
+
+    async fn post(house: &House, message: &Message) {
+        let mut tx = house.db.begin().await.unwrap();
+        house.outbox().post(&mut tx, message).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_letter_is_sealed_taken_by_one_and_gone_when_done() {
+        let house = House::build().await;
+        let outbox = house.outbox();
+        post(&house, &news("ada@example.org")).await;
+        let row = house
+            .db
+            .fetch_optional("SELECT sealed FROM outbox", &[])
+            .await
+            .unwrap()
+            .unwrap();
+        let sealed = row.bytes("sealed").unwrap();
+        assert!(!String::from_utf8_lossy(&sealed).contains("ada"));
+        let taken = outbox.take().await.unwrap().unwrap();
+        assert_eq!(taken.message, news("ada@example.org"));
+        assert!(outbox.take().await.unwrap().is_none(), "one node has it");
+        outbox.done(&taken).await.unwrap();
+        assert_eq!(house.count("SELECT count(*) AS n FROM outbox").await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_letter_of_a_node_that_died_is_taken_again() {
+        let house = House::build().await;
+        post(&house, &news("ada@example.org")).await;
+        let _died = house.outbox().take().await.unwrap().unwrap();
+        house.clock.advance(LEASE);
+        assert!(house.outbox().take().await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_delivered_waits_longer_and_longer_and_is_given_up_after_a_day() {
+        let house = House::build().await;
+        let outbox = house.outbox();
+        post(&house, &news("ada@example.org")).await;
+        let mut kept = 0;
+        loop {
+            let taken = outbox.take().await.unwrap().unwrap();
+            if !outbox.put_back(&taken).await.unwrap() {
+                break;
+            }
+            kept += 1;
+            assert!(outbox.take().await.unwrap().is_none(), "not at once");
+            house.clock.advance(wait(taken.attempts));
+        }
+        assert!((20..100).contains(&kept), "{kept}");
+        assert_eq!(house.count("SELECT count(*) AS n FROM outbox").await, 0);
+    }
+
+    #[test]
+    fn waits_double() {
+        let seconds: Vec<u64> = (1..=10)
+            .map(|attempts| wait(attempts).as_seconds())
+            .collect();
+        assert_eq!(seconds, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 1800]);
+    }
+}

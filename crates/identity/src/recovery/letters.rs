@@ -1,0 +1,79 @@
+//! What the letters say. Plain words, one link, and what to do when it was not you.
+
+use portcullis_core::{Secret, Span};
+use portcullis_edge::mail::Letter;
+
+use crate::outbox::News;
+
+/// The letter with the link to a new password.
+pub(super) fn reset(to: &str, origin: &str, link: &Secret<String>, lifetime: Span) -> Letter {
+    Letter {
+        to: to.to_owned(),
+        subject: "Choose a new password".to_owned(),
+        text: format!(
+            "Somebody, probably you, asked for a new password for your account at {origin}.\n\nChoose one here:\n\n{}\n\nThe link works once, for {}. If it was not you, do nothing: your password stays as it is.\n",
+            link.expose(),
+            words(lifetime),
+        ),
+    }
+}
+
+/// The letter with the link that proves the address.
+pub(super) fn verify(to: &str, origin: &str, link: &Secret<String>, lifetime: Span) -> Letter {
+    Letter {
+        to: to.to_owned(),
+        subject: "Confirm your e-mail address".to_owned(),
+        text: format!(
+            "Please confirm that this is the e-mail address of your account at {origin}:\n\n{}\n\nThe link works once, for {}. If you have no account there, do nothing.\n",
+            link.expose(),
+            words(lifetime),
+        ),
+    }
+}
+
+/// The letter that tells of something that was done.
+pub(super) fn told(to: &str, origin: &str, news: News) -> Letter {
+    let (subject, what) = match news {
+        News::PasswordReset => (
+            "Your password was changed",
+            "The password of your account was replaced by means of a link that was sent to this address, and everybody who was signed in has been signed out.",
+        ),
+        News::SecondFactorAdded => (
+            "A second factor was added",
+            "A second factor was added to your account. From now on it is asked for when you sign in.",
+        ),
+        News::SecondFactorRemoved => (
+            "A second factor was removed",
+            "A second factor was removed from your account.",
+        ),
+        News::RecoveryCodeUsed => (
+            "A recovery code was used",
+            "One of your recovery codes was used to sign in to your account. It does not work again.",
+        ),
+        News::RecoveryCodesMade => (
+            "You have new recovery codes",
+            "New recovery codes were made for your account. The old ones do not work any more.",
+        ),
+        News::SecondFactorsReset => (
+            "Your second factors were removed",
+            "An operator removed the second factors of your account, and everybody who was signed in has been signed out.",
+        ),
+    };
+    Letter {
+        to: to.to_owned(),
+        subject: subject.to_owned(),
+        text: format!(
+            "{what}\n\nThis is about your account at {origin}. If it was not you, choose a new password at once, and tell whoever runs the site.\n"
+        ),
+    }
+}
+
+fn words(span: Span) -> String {
+    let minutes = span.as_seconds().div_ceil(60);
+    match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("{minutes} minutes"),
+        (1, 0) => "an hour".to_owned(),
+        (hours, 0) => format!("{hours} hours"),
+        (_, _) => format!("{minutes} minutes"),
+    }
+}
