@@ -214,6 +214,9 @@ const STRANGERS: &[(&str, u16)] = &[
     ("POST /.portcullis/auth/login", 415),
     ("POST /.portcullis/auth/register", 415),
     ("POST /.portcullis/auth/logout", 204),
+    // Not there unless tokens are configured.
+    ("POST /.portcullis/auth/refresh", 404),
+    ("POST /.portcullis/auth/token", 401),
     ("POST /.portcullis/auth/sign-out", 303),
     ("GET /.portcullis/auth/sign-in", 200),
     ("POST /.portcullis/auth/sign-in", 415),
