@@ -199,12 +199,11 @@ fn verify(password: &str, stored: Option<&str>, dummy: &str) -> Verdict {
             Ok(true) => Verdict::Match { needs_rehash: true },
             Ok(false) | Err(_) => Verdict::Mismatch,
         },
-        Some(Stored::Nothing) => pretend(password, dummy),
         Some(Stored::Unreadable) => {
             tracing::error!("a stored password hash cannot be read: its account is refused");
             pretend(password, dummy)
         }
-        None => pretend(password, dummy),
+        None | Some(Stored::Nothing) => pretend(password, dummy),
     }
 }
 

@@ -33,9 +33,9 @@ fn start(stage: &Stage, name: &str, live: u32, at_work: u32) -> Result<Running> 
     let folder = gate::prepare(stage, name)?;
     let all = folder.join("tokens");
     let database = fs::read_to_string(folder.join("database"))?;
-    let mut fill = command(stage.live_sessions, [&database, EMAIL, &live.to_string()]);
-    fill.stdout(Stdio::from(File::create(&all)?));
-    quietly("live_sessions", &mut fill)?;
+    let mut filling = command(stage.live_sessions, [&database, EMAIL, &live.to_string()]);
+    filling.stdout(Stdio::from(File::create(&all)?));
+    quietly("live_sessions", &mut filling)?;
     let step = usize::try_from(live / at_work)?;
     let text = fs::read_to_string(&all)?;
     let chosen: Vec<&str> = text.lines().step_by(step).collect();
