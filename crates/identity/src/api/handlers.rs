@@ -208,7 +208,7 @@ pub(super) async fn logout(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    if let Some(token) = tokens::http::named_in(&parts.headers, body).await? {
+    if let Some(token) = tokens::http::named_in(body).await? {
         let tokens = api.tokens()?;
         tokens.end_by(token.expose(), &api.client(&parts)).await?;
     }

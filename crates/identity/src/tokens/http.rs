@@ -5,8 +5,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use http::Request;
 use http::request::Parts;
-use http::{HeaderMap, Request};
 use portcullis_core::{Problem, Secret, problem};
 use serde::{Deserialize, Serialize};
 
@@ -80,12 +80,23 @@ pub(crate) async fn refresh(
     Ok(answer(&pair))
 }
 
+/// A sign-out. Other members are no matter: front ends send what they like here.
+#[derive(Deserialize)]
+struct SignOut {
+    #[serde(default)]
+    refresh_token: Option<Secret<String>>,
+}
+
 /// The refresh token in the body of a sign-out, where there is one: a client whose access token
 /// has expired can still end what it holds.
-pub(crate) async fn named_in(headers: &HeaderMap, body: Body) -> Result<Option<Secret>, Failure> {
-    if !headers.contains_key(http::header::CONTENT_TYPE) {
-        return Ok(None);
-    }
-    let input: Refresh = json(headers, body).await?;
-    Ok(Some(input.refresh_token))
+pub(crate) async fn named_in(body: Body) -> Result<Option<Secret>, Failure> {
+    let bytes = axum::body::to_bytes(body, MAX_SIGN_OUT)
+        .await
+        .map_err(|_| Failure(Problem::new(&problem::BODY_TOO_LARGE)))?;
+    // SECURITY: a body that says nothing to us must not keep anybody from signing out.
+    let said = serde_json::from_slice::<SignOut>(&bytes).ok();
+    Ok(said.and_then(|said| said.refresh_token))
 }
+
+/// Larger than any that names a token.
+const MAX_SIGN_OUT: usize = 16 * 1024;
