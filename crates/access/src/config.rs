@@ -27,6 +27,10 @@ pub struct AccessConfig {
 }
 
 /// One route.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches of a file, each with its own key"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RouteConfig {

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Response;
-use portcullis_core::Scheme;
+use portcullis_core::{Scheme, Timestamp};
 use portcullis_core::decision::{Access, Rule, decide};
 use portcullis_core::principal::Principal;
 use portcullis_core::roles::Roles;
@@ -95,6 +95,7 @@ async fn answer(
         &Principal::Anonymous,
         &Roles::default(),
         &Params::default(),
+        Timestamp::EPOCH,
     )
     .map_err(|_| http::StatusCode::FORBIDDEN)?;
     let headers = &mut inbound.head.headers;

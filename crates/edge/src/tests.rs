@@ -10,7 +10,7 @@ use http::Response;
 use portcullis_core::decision::{Access, Rule, decide};
 use portcullis_core::roles::{Roles, default_roles};
 use portcullis_core::route::Params;
-use portcullis_core::{Permit, Principal, Problem, Span};
+use portcullis_core::{Permit, Principal, Problem, Span, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -28,6 +28,7 @@ fn permit() -> Permit {
         &Principal::Anonymous,
         &roles,
         &Params::default(),
+        Timestamp::EPOCH,
     )
     .unwrap()
 }

@@ -147,10 +147,10 @@ mod tests {
 
     #[test]
     fn what_was_sealed_opens_in_its_own_place_only() {
-        let sealer = sealer("one", &[]);
-        let sealed = sealer.seal(&[b"user 1", b"totp"], b"secret").unwrap();
+        let one = sealer("one", &[]);
+        let sealed = one.seal(&[b"user 1", b"totp"], b"secret").unwrap();
         assert!(!sealed.windows(6).any(|part| part == b"secret"));
-        let opened = sealer.open(&[b"user 1", b"totp"], &sealed).unwrap();
+        let opened = one.open(&[b"user 1", b"totp"], &sealed).unwrap();
         assert_eq!(opened.expose(), b"secret");
         for place in [
             &[&b"user 2"[..], b"totp"][..],
@@ -159,21 +159,21 @@ mod tests {
             &[b"user 1totp"],
             &[],
         ] {
-            assert!(matches!(sealer.open(place, &sealed), Err(Error::Open)));
+            assert!(matches!(one.open(place, &sealed), Err(Error::Open)));
         }
     }
 
     #[test]
     fn every_changed_or_missing_byte_is_noticed() {
-        let sealer = sealer("one", &[]);
-        let sealed = sealer.seal(&[b"a"], b"secret").unwrap();
+        let one = sealer("one", &[]);
+        let sealed = one.seal(&[b"a"], b"secret").unwrap();
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert!(sealer.open(&[b"a"], &changed).is_err(), "{at}");
-            assert!(sealer.open(&[b"a"], &sealed[..at]).is_err(), "{at}");
+            assert!(one.open(&[b"a"], &changed).is_err(), "{at}");
+            assert!(one.open(&[b"a"], &sealed[..at]).is_err(), "{at}");
         }
-        assert!(sealer.open(&[b"a"], &[sealed, vec![0]].concat()).is_err());
+        assert!(one.open(&[b"a"], &[sealed, vec![0]].concat()).is_err());
     }
 
     #[test]
@@ -189,8 +189,8 @@ mod tests {
 
     #[test]
     fn the_same_value_is_never_sealed_to_the_same_text() {
-        let sealer = sealer("one", &[]);
-        let seal = || sealer.seal(&[b"a"], b"secret").unwrap();
+        let one = sealer("one", &[]);
+        let seal = || one.seal(&[b"a"], b"secret").unwrap();
         assert_ne!(seal(), seal());
     }
 }

@@ -71,17 +71,12 @@ async fn second_factor(
 /// Proves a typed code for whoever is between two factors, else for whoever is signed in.
 pub(super) async fn prove(api: &Api, parts: &Parts, code: &str) -> Result<SignedIn, Error> {
     let client = api.client(parts);
-    match api.cookies().challenge_value(&parts.headers) {
-        Some(hash) => {
-            api.accounts
-                .finish_sign_in(&hash, Typed(code), &client)
-                .await
-        }
-        None => {
-            let user = signed_in(parts).map_err(|_| Error::ChallengeOver)?;
-            api.accounts.step_up(user, Typed(code), &client).await
-        }
+    if let Some(hash) = api.cookies().challenge_value(&parts.headers) {
+        let accounts = &api.accounts;
+        return accounts.finish_sign_in(&hash, Typed(code), &client).await;
     }
+    let user = signed_in(parts).map_err(|_| Error::ChallengeOver)?;
+    api.accounts.step_up(user, Typed(code), &client).await
 }
 
 async fn list(State(api): State<Api>, parts: Parts) -> Result<Json<Status>, Failure> {

@@ -31,7 +31,7 @@ async fn token(house: &House) -> portcullis_core::Secret<String> {
     let text = std::fs::read_to_string(files.last().unwrap()).unwrap();
     let text = text.replace("=\r\n", "").replace("=3D", "=");
     let (_, token) = text.split_once("?token=").unwrap();
-    secret(&token[..43])
+    secret(token.get(..43).unwrap())
 }
 
 async fn reset(house: &House, token: &portcullis_core::Secret<String>) -> Result<(), Error> {
