@@ -12,11 +12,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Response;
-use portcullis_core::{Scheme, Timestamp};
 use portcullis_core::decision::{Access, Rule, decide};
 use portcullis_core::principal::Principal;
 use portcullis_core::roles::Roles;
 use portcullis_core::route::Params;
+use portcullis_core::{Scheme, Timestamp};
 use portcullis_edge::drain::drain;
 use portcullis_edge::headers::{Forwarded, clean_request};
 use portcullis_edge::{

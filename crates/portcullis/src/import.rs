@@ -1,5 +1,11 @@
 //! `portcullis import`: takes over accounts and sessions of the product that stood here before.
 
+#![expect(
+    clippy::doc_markdown,
+    rustdoc::bare_urls,
+    reason = "the comments are the help of the command line, which is plain text"
+)]
+
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -156,7 +162,7 @@ async fn users(args: &Users, stores: &Stores) -> anyhow::Result<Report> {
     let new = args.map_roles.iter().map(|(_, new)| new.clone());
     let named: Vec<String> = args.roles.iter().cloned().chain(new).collect();
     crate::verbs::known_roles(stores, &named)?;
-    let rows = args.from.rows(Shape::users, stores).await?;
+    let rows = args.from.rows(|shape| Some(shape.users()), stores).await?;
     let record = Record::new(stores.trail.clone());
     let report = import::users::run(
         &stores.db,
@@ -209,10 +215,10 @@ fn secret(reference: &SecretRef, stores: &Stores) -> anyhow::Result<Secret> {
 }
 
 impl Shape {
-    const fn users(self) -> Option<&'static str> {
+    const fn users(self) -> &'static str {
         match self {
-            Shape::SessionApp => Some(SESSION_APP_USERS),
-            Shape::HardenedApi => Some(HARDENED_API_USERS),
+            Shape::SessionApp => SESSION_APP_USERS,
+            Shape::HardenedApi => HARDENED_API_USERS,
         }
     }
 

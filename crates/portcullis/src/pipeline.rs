@@ -34,7 +34,7 @@ use portcullis_guard::csrf::is_safe;
 use portcullis_guard::{Own, https, rate_limit};
 use portcullis_vault::tokens::TokenHash;
 
-use crate::credentials::Proof;
+use crate::credentials::{Caller, Proof};
 use crate::lane::{Charged, Lane};
 use crate::own;
 use crate::snapshot::{RouteGuards, Snapshot};
@@ -147,14 +147,7 @@ pub(crate) async fn decide<'s>(
 
     // authenticate: who is calling; a credential that is no longer good makes nobody of them
     story.stage = Stage::Authenticate;
-    let mut caller = lane.authenticate(snapshot, head).await?;
-    // SECURITY: before anything is done in the session's name.
-    if let Some(stranger) = lane.stranger(&caller, &head.headers) {
-        caller = Box::pin(lane.turn_away(caller, stranger, client.ip(), story.id)).await;
-    }
-    if let Proof::CarriedOver(hash) = caller.proof {
-        story.renewal = Box::pin(lane.renewal(hash)).await;
-    }
+    let caller = identify(lane, snapshot, head, story).await?;
     story.set_caller(&caller.principal, caller.is_stale);
     story.lacks_csrf = caller.proof.session().filter(|session| {
         head.method == Method::GET
@@ -190,7 +183,7 @@ pub(crate) async fn decide<'s>(
     let permit = snapshot
         .set(is_own)
         .policy
-        .decide(route, &caller.principal, &params, lane.gate.clock.now())
+        .decide(route, &caller.principal, &params, story.at)
         .inspect_err(|denied| story.denied = Some(denied.clone()))?;
     let rewritten = match &path {
         Cow::Borrowed(_) => None,
@@ -209,6 +202,24 @@ pub(crate) async fn decide<'s>(
         grant,
         charged,
     })))
+}
+
+/// Who is calling, with a session that is in a stranger's hands taken away from them.
+async fn identify(
+    lane: &Lane,
+    snapshot: &Snapshot,
+    head: &Parts,
+    story: &mut Story<'_>,
+) -> Result<Caller, Problem> {
+    let mut caller = lane.authenticate(snapshot, head).await?;
+    // SECURITY: before anything is done in the session's name.
+    if let Some(stranger) = lane.stranger(&caller, &head.headers) {
+        caller = Box::pin(lane.turn_away(caller, stranger, story.client, story.id)).await;
+    }
+    if let Proof::CarriedOver(hash) = caller.proof {
+        story.renewal = Box::pin(lane.renewal(hash)).await;
+    }
+    Ok(caller)
 }
 
 /// The permitted request goes to whoever answers it, and the answer is made fit for the client.

@@ -9,7 +9,7 @@ use crate::support::{Answer, Browser, Gateway, PASSWORD, Upstream};
 const BASE: &str = "/.portcullis/admin/v1";
 
 /// A segment of a path, with an id in place of a parameter.
-fn filled(part: &str) -> &str {
+pub(crate) fn filled(part: &str) -> &str {
     if part.starts_with('{') {
         "01890a5d-ac96-774b-bcce-b302099a8057"
     } else {

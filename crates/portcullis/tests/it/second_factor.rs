@@ -1,5 +1,7 @@
 //! Codes of an authenticator app, and recovery codes (I5).
 
+use std::fmt::Write as _;
+
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -283,7 +285,10 @@ async fn the_secret_is_sealed_and_neither_logged_nor_shown_again() {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
 
 #[tokio::test]
