@@ -1,9 +1,12 @@
 //! `[[route]]` and `[roles.NAME]` as they are written.
 
+mod tenant;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use portcullis_core::Span;
+use portcullis_core::decision::Scope;
 use portcullis_core::principal::CallerKind;
 use portcullis_core::roles::{RoleConfig, default_roles};
 use portcullis_core::size::ByteSize;
@@ -11,6 +14,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use self::tenant::TenantAt;
 use crate::lines::Lines;
 
 /// The part of the configuration that says who may do what.
@@ -57,6 +61,11 @@ pub struct RouteConfig {
     /// How long ago people may have signed in, such as `"15m"`. Default: as long as the session lives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Span>,
+    /// Where the request names its tenant: `{ path = "org" }`, `{ host = "{tenant}.example.com" }`,
+    /// `{ header = "X-Tenant" }`; `"any"` where it names none and the caller has to work in one all
+    /// the same. The caller's tenant must be the one that is named. Default: tenants do not matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantAt>,
     /// The upstream that answers, by its name in `[upstream.NAME]`. Default: the only one, or the
     /// one named `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,6 +100,9 @@ pub struct RouteConfig {
     /// one. Of the gate's own routes alone.
     #[serde(skip)]
     pub is_way_to_factor: bool,
+    /// Of the gate's own routes alone: whether they are about every tenant.
+    #[serde(skip)]
+    pub scope: Scope,
     /// Where the route begins in its file, counted from 1. Filled by [`AccessConfig::locate`].
     #[serde(skip)]
     pub line: Option<usize>,
@@ -135,6 +147,7 @@ impl RouteConfig {
             mfa: false,
             max_age: None,
             is_way_to_factor: false,
+            tenant: None,
             upstream: None,
             host: None,
             limits: Vec::new(),
@@ -143,6 +156,7 @@ impl RouteConfig {
             max_body: None,
             timeout: None,
             cors: true,
+            scope: Scope::Tenant,
             line: None,
         }
     }

@@ -10,6 +10,7 @@
 //! What belongs to other rooms (limits, framing, upstreams) is kept as plain data: positions in
 //! the lists of names that the caller knows.
 
+mod binding;
 mod compile;
 mod mistake;
 
@@ -17,11 +18,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Method;
+use portcullis_core::binding::Asked;
 use portcullis_core::decision::{Access, Denied, Rule};
 use portcullis_core::roles::Roles;
 use portcullis_core::route::{Found, Methods, Params, RouteTable};
 use portcullis_core::size::ByteSize;
-use portcullis_core::{Permit, Principal, Span, Timestamp};
+use portcullis_core::{Permit, Principal, Span};
 
 pub use self::mistake::{Mistake, Severity};
 use crate::config::{AccessConfig, Framing};
@@ -137,15 +139,14 @@ impl Policy {
         }
     }
 
-    /// May `principal` use `route`, whose path gave `params`? The one decision, with these roles.
+    /// May `principal` use `route`, as it was `asked`? The one decision, with these roles.
     pub fn decide(
         &self,
         route: &Route,
         principal: &Principal,
-        params: &Params<'_, '_>,
-        now: Timestamp,
+        asked: &Asked<'_>,
     ) -> Result<Permit, Denied> {
-        portcullis_core::decision::decide(&route.rule, principal, &self.roles, params, now)
+        portcullis_core::decision::decide(&route.rule, principal, &self.roles, asked)
     }
 
     pub const fn roles(&self) -> &Arc<Roles> {

@@ -6,11 +6,14 @@
 
 use http::Method;
 
-use crate::principal::{ApiKey, CallerKind, Callers, Principal, User};
+use uuid::Uuid;
+
+use crate::binding::{Asked, Binding};
+use crate::principal::{ApiKey, CallerKind, Callers, Principal, User, Visitor};
 use crate::problem::{self, Problem};
-use crate::roles::{Mask, RoleError, Roles};
+use crate::roles::{Grants, Mask, RoleError, Roles};
 use crate::route::Params;
-use crate::{Span, Timestamp, UserId};
+use crate::{Span, Timestamp};
 
 /// What a route asks of its callers, compiled. Each condition stands for itself: all must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,9 @@ pub struct Rule {
     pub second_factor: SecondFactor,
     /// How long ago a person may have signed in.
     pub max_age: Option<Span>,
+    /// Where the request names the tenant that the caller has to work in.
+    pub tenant: Option<Binding>,
+    pub scope: Scope,
 }
 
 /// Of whom a route asks a second factor. It is people who prove factors: a program has a key that a
@@ -38,6 +44,19 @@ pub enum SecondFactor {
     OfAll,
 }
 
+/// What a route is about, and so which of the caller's roles count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// The product, or something of the caller's own tenant: what is held there counts.
+    #[default]
+    Tenant,
+    /// The gate itself, and so every tenant.
+    ///
+    /// SECURITY: only what is held everywhere counts. An administrator of one customer, and a key
+    /// of one customer, would otherwise manage the accounts of all.
+    Gate,
+}
+
 impl Rule {
     /// For people alone, with no further condition.
     pub fn new(access: Access) -> Self {
@@ -47,6 +66,8 @@ impl Rule {
             path: Box::default(),
             second_factor: SecondFactor::NotAsked,
             max_age: None,
+            tenant: None,
+            scope: Scope::Tenant,
         }
     }
 }
@@ -150,6 +171,10 @@ pub enum Denied {
     SecondFactor,
     #[error("the caller signed in longer than {0} ago")]
     TooLongAgo(Span),
+    #[error("the caller does not work in the tenant that `tenant = {0}` names here")]
+    OtherTenant(String),
+    #[error("the caller's tenant is suspended")]
+    TenantSuspended,
     #[error("the caller holds none of the roles {0:?}")]
     Role(Vec<String>),
     #[error("the caller does not hold the permission `{0}`")]
@@ -174,19 +199,19 @@ impl From<Denied> for Problem {
             }
             Denied::SecondFactor => Problem::second_factor_required(),
             Denied::TooLongAgo(limit) => Problem::reauthentication_required(limit),
+            Denied::TenantSuspended => Problem::new(&problem::TENANT_SUSPENDED),
             // Whether the thing of another exists is not the caller's to know.
-            Denied::NotOwner { .. } => Problem::new(&problem::NOT_FOUND),
+            Denied::NotOwner { .. } | Denied::OtherTenant(_) => Problem::new(&problem::NOT_FOUND),
         }
     }
 }
 
-/// Decides whether `principal` may use a route with this `rule`, whose path gave `params`.
+/// Decides whether `principal` may use a route with this `rule`, as it was `asked`.
 pub fn decide(
     rule: &Rule,
     principal: &Principal,
     roles: &Roles,
-    params: &Params<'_, '_>,
-    now: Timestamp,
+    asked: &Asked<'_>,
 ) -> Result<Permit, Denied> {
     match &rule.access {
         Access::Closed => return Err(Denied::Closed),
@@ -197,20 +222,62 @@ pub fn decide(
         | Access::Owned { .. } => {}
     }
     let kind = principal.kind().ok_or(Denied::Anonymous)?;
+    // Before anything else that tells something: to a caller of another tenant it is not there.
+    check_tenant(rule, principal, asked)?;
     if !rule.callers.admit(kind) {
         return Err(Denied::Caller(kind));
     }
     match principal {
         Principal::Anonymous => Err(Denied::Anonymous),
         Principal::User(user) => {
-            let permit = decide_user(&rule.access, user, roles, params)?;
+            let permit = decide_user(rule, user, roles, asked.params)?;
             // After the rest: who may not come at all need not look for their phone first.
-            check_proofs(rule, user, roles, now)?;
+            check_proofs(rule, user, roles, asked.now)?;
             Ok(permit)
         }
         Principal::ApiKey(key) if !key.is_for(&rule.path) => Err(Denied::NotForKey),
-        Principal::ApiKey(key) => decide_key(&rule.access, key, roles, params),
-        Principal::Visitor(_) => decide_visitor(&rule.access),
+        Principal::ApiKey(key) => decide_key(rule, key, roles, asked.params),
+        Principal::Visitor(visitor) => decide_visitor(&rule.access, visitor, asked.params),
+    }
+}
+
+/// Whether the caller comes from where the route says, and that place may come at all.
+fn check_tenant(rule: &Rule, principal: &Principal, asked: &Asked<'_>) -> Result<(), Denied> {
+    let place = match (rule.scope, principal.tenant(), asked.place) {
+        // What a person does about themselves, and what an operator does, has no tenant. One that
+        // the register does not know (another issuer's word) is none that a route could name.
+        (Scope::Gate, _, _) | (Scope::Tenant, _, None) => None,
+        (Scope::Tenant, Some(tenant), Some(place)) if place.id == tenant => Some(place),
+        // Another place than the caller's.
+        (Scope::Tenant, _, Some(_)) => {
+            return Err(Denied::OtherTenant(binding_text(rule)));
+        }
+    };
+    if let Some(binding) = &rule.tenant
+        && !place.is_some_and(|place| binding.admits(place, asked))
+    {
+        return Err(Denied::OtherTenant(binding_text(rule)));
+    }
+    match place {
+        Some(place) if place.is_suspended => Err(Denied::TenantSuspended),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn binding_text(rule: &Rule) -> String {
+    rule.tenant
+        .as_ref()
+        .map_or_else(String::new, ToString::to_string)
+}
+
+/// What a person's roles amount to, for a route of this scope.
+fn grants(user: &User, roles: &Roles, scope: Scope) -> Grants {
+    let everywhere = roles.resolve(&user.roles);
+    match (scope, &user.standing) {
+        (Scope::Tenant, Some(standing)) => everywhere
+            .and(roles.resolve(&standing.roles))
+            .and(roles.permissions(&standing.permissions)),
+        (Scope::Tenant, None) | (Scope::Gate, _) => everywhere,
     }
 }
 
@@ -220,7 +287,7 @@ fn check_proofs(rule: &Rule, user: &User, roles: &Roles, now: Timestamp) -> Resu
         SecondFactor::NotAsked => false,
         SecondFactor::OfAll => true,
         SecondFactor::OfRoles(mask) => {
-            user.second_factor_at.is_none() && roles.resolve(&user.roles).has_role(mask)
+            user.second_factor_at.is_none() && grants(user, roles, rule.scope).has_role(mask)
         }
     };
     if is_asked && user.second_factor_at.is_none() {
@@ -243,23 +310,24 @@ const fn permit(because: Because) -> Result<Permit, Denied> {
 }
 
 fn decide_user(
-    access: &Access,
+    rule: &Rule,
     user: &User,
     roles: &Roles,
     params: &Params<'_, '_>,
 ) -> Result<Permit, Denied> {
-    match access {
+    let grants = || grants(user, roles, rule.scope);
+    match &rule.access {
         Access::Closed => Err(Denied::Closed),
         Access::Public => permit(Because::Public),
         Access::SignedIn => permit(Because::SignedIn),
         Access::Role { any_of, names } => {
-            if roles.resolve(&user.roles).has_role(*any_of) {
+            if grants().has_role(*any_of) {
                 return permit(Because::Role);
             }
             Err(Denied::Role(names.clone()))
         }
         Access::Permission { mask, name } => {
-            if roles.resolve(&user.roles).has_permission(*mask) {
+            if grants().has_permission(*mask) {
                 return permit(Because::Permission);
             }
             Err(Denied::Permission(name.clone()))
@@ -270,7 +338,7 @@ fn decide_user(
             own,
             owner,
         } => {
-            let grants = roles.resolve(&user.roles);
+            let grants = grants();
             let holds = |mask: &Option<Mask>| mask.is_some_and(|mask| grants.has_permission(mask));
             if holds(all) {
                 return permit(Because::Permission);
@@ -278,25 +346,29 @@ fn decide_user(
             if !holds(own) {
                 return Err(Denied::Permission(format!("{action}:own")));
             }
-            decide_owner(action, owner, Some(user.id), params)
+            decide_owner(action, owner, Some(user.id.as_uuid()), params)
         }
     }
 }
 
 /// A key has permissions and no roles; what is `own` to it is its owner's.
 fn decide_key(
-    access: &Access,
+    rule: &Rule,
     key: &ApiKey,
     roles: &Roles,
     params: &Params<'_, '_>,
 ) -> Result<Permit, Denied> {
-    match access {
+    match &rule.access {
         Access::Closed => Err(Denied::Closed),
         Access::Public => permit(Because::Public),
         Access::SignedIn => permit(Because::Admitted(CallerKind::ApiKey)),
         Access::Role { names, .. } => Err(Denied::Role(names.clone())),
         Access::Permission { name, .. } => {
-            if key.may(name, roles) {
+            let is_anybodys = match rule.scope {
+                Scope::Tenant => true,
+                Scope::Gate => key.tenant.is_none(),
+            };
+            if is_anybodys && key.may(name, roles) {
                 return permit(Because::Permission);
             }
             Err(Denied::Permission(name.clone()))
@@ -311,29 +383,36 @@ fn decide_key(
             decide_owner(
                 action,
                 owner,
-                key.owner.as_ref().map(|owner| owner.id),
+                key.owner.as_ref().map(|owner| owner.id.as_uuid()),
                 params,
             )
         }
     }
 }
 
-/// A visitor holds nothing: what asks for a role or a permission is not theirs.
-fn decide_visitor(access: &Access) -> Result<Permit, Denied> {
+/// A visitor holds nothing: what asks for a role or a permission is not theirs. What has an owner
+/// is theirs where the path names them.
+fn decide_visitor(
+    access: &Access,
+    visitor: &Visitor,
+    params: &Params<'_, '_>,
+) -> Result<Permit, Denied> {
     match access {
         Access::Closed => Err(Denied::Closed),
         Access::Public => permit(Because::Public),
         Access::SignedIn => permit(Because::Admitted(CallerKind::Visitor)),
         Access::Role { names, .. } => Err(Denied::Role(names.clone())),
         Access::Permission { name, .. } => Err(Denied::Permission(name.clone())),
-        Access::Owned { action, .. } => Err(Denied::Permission(format!("{action}:own"))),
+        Access::Owned { action, owner, .. } => {
+            decide_owner(action, owner, Some(visitor.id.as_uuid()), params)
+        }
     }
 }
 
 fn decide_owner(
     action: &str,
     owner: &str,
-    caller: Option<UserId>,
+    caller: Option<Uuid>,
     params: &Params<'_, '_>,
 ) -> Result<Permit, Denied> {
     let owns = caller
@@ -352,10 +431,14 @@ fn decide_owner(
 }
 
 #[cfg(test)]
+mod tenancy_tests;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::binding::Place;
     use crate::principal::{ApiKey, Credential, Owner, User, Visitor};
     use crate::roles::default_roles;
     use crate::route::{Found, Methods, Pattern, RouteTable};
@@ -368,6 +451,7 @@ mod tests {
             id: UserId::new(),
             credential: Credential::Session(SessionId::new()),
             tenant: None,
+            standing: None,
             roles: Arc::from([Arc::from(role)]),
             authenticated_at: Timestamp::EPOCH,
             second_factor_at: None,
@@ -380,7 +464,22 @@ mod tests {
             callers: every_kind(),
             ..Rule::new(access.clone())
         };
-        decide(&rule, principal, &roles, &Params::default(), NOW).map(|permit| permit.because())
+        let place = home(principal);
+        let params = Params::default();
+        let asked = Asked {
+            place: place.as_ref(),
+            ..Asked::path(&params, NOW)
+        };
+        decide(&rule, principal, &roles, &asked).map(|permit| permit.because())
+    }
+
+    /// The tenant of a caller, as the register would have it.
+    fn home(principal: &Principal) -> Option<Place> {
+        Some(Place {
+            id: principal.tenant()?,
+            slug: "acme".into(),
+            is_suspended: false,
+        })
     }
 
     fn every_kind() -> Callers {
@@ -438,13 +537,9 @@ mod tests {
                 routes: Some(Arc::from([Arc::from("/api/export/")])),
                 ..plain.clone()
             };
-            let decided = decide(
-                &rule,
-                &Principal::ApiKey(key),
-                &roles,
-                &Params::default(),
-                NOW,
-            );
+            let params = Params::default();
+            let asked = Asked::path(&params, NOW);
+            let decided = decide(&rule, &Principal::ApiKey(key), &roles, &asked);
             assert_eq!(decided.is_ok(), allowed, "{path}");
         }
     }
@@ -467,7 +562,13 @@ mod tests {
                     callers: Callers::NONE.and(named.kind().unwrap()),
                     ..Rule::new(Access::SignedIn)
                 };
-                let decided = decide(&rule, caller, &roles, &Params::default(), NOW);
+                let place = home(caller);
+                let params = Params::default();
+                let asked = Asked {
+                    place: place.as_ref(),
+                    ..Asked::path(&params, NOW)
+                };
+                let decided = decide(&rule, caller, &roles, &asked);
                 if position == other {
                     assert!(decided.is_ok(), "{kind}");
                 } else {
@@ -476,14 +577,13 @@ mod tests {
             }
         }
         let decided = |caller| {
-            decide(
-                &Rule::new(Access::SignedIn),
-                caller,
-                &roles,
-                &Params::default(),
-                NOW,
-            )
-            .is_ok()
+            let place = home(caller);
+            let params = Params::default();
+            let asked = Asked {
+                place: place.as_ref(),
+                ..Asked::path(&params, NOW)
+            };
+            decide(&Rule::new(Access::SignedIn), caller, &roles, &asked).is_ok()
         };
         assert_eq!(callers.each_ref().map(decided), [true, false, false]);
     }
@@ -587,8 +687,13 @@ mod tests {
             let Found::Route { params, .. } = table.find(&Method::GET, &path) else {
                 panic!("no route")
             };
-            decide(&Rule::new(access.clone()), principal, &roles, &params, NOW)
-                .map(|permit| permit.because())
+            decide(
+                &Rule::new(access.clone()),
+                principal,
+                &roles,
+                &Asked::path(&params, NOW),
+            )
+            .map(|permit| permit.because())
         };
         let user = holder("user");
         let own = user.user().unwrap().id.to_string();
@@ -618,7 +723,8 @@ mod tests {
                 callers: every_kind(),
                 ..Rule::new(Access::SignedIn)
             };
-            decide(&rule, principal, &roles, &Params::default(), NOW).map(|_| ())
+            let params = Params::default();
+            decide(&rule, principal, &roles, &Asked::path(&params, NOW)).map(|_| ())
         };
         let (admin, user) = (holder("admin"), holder("user"));
         let no = Err(Denied::SecondFactor);
@@ -651,8 +757,10 @@ mod tests {
             }),
             other => other,
         };
-        let decided =
-            |ago| decide(&rule, &signed_in(ago), &roles, &Params::default(), NOW).map(|_| ());
+        let decided = |ago| {
+            let params = Params::default();
+            decide(&rule, &signed_in(ago), &roles, &Asked::path(&params, NOW)).map(|_| ())
+        };
         assert_eq!(decided(900), Ok(()));
         assert_eq!(decided(901), Err(Denied::TooLongAgo(max_age)));
     }

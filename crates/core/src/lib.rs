@@ -4,6 +4,7 @@
 //! runtime: what it decides can be tested with plain values.
 
 pub mod address_text;
+pub mod binding;
 pub mod decision;
 pub mod finding;
 pub mod header_names;

@@ -27,7 +27,10 @@ pub enum Principal {
 pub struct User {
     pub id: UserId,
     pub credential: Credential,
+    /// The tenant that the person works in at present.
     pub tenant: Option<TenantId>,
+    /// What the person holds in that tenant and nowhere else.
+    pub standing: Option<Arc<Standing>>,
     /// Names of the roles held. What they allow is the policy's matter ([`crate::roles::Roles`]).
     pub roles: Arc<[Arc<str>]>,
     /// When the person last proved who they are, with the first factor.
@@ -123,6 +126,18 @@ impl ApiKey {
             .as_ref()
             .is_none_or(|routes| routes.iter().any(|beginning| covers(beginning)))
     }
+}
+
+/// What a member holds in one tenant, besides what they hold everywhere.
+///
+/// It counts for the product alone. What the gate itself lets people do to all tenants asks for a
+/// role that is held everywhere: an administrator of one customer is not one of the gate.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
+pub struct Standing {
+    /// Roles of the policy, and the tenant's own (`custom:NAME`).
+    pub roles: Arc<[Arc<str>]>,
+    /// What the tenant's own roles give, and what others lent.
+    pub permissions: Arc<[Arc<str>]>,
 }
 
 impl Principal {

@@ -46,6 +46,7 @@ kinds! {
     CSRF_TOKEN_INVALID = "csrf-token-invalid", FORBIDDEN, "The CSRF token is not valid for this session";
     ORIGIN_NOT_ALLOWED = "origin-not-allowed", FORBIDDEN, "This origin may not call the product";
     NOT_PERMITTED = "not-permitted", FORBIDDEN, "You may not do this";
+    TENANT_SUSPENDED = "tenant-suspended", FORBIDDEN, "Your organization's access is suspended";
     ROUTE_CLOSED = "route-closed", FORBIDDEN, "This route is closed";
     REGISTRATION_CLOSED = "registration-closed", FORBIDDEN, "New accounts are not accepted here";
     NO_ROUTE = "no-route", NOT_FOUND, "There is nothing at this path";

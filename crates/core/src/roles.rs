@@ -17,6 +17,9 @@ pub struct RoleConfig {
     pub inherits: Vec<String>,
     /// Permissions given by this role itself, each `action:scope`.
     pub permissions: Vec<String>,
+    /// Roles that a holder may give to other members of a tenant, besides those that the holder
+    /// has. Default `[]`: nobody gives what they do not hold.
+    pub may_give: Vec<String>,
 }
 
 /// The bits of everything that a set of roles amounts to.
@@ -38,6 +41,20 @@ impl Grants {
     pub const fn has_permission(self, any_of: Mask) -> bool {
         self.permissions & any_of.0 != 0
     }
+
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Grants) -> Grants {
+        Grants {
+            roles: self.roles | other.roles,
+            permissions: self.permissions | other.permissions,
+        }
+    }
+
+    /// Whether everything in `other` is in here too.
+    pub const fn covers(self, other: Grants) -> bool {
+        other.roles & !self.roles == 0 && other.permissions & !self.permissions == 0
+    }
 }
 
 /// The compiled roles of a policy.
@@ -45,6 +62,8 @@ impl Grants {
 pub struct Roles {
     names: HashMap<Arc<str>, (u32, Grants)>,
     permissions: HashMap<Arc<str>, u32>,
+    /// The roles that holders of a role may give besides their own.
+    may_give: HashMap<Arc<str>, Mask>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +74,10 @@ pub enum RoleError {
     Cycle(String),
     #[error("`{permission}` of the role `{role}` is not `action:scope`")]
     BadPermission { role: String, permission: String },
+    #[error("the role `{role}` may give `{given}`, which is not defined")]
+    UnknownGiven { role: String, given: String },
+    #[error("`{0}` cannot be the name of a role")]
+    BadName(String),
     #[error("there are more than {limit} {what}")]
     TooMany { what: &'static str, limit: u32 },
     #[error("no role named `{0}` is defined")]
@@ -94,6 +117,7 @@ impl Roles {
                 });
             }
         }
+        errors.extend(bad_names(config));
         if permissions.len() > LIMIT as usize {
             errors.push(RoleError::TooMany {
                 what: "permissions",
@@ -115,7 +139,21 @@ impl Roles {
             }
         }
         if errors.is_empty() {
-            Ok(Roles { names, permissions })
+            let may_give = config
+                .iter()
+                .map(|(role, definition)| {
+                    let given = definition.may_give.iter();
+                    let mask = given
+                        .filter_map(|given| bits.get(given.as_str()))
+                        .fold(0, |mask, position| mask | bit(*position));
+                    (Arc::from(role.as_str()), Mask(mask))
+                })
+                .collect();
+            Ok(Roles {
+                names,
+                permissions,
+                may_give,
+            })
         } else {
             Err(errors)
         }
@@ -129,6 +167,34 @@ impl Roles {
             all.permissions |= grants.permissions;
         }
         all
+    }
+
+    /// What these permissions amount to. One that the policy does not know gives nothing.
+    pub fn permissions<S: AsRef<str>>(&self, held: &[S]) -> Grants {
+        let known = held
+            .iter()
+            .filter_map(|permission| self.permissions.get(permission.as_ref()));
+        Grants {
+            roles: 0,
+            permissions: known.fold(0, |all, position| all | bit(*position)),
+        }
+    }
+
+    /// Whether a holder of the roles `held`, which amount to `holds`, may give `role` to others:
+    /// it gives nothing that they do not hold, or one of their roles says so.
+    pub fn may_give<S: AsRef<str>>(&self, held: &[S], holds: Grants, role: &str) -> bool {
+        let Some((position, grants)) = self.names.get(role) else {
+            return false;
+        };
+        holds.covers(*grants)
+            || held
+                .iter()
+                .filter_map(|held| self.may_give.get(held.as_ref()))
+                .any(|mask| mask.0 & bit(*position) != 0)
+    }
+
+    pub fn contains_permission(&self, permission: &str) -> bool {
+        self.permissions.contains_key(permission)
     }
 
     pub fn contains(&self, role: &str) -> bool {
@@ -162,6 +228,30 @@ impl Roles {
             .and_then(|(action, _)| self.permissions.get(format!("{action}:all").as_str()));
         Ok(Mask(bit(*position) | all.map_or(0, |all| bit(*all))))
     }
+}
+
+/// How the roles that a tenant makes for itself are told from those of the policy.
+pub const CUSTOM: &str = "custom:";
+
+/// Names of roles, their own or those they may give, that mean nothing or something else.
+fn bad_names(config: &BTreeMap<String, RoleConfig>) -> Vec<RoleError> {
+    let mut errors = Vec::new();
+    for (role, definition) in config {
+        // SECURITY: a role of the policy with such a name would be held by whoever holds a
+        // tenant's own role of that name.
+        if role.starts_with(CUSTOM) {
+            errors.push(RoleError::BadName(role.clone()));
+        }
+        for given in &definition.may_give {
+            if !config.contains_key(given) {
+                errors.push(RoleError::UnknownGiven {
+                    role: role.clone(),
+                    given: given.clone(),
+                });
+            }
+        }
+    }
+    errors
 }
 
 fn bit(position: u32) -> u128 {
@@ -214,6 +304,7 @@ pub fn default_roles() -> BTreeMap<String, RoleConfig> {
     let role = |inherits: &[&str], permissions: &[&str]| RoleConfig {
         inherits: inherits.iter().map(ToString::to_string).collect(),
         permissions: permissions.iter().map(ToString::to_string).collect(),
+        may_give: Vec::new(),
     };
     BTreeMap::from([
         (
@@ -235,17 +326,20 @@ pub fn default_roles() -> BTreeMap<String, RoleConfig> {
         ),
         (
             "admin".to_owned(),
-            role(
-                &[],
-                &[
-                    "read:all",
-                    "write:all",
-                    "delete:all",
-                    "manage:users",
-                    "manage:keys",
-                    "manage:system",
-                ],
-            ),
+            RoleConfig {
+                may_give: ["user", "premium", "moderator"].map(str::to_owned).to_vec(),
+                ..role(
+                    &[],
+                    &[
+                        "read:all",
+                        "write:all",
+                        "delete:all",
+                        "manage:users",
+                        "manage:keys",
+                        "manage:system",
+                    ],
+                )
+            },
         ),
     ])
 }
@@ -287,6 +381,7 @@ mod tests {
         let role = |permissions: &[&str]| RoleConfig {
             inherits: vec![],
             permissions: permissions.iter().map(ToString::to_string).collect(),
+            may_give: vec![],
         };
         let roles = Roles::compile(&BTreeMap::from([
             ("keeper".to_owned(), role(&["delete:all"])),
@@ -324,6 +419,35 @@ mod tests {
     }
 
     #[test]
+    fn nobody_gives_what_they_do_not_hold_unless_their_role_says_so() {
+        let roles = Roles::compile(&default_roles()).unwrap();
+        let may = |held: &str, given: &str| roles.may_give(&[held], roles.resolve(&[held]), given);
+        for (held, given, expected) in [
+            ("user", "user", true),
+            ("premium", "user", true),
+            ("user", "premium", false),
+            ("user", "admin", false),
+            ("moderator", "user", false),
+            ("moderator", "admin", false),
+            ("admin", "admin", true),
+            ("admin", "moderator", true),
+            ("admin", "emperor", false),
+            ("nobody", "user", false),
+        ] {
+            assert_eq!(may(held, given), expected, "{held} gives {given}");
+        }
+    }
+
+    #[test]
+    fn a_role_of_the_policy_cannot_pass_for_a_tenants_own() {
+        let config = BTreeMap::from([("custom:editor".to_owned(), RoleConfig::default())]);
+        assert_eq!(
+            Roles::compile(&config).unwrap_err(),
+            [RoleError::BadName("custom:editor".to_owned())]
+        );
+    }
+
+    #[test]
     fn every_mistake_is_named() {
         let config = BTreeMap::from([
             (
@@ -331,6 +455,7 @@ mod tests {
                 RoleConfig {
                     inherits: vec!["b".to_owned()],
                     permissions: vec!["Read".to_owned()],
+                    ..RoleConfig::default()
                 },
             ),
             (
@@ -338,6 +463,7 @@ mod tests {
                 RoleConfig {
                     inherits: vec!["a".to_owned(), "c".to_owned()],
                     permissions: vec![],
+                    ..RoleConfig::default()
                 },
             ),
         ]);

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Response;
+use portcullis_core::binding::Asked;
 use portcullis_core::decision::{Access, Rule, decide};
 use portcullis_core::principal::Principal;
 use portcullis_core::roles::Roles;
@@ -94,8 +95,7 @@ async fn answer(
         &Rule::new(Access::Public),
         &Principal::Anonymous,
         &Roles::default(),
-        &Params::default(),
-        Timestamp::EPOCH,
+        &Asked::path(&Params::default(), Timestamp::EPOCH),
     )
     .map_err(|_| http::StatusCode::FORBIDDEN)?;
     let headers = &mut inbound.head.headers;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Response;
+use portcullis_core::binding::Asked;
 use portcullis_core::decision::{Access, Rule, decide};
 use portcullis_core::roles::{Roles, default_roles};
 use portcullis_core::route::Params;
@@ -27,8 +28,7 @@ fn permit() -> Permit {
         &Rule::new(Access::Public),
         &Principal::Anonymous,
         &roles,
-        &Params::default(),
-        Timestamp::EPOCH,
+        &Asked::path(&Params::default(), Timestamp::EPOCH),
     )
     .unwrap()
 }

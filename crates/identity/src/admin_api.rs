@@ -28,7 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::accounts::By;
 use crate::api::{Failure, body, no_store};
-use crate::{Accounts, ApiKeys, Client, api_keys, users};
+use crate::{Accounts, ApiKeys, Client, Tenants, api_keys, tenants, users};
 
 /// Where the whole API lies, below what the binary reserves for itself.
 pub const MOUNT: &str = "/admin/v1";
@@ -40,6 +40,7 @@ pub const READ_DOCUMENT: &str = "manage:system";
 pub struct Admin {
     pub accounts: Accounts,
     pub keys: ApiKeys,
+    pub tenants: Tenants,
 }
 
 /// One route of the API: what the pipeline has to know of it.
@@ -57,6 +58,7 @@ fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new()
         .merge(users::manage::routes())
         .merge(api_keys::manage::routes())
+        .merge(tenants::manage::routes())
 }
 
 /// The handlers, relative to [`MOUNT`].

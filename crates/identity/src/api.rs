@@ -28,7 +28,9 @@ use portcullis_edge::ClientAddr;
 use portcullis_vault::TokenHash;
 
 use crate::sessions::other_client;
-use crate::{Accounts, ApiKeys, Bearers, Client, accounts, api_keys, pages, tokens};
+use crate::{
+    Accounts, ApiKeys, Bearers, Client, Tenants, accounts, api_keys, pages, tenants, tokens,
+};
 pub(crate) use body::json;
 pub(crate) use handlers::{answer, clear_cookies, end_current, set_cookies};
 
@@ -66,6 +68,7 @@ pub struct Api {
     pub accounts: Accounts,
     pub keys: ApiKeys,
     pub bearers: Bearers,
+    pub tenants: Tenants,
     pub csrf: CsrfCookie,
     /// Where the router is mounted, without a slash at the end: forms and redirects need it.
     pub mount: Arc<str>,
@@ -92,6 +95,9 @@ pub fn router(api: Api) -> Router {
         )
         .route("/keys/{id}", delete(api_keys::handlers::revoke))
         .route("/revoke-key", post(api_keys::handlers::report))
+        .route("/tenants", get(tenants::own::list))
+        .route("/tenant", post(tenants::own::choose))
+        .route("/invitation", post(tenants::own::redeem))
         .route("/sign-in", get(pages::sign_in).post(pages::submit_sign_in))
         .route("/sign-out", post(pages::sign_out))
         .route(

@@ -200,7 +200,10 @@ impl Holders {
             Revocation::User(id) => self.forget_user(id),
             Revocation::Everything => self.forget_everything(),
             // Not of these tables.
-            Revocation::Session(_) | Revocation::ApiKey(_) | Revocation::Visitor(_) => {}
+            Revocation::Session(_)
+            | Revocation::ApiKey(_)
+            | Revocation::Visitor(_)
+            | Revocation::Tenant(_) => {}
         }
     }
 
@@ -281,6 +284,7 @@ mod tests {
             id: UserId::new(),
             credential: Credential::AccessToken(family),
             tenant: None,
+            standing: None,
             roles: Vec::new().into(),
             authenticated_at: NOW,
             second_factor_at: None,

@@ -227,6 +227,7 @@ impl Issuers {
             credential: Credential::Foreign,
             // The token's, and set for each.
             tenant: None,
+            standing: None,
             roles: found
                 .roles
                 .iter()

@@ -24,6 +24,7 @@ mod record;
 pub mod recovery;
 mod revoke;
 pub mod sessions;
+pub mod tenants;
 pub mod tokens;
 pub mod users;
 
@@ -39,6 +40,7 @@ pub use issuers::Issuers;
 pub use outbox::Outbox;
 pub use record::Record;
 pub use sessions::{Lookup, SessionCache, Sessions};
+pub use tenants::Tenants;
 pub use tokens::Tokens;
 
 /// A mistake in a configuration table of this crate.

@@ -29,6 +29,7 @@ use portcullis_store::{Db, Tx};
 use portcullis_vault::{Token, TokenHash, tokens};
 
 use crate::revoke;
+use crate::tenants::PolicyRoles;
 pub use cache::{Lookup, SessionCache};
 pub use config::{Config, Settings, WhenFull};
 pub use cookie::{Cookies, Presented};
@@ -74,6 +75,8 @@ pub struct Sessions {
     cache: Arc<SessionCache>,
     settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
+    /// What permissions that were lent are compared with.
+    policy: PolicyRoles,
 }
 
 impl Sessions {
@@ -86,7 +89,13 @@ impl Sessions {
             feed,
             settings: Arc::new(settings),
             clock,
+            policy: PolicyRoles::default(),
         }
+    }
+
+    /// The roles of the policy in force, to be kept up to date by whoever loads policies.
+    pub const fn policy(&self) -> &PolicyRoles {
+        &self.policy
     }
 
     pub fn settings(&self) -> &Settings {
@@ -119,7 +128,7 @@ impl Sessions {
     /// a revocation is remembered after it.
     pub async fn load(&self, hash: &TokenHash) -> Result<Option<User>, Error> {
         let ticket = self.cache.ticket();
-        let found = store::find(&self.db, hash).await?;
+        let found = store::find(&self.db, hash, &self.policy, self.clock.now()).await?;
         let now = self.clock.now();
         let Some(mut found) = found else {
             self.cache.forget(hash);

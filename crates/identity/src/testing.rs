@@ -21,6 +21,7 @@ use crate::password_policy::{self, PasswordPolicy};
 use crate::record::Record;
 use crate::recovery::{self, Recovery};
 use crate::sessions::{self, Sessions};
+use crate::tenants::{Directory, Tenants};
 use crate::tokens::{self, Tokens};
 use crate::{ApiKeys, Client, Lookup, Outbox, api_keys};
 
@@ -171,6 +172,35 @@ impl House {
             user,
             folder,
         }
+    }
+
+    /// One more account, without roles.
+    pub(crate) async fn open(&self, new: &Registering<'_>) -> UserId {
+        let by = crate::accounts::By::operator();
+        self.accounts.create(new, &[], None, &by).await.unwrap().id
+    }
+
+    pub(crate) async fn deactivate(&self, user: UserId) {
+        let by = crate::accounts::By::operator();
+        self.accounts.deactivate(user, &by).await.unwrap();
+    }
+
+    pub(crate) fn tenants(&self) -> Tenants {
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let trail = Trail::start(
+            self.db.clone(),
+            Arc::clone(&clock),
+            Metrics::new(),
+            &portcullis_events::audit::Config::default(),
+        );
+        let directory = Directory::new(self.db.clone(), self.feed.clone(), Arc::clone(&clock));
+        Tenants::new(
+            self.db.clone(),
+            clock,
+            trail,
+            self.sessions().clone(),
+            Arc::new(directory),
+        )
     }
 
     /// Keys of another node, with whatever is not the default.

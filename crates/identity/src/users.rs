@@ -8,6 +8,7 @@ pub(crate) mod manage;
 use portcullis_core::{TenantId, Timestamp, UserId};
 use portcullis_store::{Db, Error, Row, Tx};
 
+use crate::tenants::delegations::reach_borrowers;
 use crate::{Email, factors, issuers, revoke, tokens};
 
 /// An account. The password hash stays inside this crate.
@@ -185,6 +186,7 @@ pub async fn set_roles(
     }
     tx.execute(CLEAR, &[id.into()]).await?;
     insert_roles(tx, id, roles).await?;
+    reach_borrowers(tx, id, now).await?;
     revoke::user(tx, id, now).await?;
     Ok(true)
 }
@@ -204,6 +206,7 @@ pub async fn deactivate(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<bool,
     if tx.execute(SQL, &[id.into(), now.into()]).await? == 0 {
         return Ok(false);
     }
+    reach_borrowers(tx, id, now).await?;
     end_sessions(tx, id, now).await?;
     Ok(true)
 }

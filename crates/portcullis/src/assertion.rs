@@ -52,9 +52,9 @@ struct Claims<'a> {
     sid: Option<SessionId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<TenantId>,
-    /// Of users alone.
+    /// Of users alone: those held everywhere, and those held in the tenant.
     roles: Vec<&'a str>,
-    /// Of API keys alone.
+    /// Of API keys, and of users what the tenant's own roles give and what was lent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     permissions: Vec<&'a str>,
     /// `mfa` where a second factor was proved (RFC 8176).
@@ -154,6 +154,12 @@ fn sign(
             claims.sub = user.id.to_string();
             claims.sid = user.session();
             claims.roles = user.roles.iter().map(AsRef::as_ref).collect();
+            if let Some(standing) = &user.standing {
+                claims
+                    .roles
+                    .extend(standing.roles.iter().map(AsRef::as_ref));
+                claims.permissions = standing.permissions.iter().map(AsRef::as_ref).collect();
+            }
             if user.second_factor_at.is_some() {
                 claims.amr = &["mfa"];
             }

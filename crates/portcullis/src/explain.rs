@@ -6,10 +6,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use portcullis_access::Policy;
 use portcullis_access::config::RouteConfig;
 use portcullis_access::policy::Route;
+use portcullis_core::binding::{Asked, Place};
 use portcullis_core::decision::Denied;
 use portcullis_core::principal::{ApiKey, CallerKind, Credential, Owner, User, Visitor};
 use portcullis_core::{
@@ -44,6 +45,12 @@ pub(crate) struct Args {
     /// As somebody who has proved a second factor.
     #[arg(long)]
     pub(crate) second_factor: bool,
+    /// The tenant that the caller works in, by its short name.
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
+    /// A header of the request, such as `X-Tenant: acme`; may be given several times.
+    #[arg(long = "header", value_name = "HEADER")]
+    pub(crate) headers: Vec<String>,
     /// The host that is asked.
     #[arg(long, default_value = "localhost", value_name = "HOST")]
     pub(crate) host: String,
@@ -163,7 +170,20 @@ fn explain(
         }
     };
     explanation.found(route, is_own, upstreams, limits);
-    match set.policy.decide(route, &principal, &params, now) {
+    let place = principal.tenant().map(|id| Place {
+        id,
+        slug: args.tenant.as_deref().unwrap_or_default().into(),
+        is_suspended: false,
+    });
+    let headers = headers(&args.headers)?;
+    let asked = Asked {
+        params: &params,
+        host: &args.host,
+        headers: Some(&headers),
+        place: place.as_ref(),
+        now,
+    };
+    match set.policy.decide(route, &principal, &asked) {
         Ok(permit) => {
             explanation.allowed = true;
             explanation.status = 200;
@@ -175,6 +195,20 @@ fn explain(
         Err(denied) => explanation.deny(denied),
     }
     Ok(explanation)
+}
+
+fn headers(written: &[String]) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for line in written {
+        let header = line.split_once(':').and_then(|(name, value)| {
+            let name: HeaderName = name.trim().parse().ok()?;
+            Some((name, HeaderValue::from_str(value.trim()).ok()?))
+        });
+        let (name, value) = header
+            .ok_or_else(|| Usage::error(format!("`{line}` is no header: write `Name: value`")))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
 }
 
 fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
@@ -236,7 +270,11 @@ fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
         // Without a given id the caller owns nothing.
         id: args.user_id.unwrap_or(UserId::from_uuid(uuid::Uuid::nil())),
         credential: Credential::Session(SessionId::from_uuid(uuid::Uuid::nil())),
-        tenant: None,
+        tenant: args
+            .tenant
+            .as_ref()
+            .map(|_| TenantId::from_uuid(uuid::Uuid::nil())),
+        standing: None,
         roles: Arc::from(roles),
         authenticated_at: Timestamp::EPOCH,
         second_factor_at: args.second_factor.then_some(Timestamp::EPOCH),

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use portcullis_core::Clock;
 use portcullis_events::{Metrics, Trail};
+use portcullis_identity::tenants::Directory;
 use portcullis_identity::{Accounts, ApiKeys, Bearers, Sessions};
 use portcullis_store::Db;
 use portcullis_store::counters::Counters;
@@ -28,6 +29,8 @@ pub(crate) struct Gate {
     pub(crate) keys: ApiKeys,
     pub(crate) accounts: Accounts,
     pub(crate) bearers: Bearers,
+    /// Which tenants there are.
+    pub(crate) directory: Arc<Directory>,
     pub(crate) trail: Trail,
     pub(crate) metrics: Arc<Metrics>,
     /// The keys that sign assertions and tokens.

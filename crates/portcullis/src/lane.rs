@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
+use portcullis_core::binding::Place;
 use portcullis_core::limit::Spent;
 use portcullis_core::roles::Roles;
-use portcullis_core::{Permit, Principal, Problem, RequestId, Scheme, Span, Timestamp, problem};
+use portcullis_core::{
+    Permit, Principal, Problem, RequestId, Scheme, Span, TenantId, Timestamp, problem,
+};
 use portcullis_edge::{Body, Forwarder, Inbound, Upstream};
 use portcullis_events::{access_log, metrics};
 use portcullis_guard::rate_limit::RouteLimits;
@@ -119,6 +122,17 @@ impl Lane {
         } else {
             Err(limit_refusal(snapshot, charged))
         }
+    }
+
+    /// The tenant that a known caller works in: from memory, or where memory does not know it, from
+    /// the database.
+    pub(crate) async fn place(&self, tenant: TenantId) -> Result<Option<Arc<Place>>, Problem> {
+        if let Some(place) = self.gate.directory.lookup(tenant) {
+            return Ok(Some(place));
+        }
+        let directory = Arc::clone(&self.gate.directory);
+        // Boxed, as all that is rare: room for it here would be copied with every request.
+        Ok(Box::pin(self.on_back(async move { directory.load(tenant).await })).await??)
     }
 
     /// An answer without an end of its own ends when what its caller was known by is revoked. Only

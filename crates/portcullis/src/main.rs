@@ -36,6 +36,7 @@ mod signing_keys;
 mod snapshot;
 mod story;
 mod streams;
+mod tenants;
 mod upkeep;
 mod verbs;
 

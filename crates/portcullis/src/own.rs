@@ -4,8 +4,9 @@
 //! through the same pipeline; only the upstream is ourselves.
 
 use portcullis_access::AccessConfig;
-use portcullis_access::config::{Allow, RouteConfig};
+use portcullis_access::config::{Allow, RouteConfig, TenantAt};
 use portcullis_core::Mode;
+use portcullis_core::decision::Scope;
 use portcullis_core::principal::CallerKind;
 use portcullis_identity::admin_api;
 
@@ -102,6 +103,8 @@ impl Routes {
     ) -> &mut RouteConfig {
         let mut route = RouteConfig::new(path, allow);
         route.methods = Some(methods.iter().map(ToString::to_string).collect());
+        // SECURITY: what is said of none of our routes is that it is about every tenant.
+        route.scope = Scope::Gate;
         route.limits = limit.map(str::to_owned).into_iter().collect();
         self.0.push_mut(route)
     }
@@ -194,6 +197,9 @@ impl Routes {
         self.add(&["GET"], &at("me"), Allow::User, Some("default"))
             .is_way_to_factor = true;
         self.add(&["POST"], &at("change-password"), Allow::User, Some("auth"));
+        self.add(&["GET"], &at("tenants"), Allow::User, Some("default"));
+        self.add(&["POST"], &at("tenant"), Allow::User, Some("default"));
+        self.add(&["POST"], &at("invitation"), Allow::User, Some("auth"));
         self.add(
             &["GET", "DELETE"],
             &at("sessions"),
@@ -234,6 +240,10 @@ impl Routes {
             route.cors = false;
             // Whatever roles lead here: in production a password alone does not.
             route.mfa = mode == Mode::Production;
+            if operation.path.contains("{tenant}") {
+                route.tenant = Some(TenantAt::Path("tenant".to_owned()));
+                route.scope = Scope::Tenant;
+            }
         }
     }
 }

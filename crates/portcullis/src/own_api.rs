@@ -53,6 +53,7 @@ pub(crate) fn router(
     let admin = Admin {
         accounts: identity.accounts.clone(),
         keys: identity.keys.clone(),
+        tenants: identity.tenants.clone(),
     };
     router = router.nest(
         &format!("{BASE}{}", admin_api::MOUNT),
@@ -63,6 +64,7 @@ pub(crate) fn router(
             accounts: identity.accounts.clone(),
             keys: identity.keys.clone(),
             bearers: identity.bearers.clone(),
+            tenants: identity.tenants.clone(),
             csrf: tokens.clone(),
             mount: mount.into(),
         };

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use portcullis_access::policy::{Cors as RouteCors, Csrf as RouteCsrf, Route};
+use portcullis_core::binding::Asked;
 use portcullis_core::decision::Denied;
 use portcullis_core::{Permit, Principal, Problem, Scheme, Span, path, problem};
 use portcullis_edge::body::BodyError;
@@ -180,10 +181,21 @@ pub(crate) async fn decide<'s>(
 
     // authorize: 401, 403, 404
     story.stage = Stage::Authorize;
+    let at = match caller.principal.tenant() {
+        None => None,
+        Some(tenant) => lane.place(tenant).await?,
+    };
+    let asked = Asked {
+        params: &params,
+        host: place.authority.host,
+        headers: Some(&head.headers),
+        place: at.as_deref(),
+        now: story.at,
+    };
     let permit = snapshot
         .set(is_own)
         .policy
-        .decide(route, &caller.principal, &params, story.at)
+        .decide(route, &caller.principal, &asked)
         .inspect_err(|denied| story.denied = Some(denied.clone()))?;
     let rewritten = match &path {
         Cow::Borrowed(_) => None,

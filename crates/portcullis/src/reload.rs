@@ -14,6 +14,7 @@ use portcullis_core::finding::Finding;
 use portcullis_edge::config::TlsConfig;
 use portcullis_edge::tls::ServerTls;
 use portcullis_events::audit::{Action, Actor, Event, Outcome};
+use portcullis_store::revocations::Revocation;
 use portcullis_vault::keys::Keys;
 use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
@@ -111,7 +112,11 @@ impl Watcher {
     async fn reload(&self) {
         match self.compile() {
             Ok((snapshot, waiting)) => {
+                let roles = Arc::clone(snapshot.product.policy.roles());
                 self.gate.snapshot.store(Arc::new(snapshot));
+                // What was lent counts while the lender holds it, and the new policy may say otherwise.
+                self.gate.sessions.policy().set(roles);
+                self.gate.sessions.revoked(Revocation::Everything);
                 tracing::info!("policy reloaded");
                 let waiting = waiting.join(", ");
                 if !waiting.is_empty() {

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use http::{Response, StatusCode, header};
 use portcullis_core::principal::Credential;
 use portcullis_core::{
-    ApiKeyId, Principal, SessionId, Timestamp, TokenFamilyId, UserId, VisitorId,
+    ApiKeyId, Principal, SessionId, TenantId, Timestamp, TokenFamilyId, UserId, VisitorId,
 };
 use portcullis_edge::drain::{Stopper, drain};
 use portcullis_edge::{Body, Drain};
@@ -36,6 +36,7 @@ enum Holder {
 struct Open {
     /// Whose act it ends with: the user's, or that of the user who made the key.
     user: Option<UserId>,
+    tenant: Option<TenantId>,
     /// The end of the session's lifetime.
     until: Timestamp,
     /// Dropping it ends whatever listens.
@@ -74,10 +75,12 @@ impl Streams {
         }
         let (stopper, ear) = drain();
         let until = Timestamp::from_micros(i64::MAX);
+        let tenant = principal.tenant();
         all.insert(
             holder,
             Open {
                 user,
+                tenant,
                 until,
                 stopper,
             },
@@ -108,6 +111,7 @@ impl Streams {
             Revocation::TokenFamily(id) => Holder::TokenFamily(id),
             Revocation::Visitor(id) => Holder::Visitor(id),
             Revocation::User(id) => return all.retain(|_, open| open.user != Some(id)),
+            Revocation::Tenant(id) => return all.retain(|_, open| open.tenant != Some(id)),
             // Nobody knows what was revoked: whoever still may will connect again.
             Revocation::Everything => return all.clear(),
         };
@@ -145,6 +149,7 @@ mod tests {
             id: UserId::new(),
             credential: Credential::Session(SessionId::new()),
             tenant: None,
+            standing: None,
             roles: Vec::new().into(),
             authenticated_at: Timestamp::EPOCH,
             second_factor_at: None,

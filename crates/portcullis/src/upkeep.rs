@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use portcullis_core::Clock;
+use portcullis_core::roles::Roles;
 use portcullis_events::Trail;
 use portcullis_events::metrics::Dependency;
 use portcullis_identity::accounts::{self, Accounts};
@@ -12,8 +13,10 @@ use portcullis_identity::backoff::Backoff;
 use portcullis_identity::factors::Factors;
 use portcullis_identity::password_policy::PasswordPolicy;
 use portcullis_identity::recovery::{Postman, Recovery};
+use portcullis_identity::tenants::Directory;
 use portcullis_identity::{
-    ApiKeys, Bearers, Holders, Issuers, Outbox, Record, Sessions, Tokens, api_keys, bearers, tokens,
+    ApiKeys, Bearers, Holders, Issuers, Outbox, Record, Sessions, Tenants, Tokens, api_keys,
+    bearers, tokens,
 };
 use portcullis_store::Db;
 use portcullis_store::revocations::{Feed, POLL_EVERY};
@@ -38,6 +41,7 @@ pub(crate) struct Identity {
     pub(crate) keys: ApiKeys,
     pub(crate) bearers: Bearers,
     pub(crate) signing_keys: SigningKeys,
+    pub(crate) tenants: Tenants,
     feed: Arc<Feed>,
 }
 
@@ -66,6 +70,17 @@ pub(crate) async fn identity(
         },
         keys,
     )?;
+    if let Ok(roles) = Roles::compile(&config.access.roles()) {
+        sessions.policy().set(Arc::new(roles));
+    }
+    let directory = Directory::new(db.clone(), Arc::clone(&feed), Arc::clone(clock));
+    let tenants = Tenants::new(
+        db.clone(),
+        Arc::clone(clock),
+        trail.clone(),
+        sessions.clone(),
+        Arc::new(directory),
+    );
     let hashing = &config.passwords;
     let record = Record::new(trail.clone());
     let holders = Arc::<Holders>::default();
@@ -106,6 +121,7 @@ pub(crate) async fn identity(
         keys: api_keys,
         bearers,
         signing_keys,
+        tenants,
         feed,
     })
 }
@@ -234,6 +250,7 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
                 gate.sessions.revoked(revocation);
                 gate.keys.revoked(revocation);
                 gate.bearers.revoked(revocation);
+                gate.directory.revoked(revocation);
                 gate.streams.revoked(revocation);
             };
             match feed.poll(began, &apply).await {

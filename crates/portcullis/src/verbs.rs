@@ -20,7 +20,7 @@ use crate::config::Loaded;
 use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
 use crate::upkeep::{self, Identity};
-use crate::{demo, doctor, explain, health_check, import, init, routes_diff, serve};
+use crate::{demo, doctor, explain, health_check, import, init, routes_diff, serve, tenants};
 
 /// Runs what was asked for. `Ok(false)` is a finding: exit code 1.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
@@ -55,6 +55,15 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         }),
         Verb::SigningKeys(verb) => with_stores(&cli.config, async |stores| {
             signing_keys(cli.output, verb, stores).await
+        }),
+        Verb::Tenants(verb) => with_stores(&cli.config, async |stores| {
+            tenants::tenants(cli.output, verb, stores).await
+        }),
+        Verb::Roles(verb) => with_stores(&cli.config, async |stores| {
+            tenants::roles(cli.output, verb, stores).await
+        }),
+        Verb::Grants(verb) => with_stores(&cli.config, async |stores| {
+            tenants::grants(cli.output, verb, stores).await
         }),
         Verb::Audit(verb) => with_stores(&cli.config, async |stores| {
             audit(cli.output, verb, stores).await

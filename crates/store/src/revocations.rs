@@ -12,7 +12,9 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use portcullis_core::{ApiKeyId, SessionId, Span, Timestamp, TokenFamilyId, UserId, VisitorId};
+use portcullis_core::{
+    ApiKeyId, SessionId, Span, TenantId, Timestamp, TokenFamilyId, UserId, VisitorId,
+};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -51,6 +53,8 @@ pub enum Revocation {
     /// The access and refresh tokens of one sign-in.
     TokenFamily(TokenFamilyId),
     Visitor(VisitorId),
+    /// What was remembered of a tenant: whether it is suspended, what its own roles give.
+    Tenant(TenantId),
     /// Every cached answer.
     Everything,
 }
@@ -63,6 +67,7 @@ impl Revocation {
             Revocation::ApiKey(id) => ("api-key", id.as_uuid()),
             Revocation::TokenFamily(id) => ("token-family", id.as_uuid()),
             Revocation::Visitor(id) => ("visitor", id.as_uuid()),
+            Revocation::Tenant(id) => ("tenant", id.as_uuid()),
             Revocation::Everything => ("everything", Uuid::nil()),
         }
     }
@@ -76,6 +81,7 @@ impl Revocation {
                 Revocation::TokenFamily(TokenFamilyId::from_uuid(row.uuid("subject")?))
             }
             "visitor" => Revocation::Visitor(VisitorId::from_uuid(row.uuid("subject")?)),
+            "tenant" => Revocation::Tenant(TenantId::from_uuid(row.uuid("subject")?)),
             // SECURITY: a newer node revoked something that we have no name for. Whatever it was,
             // it is not in an empty cache.
             _ => Revocation::Everything,

@@ -106,6 +106,8 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("[route]", "timeout", "\"30s\""),
     ("roles.NAME", "inherits", "[\"user\"]"),
     ("roles.NAME", "permissions", "[\"read:all\"]"),
+    ("roles.NAME", "may-give", "[\"user\"]"),
+    ("[route]", "tenant", "{ path = \"org\" }"),
     ("limits.NAME", "rate", "\"10/hour burst 20\""),
     ("limits.NAME", "rates", "[\"60/minute\", \"1000/hour\"]"),
     ("limits.NAME", "exempt", "[\"/health\"]"),

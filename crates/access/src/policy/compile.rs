@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use http::Method;
+use portcullis_core::binding::Binding;
 use portcullis_core::decision::{Access, Rule, SecondFactor};
 use portcullis_core::principal::CallerKind;
 use portcullis_core::roles::{RoleError, Roles};
 use portcullis_core::route::{Methods, Pattern, RouteTable};
 
+use super::binding;
 use super::{Cors, Csrf, Known, Mistake, Policy, Route, Severity, host_name};
 use crate::config::{AccessConfig, Allow, RouteConfig};
 
@@ -59,6 +61,14 @@ fn role_mistake(error: &RoleError) -> Mistake {
         RoleError::BadPermission { role, .. } => (
             format!("roles.{role}.permissions"),
             "write a lower-case action and scope, such as \"read:own\"".to_owned(),
+        ),
+        RoleError::UnknownGiven { role, given } => (
+            format!("roles.{role}.may-give"),
+            format!("define [roles.{given}] or leave it out"),
+        ),
+        RoleError::BadName(name) => (
+            format!("roles.{name}"),
+            "give it a name that does not begin with `custom:`".to_owned(),
         ),
         RoleError::TooMany { limit, .. } => {
             ("roles".to_owned(), format!("keep to {limit} at most"))
@@ -115,7 +125,9 @@ impl Compiler<'_> {
         }
         let pattern = pattern?;
         self.warn_of_unreachable(&pattern);
+        let tenant = self.tenant(&pattern);
         let (methods, host, access, limits) = (methods?, host?, access?, limits?);
+        let tenant = tenant?;
         let route = Route {
             id: self.position,
             name: name(&methods, &written.path),
@@ -128,6 +140,8 @@ impl Compiler<'_> {
                 path: written.path.as_str().into(),
                 second_factor: self.second_factor(),
                 max_age: written.max_age,
+                tenant,
+                scope: written.scope,
             },
             upstream: upstream?,
             limits,
@@ -334,6 +348,24 @@ impl Compiler<'_> {
             any_of,
             names: names.to_vec(),
         })
+    }
+
+    /// The outer option is nothing for an error, the inner one for a route without tenants.
+    #[expect(
+        clippy::option_option,
+        reason = "an error and a route without tenants are two things"
+    )]
+    fn tenant(&mut self, pattern: &Pattern) -> Option<Option<Binding>> {
+        let Some(written) = &self.written.tenant else {
+            return Some(None);
+        };
+        match binding::compile(written, self.written.allow.as_ref(), pattern) {
+            Ok(binding) => Some(Some(binding)),
+            Err((key, reason, remedy)) => {
+                self.error("route-tenant", key, reason, remedy);
+                None
+            }
+        }
     }
 
     fn upstream(&mut self) -> Option<usize> {

@@ -2,6 +2,8 @@ use portcullis_core::principal::Credential;
 use portcullis_core::roles::RoleConfig;
 use portcullis_core::{SessionId, Timestamp, UserId};
 
+use portcullis_core::binding::Asked;
+
 use super::*;
 use crate::config::{Allow, RouteConfig};
 
@@ -50,6 +52,7 @@ fn user(role: &str) -> Principal {
         id: UserId::new(),
         credential: Credential::Session(SessionId::new()),
         tenant: None,
+        standing: None,
         roles: Arc::from([Arc::from(role)]),
         authenticated_at: Timestamp::EPOCH,
         second_factor_at: None,
@@ -97,11 +100,19 @@ fn the_decision_is_made_with_the_policy_s_own_roles() {
         "[roles.clerk]\npermissions = [\"file:claims\"]\n\n[[route]]\npath = \"/claims\"\nallow = { permission = \"file:claims\" }\n",
     );
     let (route, params) = policy.find("h", &Method::GET, "/claims").unwrap();
-    assert!(policy.decide(route, &user("clerk"), &params, NOW).is_ok());
-    assert!(policy.decide(route, &user("admin"), &params, NOW).is_err());
     assert!(
         policy
-            .decide(route, &Principal::Anonymous, &params, NOW)
+            .decide(route, &user("clerk"), &Asked::path(&params, NOW))
+            .is_ok()
+    );
+    assert!(
+        policy
+            .decide(route, &user("admin"), &Asked::path(&params, NOW))
+            .is_err()
+    );
+    assert!(
+        policy
+            .decide(route, &Principal::Anonymous, &Asked::path(&params, NOW))
             .is_err()
     );
 }

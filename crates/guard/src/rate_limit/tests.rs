@@ -20,6 +20,7 @@ fn user() -> Principal {
         id: UserId::new(),
         credential: Credential::Session(SessionId::new()),
         tenant: Some(TenantId::new()),
+        standing: None,
         roles: Arc::from([]),
         authenticated_at: Timestamp::EPOCH,
         second_factor_at: None,

@@ -15,6 +15,7 @@ fn api(house: &House) -> Router {
         accounts: house.accounts.clone(),
         keys: house.keys(),
         bearers: house.bearers.clone(),
+        tenants: house.tenants(),
         csrf: CsrfCookie(Arc::new(|hash, _| CsrfToken {
             token: format!("{:x}", hash.prefix()),
             set_cookie: format!("__Host-csrf={:x}; Path=/; Secure", hash.prefix()),

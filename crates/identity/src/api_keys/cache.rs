@@ -113,6 +113,7 @@ impl Cache {
             Revocation::User(id) => {
                 self.forget(|key| key.owner.as_ref().is_some_and(|owner| owner.id == id));
             }
+            Revocation::Tenant(id) => self.forget(|key| key.tenant == Some(id)),
             Revocation::Everything => self.forget(|_| true),
             Revocation::Session(_) | Revocation::TokenFamily(_) | Revocation::Visitor(_) => {}
         }

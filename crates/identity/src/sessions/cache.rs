@@ -15,7 +15,7 @@ use std::sync::{
 };
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use portcullis_core::principal::{Credential, User};
+use portcullis_core::principal::{Credential, Standing, User};
 use portcullis_core::{SessionId, Span, TenantId, Timestamp, UserId};
 use portcullis_vault::TokenHash;
 
@@ -70,10 +70,21 @@ struct Entry {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Profile {
     tenant: Option<TenantId>,
+    standing: Option<Arc<Standing>>,
     roles: Arc<[Arc<str>]>,
+    /// Seconds since the epoch: when something of the standing ends by itself.
+    until: Option<u32>,
 }
 
-type Profiles = HashMap<(Option<TenantId>, Vec<Arc<str>>), Weak<Profile>>;
+type Profiles = HashMap<ProfileKey, Weak<Profile>>;
+
+/// All that a profile is made of.
+type ProfileKey = (
+    Option<TenantId>,
+    Option<Arc<Standing>>,
+    Vec<Arc<str>>,
+    Option<u32>,
+);
 
 type Shard = RwLock<HashTable<Box<Entry>>>;
 
@@ -111,6 +122,10 @@ impl SessionCache {
         if seconds >= entry.expires_at {
             return Lookup::Dead;
         }
+        // Something that was lent has ended: what is left, the database knows.
+        if entry.profile.until.is_some_and(|until| seconds >= until) {
+            return Lookup::Unknown;
+        }
         if idles(
             entry.last_seen.load(Ordering::Relaxed),
             now,
@@ -130,6 +145,7 @@ impl SessionCache {
         match revocation {
             Revocation::Session(id) => self.forget_session(id),
             Revocation::User(id) => self.forget_user(id),
+            Revocation::Tenant(id) => self.forget_tenant(id),
             Revocation::Everything => self.forget_everything(),
             Revocation::ApiKey(_) | Revocation::TokenFamily(_) | Revocation::Visitor(_) => {}
         }
@@ -148,6 +164,18 @@ impl SessionCache {
             let any = read(shard).iter().any(|entry| entry.user == user);
             if any {
                 write(shard).retain(|entry| entry.user != user);
+            }
+        }
+    }
+
+    /// Forgets all sessions that work in a tenant. Looks at each session there is.
+    pub fn forget_tenant(&self, tenant: TenantId) {
+        self.revocations.fetch_add(1, Ordering::SeqCst);
+        let works_there = |entry: &Box<Entry>| entry.profile.tenant == Some(tenant);
+        for shard in &self.shards {
+            let any = read(shard).iter().any(works_there);
+            if any {
+                write(shard).retain(|entry| !works_there(entry));
             }
         }
     }
@@ -201,7 +229,7 @@ impl SessionCache {
             hash: *hash,
             id: revoke::session_id(hash),
             user: found.user,
-            profile: self.profile(found.tenant, &found.roles),
+            profile: self.profile(found),
             authenticated_at: floor(found.authenticated_at),
             second_factor_at: found.second_factor_at.map_or(0, floor),
             expires_at: floor(found.expires_at),
@@ -330,15 +358,23 @@ impl SessionCache {
         lock(&self.profiles).retain(|_, profile| profile.strong_count() > 0);
     }
 
-    fn profile(&self, tenant: Option<TenantId>, roles: &[Arc<str>]) -> Arc<Profile> {
+    fn profile(&self, found: &Stored) -> Arc<Profile> {
         let mut profiles = lock(&self.profiles);
-        let key = (tenant, roles.to_vec());
+        let until = found.until.map(floor);
+        let key = (
+            found.tenant,
+            found.standing.clone(),
+            found.roles.clone(),
+            until,
+        );
         if let Some(profile) = profiles.get(&key).and_then(Weak::upgrade) {
             return profile;
         }
         let profile = Arc::new(Profile {
-            tenant,
-            roles: roles.into(),
+            tenant: found.tenant,
+            standing: found.standing.clone(),
+            roles: found.roles.as_slice().into(),
+            until,
         });
         profiles.insert(key, Arc::downgrade(&profile));
         profile
@@ -369,6 +405,7 @@ impl Entry {
             id: self.user,
             credential: Credential::Session(self.id),
             tenant: self.profile.tenant,
+            standing: self.profile.standing.clone(),
             roles: Arc::clone(&self.profile.roles),
             authenticated_at: seconds(self.authenticated_at),
             second_factor_at: (self.second_factor_at > 0).then(|| seconds(self.second_factor_at)),

@@ -37,7 +37,7 @@ impl Sessions {
     /// A session of the gate's own in place of one that was carried over; `None` when one was offered
     /// within the last minute, or the session has ended.
     pub async fn renew(&self, old: &TokenHash) -> Result<Option<NewSession>, Error> {
-        const SQL: &str = "INSERT INTO session (id, token_hash, user_id, created_at, authenticated_at, last_seen_at, expires_at, client_address, user_agent, client_kind, device_mark, replaces) SELECT $1, $2, user_id, created_at, authenticated_at, $3, expires_at, client_address, user_agent, client_kind, device_mark, id FROM session WHERE id = $4 AND revoked_at IS NULL AND expires_at > $3";
+        const SQL: &str = "INSERT INTO session (id, token_hash, user_id, created_at, authenticated_at, last_seen_at, expires_at, client_address, user_agent, client_kind, device_mark, tenant_id, replaces) SELECT $1, $2, user_id, created_at, authenticated_at, $3, expires_at, client_address, user_agent, client_kind, device_mark, tenant_id, id FROM session WHERE id = $4 AND revoked_at IS NULL AND expires_at > $3";
         let now = self.clock.now();
         if !self.cache.may_renew(old, now) {
             return Ok(None);

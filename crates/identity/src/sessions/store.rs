@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use portcullis_core::principal::Standing;
 use portcullis_core::{SessionId, TenantId, Timestamp, UserId};
 use portcullis_store::{Db, Error, Tx};
 use portcullis_vault::TokenHash;
@@ -11,6 +12,8 @@ use serde::Serialize;
 use super::NewSession;
 use super::other_client::device_mark;
 use super::user_agent::ClientKind;
+use crate::tenants::PolicyRoles;
+use crate::tenants::standing::standing;
 use crate::{Client, revoke, users};
 
 /// A live session as the database has it.
@@ -19,6 +22,10 @@ pub(crate) struct Stored {
     pub(crate) user: UserId,
     pub(crate) tenant: Option<TenantId>,
     pub(crate) roles: Vec<Arc<str>>,
+    /// What the user holds in the tenant.
+    pub(crate) standing: Option<Arc<Standing>>,
+    /// When something of the standing ends by itself.
+    pub(crate) until: Option<Timestamp>,
     pub(crate) authenticated_at: Timestamp,
     pub(crate) second_factor_at: Option<Timestamp>,
     pub(crate) last_seen_at: Timestamp,
@@ -73,15 +80,31 @@ impl SessionInfo {
     }
 }
 
-pub(super) async fn find(db: &Db, hash: &TokenHash) -> Result<Option<Stored>, Error> {
-    const SQL: &str = "SELECT s.user_id, s.authenticated_at, s.second_factor_at, s.last_seen_at, s.expires_at, s.client_kind, s.device_mark, s.replaces, u.tenant_id FROM session s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL";
+pub(super) async fn find(
+    db: &Db,
+    hash: &TokenHash,
+    policy: &PolicyRoles,
+    now: Timestamp,
+) -> Result<Option<Stored>, Error> {
+    // Only a member works in a tenant, whatever the session remembers.
+    const SQL: &str = "SELECT s.user_id, s.authenticated_at, s.second_factor_at, s.last_seen_at, s.expires_at, s.client_kind, s.device_mark, s.replaces, m.tenant_id FROM session s JOIN users u ON u.id = s.user_id LEFT JOIN membership m ON m.user_id = u.id AND m.tenant_id = COALESCE(s.tenant_id, u.tenant_id) WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL";
     let Some(row) = db.fetch_optional(SQL, &[hash.as_bytes().into()]).await? else {
         return Ok(None);
     };
     let user = row.user_id("user_id")?;
+    let tenant = row.opt_tenant_id("tenant_id")?;
+    let (standing, until) = match tenant {
+        None => (None, None),
+        Some(tenant) => {
+            let (standing, until) = standing(db, &policy.get(), user, tenant, now).await?;
+            (Some(standing), until)
+        }
+    };
     Ok(Some(Stored {
         user,
-        tenant: row.opt_tenant_id("tenant_id")?,
+        tenant,
+        standing,
+        until,
         roles: users::roles(db, user)
             .await?
             .into_iter()

@@ -133,7 +133,15 @@ async fn a_load_that_began_before_a_revocation_does_not_bring_the_session_back()
     let cache = house.sessions().cache();
     // The load has read the database ..
     let ticket = cache.ticket();
-    let found = store::find(&house.db, &hash).await.unwrap().unwrap();
+    let found = store::find(
+        &house.db,
+        &hash,
+        house.sessions().policy(),
+        house.clock.now(),
+    )
+    .await
+    .unwrap()
+    .unwrap();
     // .. the revocation is applied ..
     cache.revoked(Revocation::Session(revoke::session_id(&hash)));
     // .. and only then the load comes to its end.
@@ -141,7 +149,15 @@ async fn a_load_that_began_before_a_revocation_does_not_bring_the_session_back()
     assert_eq!(house.sessions().lookup(&hash), Lookup::Unknown);
 
     let ticket = cache.ticket();
-    let found = store::find(&house.db, &hash).await.unwrap().unwrap();
+    let found = store::find(
+        &house.db,
+        &hash,
+        house.sessions().policy(),
+        house.clock.now(),
+    )
+    .await
+    .unwrap()
+    .unwrap();
     cache.revoked(Revocation::User(house.user));
     cache.remember(&hash, &found, house.clock.now(), ticket);
     assert_eq!(house.sessions().lookup(&hash), Lookup::Unknown);

@@ -241,6 +241,7 @@ pub(super) async fn holder(
         id: user,
         credential: Credential::AccessToken(id),
         tenant: row.opt_tenant_id("tenant_id")?,
+        standing: None,
         roles: roles.into_iter().map(Arc::from).collect(),
         authenticated_at: row.timestamp("authenticated_at")?,
         second_factor_at: row.opt_timestamp("second_factor_at")?,

@@ -122,6 +122,17 @@ pub(crate) enum Verb {
     /// old key signed counts until it expires; what a revoked one signed does not.
     #[command(subcommand)]
     SigningKeys(SigningKeys),
+    /// Make tenants, and say who belongs to them.
+    ///
+    /// Like `users`, it works on the database, and a running gate hears of it within a second.
+    #[command(subcommand)]
+    Tenants(crate::tenants::Tenants),
+    /// Roles that a tenant makes for itself. Those of the policy stand in the configuration.
+    #[command(subcommand)]
+    Roles(crate::tenants::Roles),
+    /// Permissions that members of a tenant lend to each other.
+    #[command(subcommand)]
+    Grants(crate::tenants::Grants),
     /// Read the audit trail.
     #[command(subcommand)]
     Audit(Audit),

@@ -10,7 +10,9 @@ const BASE: &str = "/.portcullis/admin/v1";
 
 /// A segment of a path, with an id in place of a parameter.
 pub(crate) fn filled(part: &str) -> &str {
-    if part.starts_with('{') {
+    if part == "{tenant}" {
+        "acme"
+    } else if part.starts_with('{') {
         "01890a5d-ac96-774b-bcce-b302099a8057"
     } else {
         part
@@ -18,15 +20,22 @@ pub(crate) fn filled(part: &str) -> &str {
 }
 
 /// Every operation of the document, with an id in place of each parameter.
-async fn operations(admin: &Browser) -> Vec<(Method, String)> {
+///
+/// True where it is about the caller's own tenant: then it is acme that the path names.
+async fn operations(admin: &Browser) -> Vec<(Method, String, bool)> {
     let answer = admin.get(&format!("{BASE}/openapi.json")).send().await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     let document = answer.json();
-    let mut all = vec![(Method::GET, format!("{BASE}/openapi.json"))];
+    let mut all = vec![(Method::GET, format!("{BASE}/openapi.json"), false)];
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
+            let is_bound = path.contains("{tenant}");
             let path: Vec<&str> = path.split('/').map(filled).collect();
-            all.push((method.to_uppercase().parse().unwrap(), path.join("/")));
+            all.push((
+                method.to_uppercase().parse().unwrap(),
+                path.join("/"),
+                is_bound,
+            ));
         }
     }
     all
@@ -38,6 +47,7 @@ async fn gate() -> (Gateway, Upstream) {
         .await
         .user("root@corp.test", &["admin"])
         .user("ana@corp.test", &["user", "premium", "moderator"])
+        .user("eve@corp.test", &[])
         .start()
         .await;
     (gateway, upstream)
@@ -50,7 +60,13 @@ async fn every_route_of_the_admin_api_refuses_whom_it_must_refuse() {
     let ana = gateway.signed_in("ana@corp.test").await;
     let operations = operations(&admin).await;
     assert!(operations.len() >= 6, "{operations:?}");
-    for (method, path) in &operations {
+    for tenant in ["acme", "globex"] {
+        assert!(gateway.cli(&["tenants", "create", tenant]).status.success());
+    }
+    let join = ["tenants", "set-roles", "globex", "eve@corp.test", "admin"];
+    assert!(gateway.cli(&join).status.success());
+    let eve = gateway.signed_in("eve@corp.test").await;
+    for (method, path, is_bound) in &operations {
         let what = format!("{method} {path}");
         let refused = |answer: &Answer, status: u16, slug: &str| {
             assert_eq!(answer.status, status, "{what}: {}", answer.text());
@@ -59,7 +75,15 @@ async fn every_route_of_the_admin_api_refuses_whom_it_must_refuse() {
         let anonymous = gateway.client().request(method.clone(), path).send().await;
         refused(&anonymous, 401, "authentication-required");
         let wrong_role = ana.send(method.clone(), path).json(&json!({})).send().await;
-        refused(&wrong_role, 403, "not-permitted");
+        // To whom does not work in that tenant, nothing of it is there.
+        let (status, slug) = if *is_bound {
+            (404, "not-found")
+        } else {
+            (403, "not-permitted")
+        };
+        refused(&wrong_role, status, slug);
+        let other_tenant = eve.send(method.clone(), path).json(&json!({})).send().await;
+        refused(&other_tenant, status, slug);
         if *method != Method::GET {
             let no_token = admin
                 .send(method.clone(), path)
@@ -86,7 +110,7 @@ async fn no_route_below_the_admin_api_is_missing_in_its_document() {
     let mut documented: Vec<String> = operations(&admin)
         .await
         .into_iter()
-        .map(|(method, path)| format!("{method} {path}"))
+        .map(|(method, path, _)| format!("{method} {path}"))
         .collect();
     let listed = gateway.cli(&["routes", "list", "--own", "--output", "json"]);
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();

@@ -53,6 +53,7 @@ mod sign_in;
 mod step_up;
 mod streaming;
 mod support;
+mod tenants;
 mod tls;
 mod tokens;
 mod verbs;
