@@ -111,6 +111,8 @@ impl Target {
         let port = match (authority.port(), authority.port_u16()) {
             (Some(_), None | Some(0)) => return Err(refuse()),
             (_, Some(port)) => port,
+            // What stands where a port would, and is none, is not there for the library.
+            (None, None) if authority.as_str() != authority.host() => return Err(refuse()),
             (None, None) if https => 443,
             (None, None) => 80,
         };

@@ -127,7 +127,7 @@ fn value(config: &Config, key: &str) -> Option<String> {
         "body.max-size" => config.body.max_size.to_string(),
         "audit.queue" => config.audit.queue.to_string(),
         "audit.notes-per-second" => config.audit.notes_per_second.to_string(),
-        "mail.server" => config.mail.server.clone()?,
+        "mail.server" => config.mail.server.as_deref().unwrap_or("none").to_owned(),
         "log.access" => config.log.access.to_string(),
         "listen.first-byte-timeout" => listen.first_byte_timeout.to_string(),
         "listen.head-timeout" => listen.head_timeout.to_string(),

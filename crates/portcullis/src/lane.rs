@@ -9,9 +9,7 @@ use http::{HeaderValue, Request, Response};
 use portcullis_core::binding::Place;
 use portcullis_core::limit::Spent;
 use portcullis_core::roles::Roles;
-use portcullis_core::{
-    Permit, Principal, Problem, RequestId, Scheme, Span, TenantId, Timestamp, problem,
-};
+use portcullis_core::{Permit, Principal, Problem, RequestId, Scheme, Span, Timestamp, problem};
 use portcullis_edge::{Body, Forwarder, Inbound, Upstream};
 use portcullis_events::{access_log, metrics};
 use portcullis_guard::rate_limit::RouteLimits;
@@ -126,7 +124,10 @@ impl Lane {
 
     /// The tenant that a known caller works in: from memory, or where memory does not know it, from
     /// the database.
-    pub(crate) async fn place(&self, tenant: TenantId) -> Result<Option<Arc<Place>>, Problem> {
+    pub(crate) async fn place_of(&self, caller: &Principal) -> Result<Option<Arc<Place>>, Problem> {
+        let Some(tenant) = caller.tenant() else {
+            return Ok(None);
+        };
         if let Some(place) = self.gate.directory.lookup(tenant) {
             return Ok(Some(place));
         }

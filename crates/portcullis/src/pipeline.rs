@@ -111,12 +111,8 @@ pub(crate) async fn decide<'s>(
     // route: what no route names is refused, but not before the flood of such requests is counted
     story.stage = Stage::Route;
     let preflight = requested_method(head);
-    let found = find_route(
-        snapshot,
-        place,
-        preflight.as_ref().unwrap_or(&head.method),
-        &path,
-    );
+    let method = preflight.as_ref().unwrap_or(&head.method);
+    let found = find_route(snapshot, place, method, &path);
     let guards = found.as_ref().map_or(&snapshot.unrouted, |found| {
         snapshot.guards(found.is_own, found.route.id)
     });
@@ -181,10 +177,7 @@ pub(crate) async fn decide<'s>(
 
     // authorize: 401, 403, 404
     story.stage = Stage::Authorize;
-    let at = match caller.principal.tenant() {
-        None => None,
-        Some(tenant) => lane.place(tenant).await?,
-    };
+    let at = lane.place_of(&caller.principal).await?;
     let asked = Asked {
         params: &params,
         host: place.authority.host,
@@ -192,9 +185,8 @@ pub(crate) async fn decide<'s>(
         place: at.as_deref(),
         now: story.at,
     };
-    let permit = snapshot
-        .set(is_own)
-        .policy
+    let policy = &snapshot.set(is_own).policy;
+    let permit = policy
         .decide(route, &caller.principal, &asked)
         .inspect_err(|denied| story.denied = Some(denied.clone()))?;
     let rewritten = match &path {

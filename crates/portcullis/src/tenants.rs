@@ -4,6 +4,7 @@ use portcullis_core::TenantId;
 use portcullis_identity::accounts::By;
 use portcullis_identity::tenants::invitations::Written;
 use portcullis_identity::tenants::made_roles::Gives;
+use portcullis_identity::tenants::register::Tenant;
 use serde::Serialize;
 
 use crate::cli::Usage;
@@ -148,20 +149,20 @@ struct Made {
     id: TenantId,
     slug: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    invitation: Option<Token>,
+    invitation: Option<Invited>,
 }
 
 /// An invitation, shown this once.
 #[derive(Serialize)]
-struct Token {
+struct Invited {
     email: String,
     token: String,
     expires_at: String,
 }
 
-impl From<Written> for Token {
+impl From<Written> for Invited {
     fn from(written: Written) -> Self {
-        Token {
+        Invited {
             email: written.invitation.email,
             token: written.token.expose().clone(),
             expires_at: written.invitation.expires_at.to_string(),
@@ -169,7 +170,7 @@ impl From<Written> for Token {
     }
 }
 
-impl std::fmt::Display for Token {
+impl std::fmt::Display for Invited {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
@@ -216,6 +217,18 @@ async fn named(stores: &Stores, name: &str) -> anyhow::Result<TenantId> {
     }
 }
 
+fn tenant_row(tenant: &Tenant) -> String {
+    let state = if tenant.suspended_at.is_some() {
+        "suspended"
+    } else {
+        "active"
+    };
+    format!(
+        "{}  {state:<9}  {}  {}",
+        tenant.id, tenant.slug, tenant.name
+    )
+}
+
 pub(crate) async fn tenants(
     format: Format,
     verb: &Tenants,
@@ -241,28 +254,19 @@ pub(crate) async fn tenants(
                     Some(written.map_err(failed(email))?.into())
                 }
             };
+            let (id, slug) = (made.id, made.slug);
             output::answer(
                 format,
                 &Made {
-                    id: made.id,
-                    slug: made.slug,
+                    id,
+                    slug,
                     invitation,
                 },
             );
         }
         Tenants::List { after } => {
             let list = tenants.list(after).await.map_err(failed("tenants"))?;
-            rows(format, &list, |tenant| {
-                let state = if tenant.suspended_at.is_some() {
-                    "suspended"
-                } else {
-                    "active"
-                };
-                format!(
-                    "{}  {state:<9}  {}  {}",
-                    tenant.id, tenant.slug, tenant.name
-                )
-            });
+            rows(format, &list, tenant_row);
         }
         Tenants::Suspend { tenant } => {
             let id = named(stores, tenant).await?;
@@ -318,7 +322,7 @@ pub(crate) async fn tenants(
         } => {
             let id = named(stores, tenant).await?;
             let written = tenants.invite(id, email, roles, &by).await;
-            output::answer(format, &Token::from(written.map_err(failed(email))?));
+            output::answer(format, &Invited::from(written.map_err(failed(email))?));
         }
     }
     Ok(true)

@@ -157,6 +157,12 @@ fn of(kind: &str, table: &str) -> Option<Value> {
         "WhenFull" => words(&["end-oldest", "refuse"]),
         "OnOtherClient" => words(&["ignore", "challenge", "end"]),
         "Per" => words(&["address", "user", "session", "tenant", "api-key"]),
+        "TenantAt" => json!({ "anyOf": [words(&["any"]), {
+            "type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
+            "properties": {
+                "path": { "type": "string" }, "host": { "type": "string" }, "header": { "type": "string" }
+            }
+        }] }),
         "CallerKind" => words(&["user", "api-key", "visitor"]),
         "Scope" => words(&["gate", "route"]),
         "Registration" => words(&["closed", "open"]),

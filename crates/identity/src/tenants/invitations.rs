@@ -84,7 +84,7 @@ impl Tenants {
 
     async fn invite_as(
         &self,
-        giver: Giver,
+        on_behalf_of: Giver,
         tenant: TenantId,
         email: &str,
         roles: &[String],
@@ -96,7 +96,8 @@ impl Tenants {
         let token = Token::generate()?;
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
-        self.check_giving(&mut tx, tenant, roles, giver).await?;
+        self.check_giving(&mut tx, tenant, roles, on_behalf_of)
+            .await?;
         let count = tx
             .fetch_optional(COUNT, &[tenant.into(), now.into()])
             .await?;
@@ -107,7 +108,7 @@ impl Tenants {
             id: Uuid::now_v7(),
             email: email.typed().to_owned(),
             roles: roles.to_vec(),
-            invited_by: match giver {
+            invited_by: match on_behalf_of {
                 Giver::Held(user) => Some(user),
                 Giver::Anything | Giver::Nothing => None,
             },

@@ -296,10 +296,10 @@ async fn what_is_lent_ends_with_its_time_and_falls_with_the_lender() {
         town.house.sessions().flush().await.unwrap();
     }
     assert!(town.permissions(&hash).await.is_empty(), "its time is over");
-    let lent = lend(admin, bob, "read:all", hour).await.unwrap();
+    let again = lend(admin, bob, "read:all", hour).await.unwrap();
     assert_eq!(town.permissions(&hash).await, ["read:all"]);
     town.tenants
-        .take_back(town.acme, lent.id, &by(admin))
+        .take_back(town.acme, again.id, &by(admin))
         .await
         .unwrap();
     assert!(town.permissions(&hash).await.is_empty(), "taken back");

@@ -131,6 +131,10 @@ impl Access {
             SignedBy::Secret(_, keys) => token.verify(keys)?,
         };
         let checked = self.rules.check(&claims, now)?;
+        // The leeway is for what begins; what we made ends when it says.
+        if checked.expires_at <= now {
+            return Err(claims::Refused::Expired.into());
+        }
         let id = |value: Option<&str>| value.and_then(|text| text.parse::<Uuid>().ok());
         let family = id(claims.get("sid").and_then(Value::as_str));
         let (Some(family), Some(_)) = (family, id(Some(&checked.subject))) else {
@@ -139,7 +143,6 @@ impl Access {
         Ok(Verified {
             holder: family,
             issued_at: checked.issued_at,
-            // The leeway is for what begins; what we made ends when it says.
             expires_at: checked.expires_at,
             source: Source::Own,
         })

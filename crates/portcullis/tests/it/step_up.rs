@@ -194,6 +194,14 @@ async fn every_route_of_the_admin_api_asks_for_a_second_factor_in_production() {
     let upstream = Upstream::start().await;
     // Whatever role it is that leads here: a list that names nobody changes nothing.
     let gateway = production(&upstream, "\n[mfa]\nrequired-for = []\n").await;
+    // Of a tenant too, for the routes that are about one.
+    for arguments in [
+        vec!["tenants", "create", "acme"],
+        vec!["tenants", "set-roles", "acme", ROOT, "admin"],
+    ] {
+        let done = gateway.cli(&arguments);
+        assert!(done.status.success(), "{done:?}");
+    }
     let root = signed_in(&gateway, ROOT).await;
     assert_eq!(root.get("/admin").send().await.status, 200);
     let listed = gateway.cli(&["routes", "list", "--own", "--output", "json"]);

@@ -370,8 +370,8 @@ async fn an_administrator_of_a_tenant_looks_after_it_and_after_nothing_else() {
         204
     );
     assert_eq!(bob.get("/orgs/acme/settings").send().await.status, 403);
-    let lend = json!({ "user_id": bob_id, "permission": "manage:users", "expires_in": "1h" });
-    let lent = call(&ada, Method::POST, "/tenants/acme/grants", lend).await;
+    let loan = json!({ "user_id": bob_id, "permission": "manage:users", "expires_in": "1h" });
+    let lent = call(&ada, Method::POST, "/tenants/acme/grants", loan).await;
     assert_eq!(lent.status, StatusCode::CREATED, "{}", lent.text());
     assert_eq!(bob.get("/orgs/acme/settings").send().await.status, 200);
     let grant = format!(
