@@ -81,8 +81,9 @@ pub struct RouteConfig {
     /// own pages. Default `true`. Risk: `false` lets other sites act in the name of a user.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub csrf: bool,
-    /// Who may show the route's pages in a frame: `"deny"` or `"same-origin"`. Default: what
-    /// `[headers]` says.
+    /// Who may show the route's pages in a frame: `"deny"`, `"same-origin"`, or
+    /// `{ tenant = "parameter" }` for the origins that the tenant named in that parameter of the path
+    /// has named for its widget. Default: what `[headers]` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub framing: Option<Framing>,
     /// The largest request body, such as `"10MiB"`. Default: what `[body]` says.
@@ -103,6 +104,13 @@ pub struct RouteConfig {
     /// Of the gate's own routes alone: whether they are about every tenant.
     #[serde(skip)]
     pub scope: Scope,
+    /// Of the gate's own routes alone: called by pages of the origins that the tenant in the path
+    /// parameter `tenant` has named for its widget, and by no others.
+    #[serde(skip)]
+    pub is_called_by_widget: bool,
+    /// Of the gate's own routes alone: pages of other sites load what it answers.
+    #[serde(skip)]
+    pub is_shared: bool,
     /// Where the route begins in its file, counted from 1. Filled by [`AccessConfig::locate`].
     #[serde(skip)]
     pub line: Option<usize>,
@@ -157,6 +165,8 @@ impl RouteConfig {
             timeout: None,
             cors: true,
             scope: Scope::Tenant,
+            is_called_by_widget: false,
+            is_shared: false,
             line: None,
         }
     }
@@ -181,11 +191,13 @@ impl AccessConfig {
 }
 
 /// Who may show a page in a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Framing {
     Deny,
     SameOrigin,
+    /// The origins of the tenant that this parameter of the path names.
+    Tenant(String),
 }
 
 /// Who may use a route, as written.

@@ -66,6 +66,12 @@ pub struct Route {
     pub cors: Cors,
     /// Nothing where `[headers]` decides.
     pub framing: Option<Framing>,
+    /// The parameter of the path that names the tenant whose widget this route belongs to.
+    pub widget: Option<Box<str>>,
+    /// Pages of the widget's origins call it, and no others.
+    pub is_called_by_widget: bool,
+    /// Pages of other sites load what it answers.
+    pub is_shared: bool,
     /// Nothing where `[body]` decides.
     pub max_body: Option<ByteSize>,
     /// Until the head of the upstream's answer. Nothing where the upstream decides.

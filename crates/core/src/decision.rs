@@ -548,6 +548,7 @@ mod tests {
         Principal::Visitor(Visitor {
             id: VisitorId::new(),
             tenant: TenantId::new(),
+            origin: "https://shop.test".into(),
         })
     }
 

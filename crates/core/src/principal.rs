@@ -77,6 +77,8 @@ pub struct Owner {
 pub struct Visitor {
     pub id: VisitorId,
     pub tenant: TenantId,
+    /// The origin of the page that the visit began on. From no other page may it go on.
+    pub origin: Arc<str>,
 }
 
 impl User {

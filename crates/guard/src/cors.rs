@@ -13,6 +13,8 @@
 //! Deployment: CORS loosens the browser's rule, it guards nothing by itself; a client that is not
 //! a browser sends any `Origin` it likes.
 
+pub mod widget;
+
 use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
@@ -95,7 +97,23 @@ pub enum Outcome {
 
 /// Which origin may read the answer, if any.
 #[derive(Debug, Clone, Default)]
-pub struct Grant(Option<HeaderValue>);
+pub struct Grant(Granted);
+
+#[derive(Debug, Clone, Default)]
+enum Granted {
+    #[default]
+    Nobody,
+    /// One that `[cors]` allows.
+    Listed(HeaderValue),
+    /// One on which a widget opens: for this answer alone, and without cookies.
+    Widget(HeaderValue),
+}
+
+impl Granted {
+    fn listed(origin: Option<HeaderValue>) -> Grant {
+        Grant(origin.map_or(Granted::Nobody, Granted::Listed))
+    }
+}
 
 /// What to do with an unsafe request of a foreign page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -243,7 +261,7 @@ impl Cors {
     pub fn check(&self, head: &Parts, own: Own<'_>, foreign: Foreign) -> Result<Outcome, Error> {
         let mut origins = head.headers.get_all(header::ORIGIN).iter();
         let Some(origin) = origins.next() else {
-            return Ok(Outcome::Pass(Grant(None)));
+            return Ok(Outcome::Pass(Grant::default()));
         };
         if origins.next().is_some() {
             return Err(Error::Ambiguous);
@@ -260,12 +278,14 @@ impl Cors {
             };
         }
         if own.is_origin(origin.as_bytes()) {
-            return Ok(Outcome::Pass(Grant(None)));
+            return Ok(Outcome::Pass(Grant::default()));
         }
         match (allowed, foreign) {
-            (Some(value), Foreign::Refuse | Foreign::Pass) => Ok(Outcome::Pass(Grant(Some(value)))),
+            (Some(value), Foreign::Refuse | Foreign::Pass) => {
+                Ok(Outcome::Pass(Granted::listed(Some(value))))
+            }
             (None, Foreign::Refuse) if !is_safe(&head.method) => Err(Error::OriginNotAllowed),
-            (None, Foreign::Refuse | Foreign::Pass) => Ok(Outcome::Pass(Grant(None))),
+            (None, Foreign::Refuse | Foreign::Pass) => Ok(Outcome::Pass(Grant::default())),
         }
     }
 
@@ -274,21 +294,27 @@ impl Cors {
     pub fn grant_for_refusal(&self, headers: &HeaderMap) -> Grant {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
-            (Some(origin), None) => Grant(self.allows(origin)),
-            (None | Some(_), _) => Grant(None),
+            (Some(origin), None) => Granted::listed(self.allows(origin)),
+            (None | Some(_), _) => Grant::default(),
         }
     }
 
     /// Replaces the upstream's CORS headers by the gate's.
     pub fn finish(&self, grant: &Grant, headers: &mut HeaderMap) {
         RESPONSE_HEADERS.remove_from(headers);
+        if let Granted::Widget(origin) = &grant.0 {
+            vary_by_origin(headers);
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, widget::EXPOSED);
+            return;
+        }
         if let Allow::Listed(origins) = &self.allow
             && origins.iter().next().is_none()
         {
             return;
         }
         vary_by_origin(headers);
-        if let Some(origin) = &grant.0 {
+        if let Granted::Listed(origin) = &grant.0 {
             self.grant(origin.clone(), headers);
             if let Some(expose) = &self.expose {
                 headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, expose.clone());

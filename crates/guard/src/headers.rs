@@ -13,6 +13,7 @@
 //! that is to get nonces must come uncompressed: see [`Headers::wants_identity`].
 
 mod config;
+pub mod framing;
 mod lasting;
 pub mod nonce;
 

@@ -32,8 +32,9 @@ use portcullis_core::finding::Finding;
 pub use answer::{refusal, write_headers};
 pub use subject::of_address;
 
-/// `[limits.NAME]`. Two are built in and can be written over: `default`, 600 requests a minute per
-/// address for every route that names no limits, and `auth`, 5 a minute per address for sign-in.
+/// `[limits.NAME]`. Three are built in and can be written over: `default`, 600 requests a minute per
+/// address for every route that names no limits; `auth`, 5 a minute per address for sign-in; and
+/// `visits`, 10 in five minutes per address for the beginning of a visit in a widget.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(transparent)]
 pub struct Config(pub BTreeMap<String, LimitConfig>);
@@ -188,6 +189,7 @@ fn built_in() -> BTreeMap<String, LimitConfig> {
     BTreeMap::from([
         ("default".to_owned(), limit("600/minute", false)),
         ("auth".to_owned(), limit("5/minute", true)),
+        ("visits".to_owned(), limit("10/5m", false)),
     ])
 }
 

@@ -28,7 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::accounts::By;
 use crate::api::{Failure, body, no_store};
-use crate::{Accounts, ApiKeys, Client, Tenants, api_keys, tenants, users};
+use crate::{Accounts, ApiKeys, Client, Tenants, Visitors, api_keys, tenants, users, visitors};
 
 /// Where the whole API lies, below what the binary reserves for itself.
 pub const MOUNT: &str = "/admin/v1";
@@ -41,6 +41,7 @@ pub struct Admin {
     pub accounts: Accounts,
     pub keys: ApiKeys,
     pub tenants: Tenants,
+    pub visitors: Visitors,
 }
 
 /// One route of the API: what the pipeline has to know of it.
@@ -59,6 +60,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .merge(users::manage::routes())
         .merge(api_keys::manage::routes())
         .merge(tenants::manage::routes())
+        .merge(visitors::manage::routes())
 }
 
 /// The handlers, relative to [`MOUNT`].

@@ -27,6 +27,7 @@ pub mod sessions;
 pub mod tenants;
 pub mod tokens;
 pub mod users;
+pub mod visitors;
 
 #[cfg(test)]
 mod testing;
@@ -42,6 +43,7 @@ pub use record::Record;
 pub use sessions::{Lookup, SessionCache, Sessions};
 pub use tenants::Tenants;
 pub use tokens::Tokens;
+pub use visitors::Visitors;
 
 /// A mistake in a configuration table of this crate.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,8 @@
 //!
 //! 1. `Authorization: Bearer`, each kind of token by its shape ([`Lane::by_bearer`]);
 //! 2. `X-Api-Key`, where it holds a key of ours;
-//! 3. the session cookie.
+//! 3. the session cookie;
+//! 4. `Authorization: Bearer` with a visitor's token, which never stands above a session.
 //!
 //! - A bearer that no kind here knows is the product's own business: it passes untouched, and the
 //!   cookie decides. One that is ours and not good is 401, whatever else the request bears.
@@ -49,13 +50,15 @@ pub(crate) enum Proof {
     CarriedOver(TokenHash),
     /// By an access token, which no page of another site can send.
     Token(TokenHash),
+    /// By a visitor's token.
+    Visitor(TokenHash),
 }
 
 impl Proof {
     /// The session, where the caller came by cookie.
     pub(crate) const fn session(self) -> Option<TokenHash> {
         match self {
-            Proof::Nothing | Proof::ApiKey(_) | Proof::Token(_) => None,
+            Proof::Nothing | Proof::ApiKey(_) | Proof::Token(_) | Proof::Visitor(_) => None,
             Proof::Session(hash) | Proof::CarriedOver(hash) => Some(hash),
         }
     }
@@ -79,6 +82,11 @@ pub(crate) fn invalid_token() -> Problem {
         header::WWW_AUTHENTICATE,
         HeaderValue::from_static("Bearer error=\"invalid_token\""),
     )
+}
+
+fn two_credentials() -> Problem {
+    Problem::new(&problem::MALFORMED_REQUEST)
+        .detail("There is a credential in `Authorization` and one in `X-Api-Key`.")
 }
 
 /// The one bearer token of a request, if there is one.
@@ -121,14 +129,20 @@ impl Lane {
     ) -> Result<Caller, Problem> {
         let headers = &head.headers;
         let key = self.header_key(headers)?;
-        if let Some(token) = bearer(headers)?
+        let token = bearer(headers)?;
+        let visitor = token.filter(|token| self.is_visitors(token));
+        // SECURITY: as below: two credentials of ours stand for nobody.
+        if visitor.is_some() && key.is_some() {
+            return Err(two_credentials());
+        }
+        if let Some(token) = token
+            && visitor.is_none()
             && let Some(caller) = self.by_bearer(token, head).await?
         {
             // SECURITY: two credentials of ours, each for another caller perhaps: whoever joined them
             // may not be whom either stands for.
             if key.is_some() {
-                return Err(Problem::new(&problem::MALFORMED_REQUEST)
-                    .detail("There is a credential in `Authorization` and one in `X-Api-Key`."));
+                return Err(two_credentials());
             }
             return Ok(caller);
         }
@@ -137,7 +151,11 @@ impl Lane {
         {
             return Ok(caller);
         }
-        self.by_cookie(snapshot, &head.headers).await
+        let caller = self.by_cookie(snapshot, &head.headers).await?;
+        match visitor {
+            Some(token) => Box::pin(self.or_visitor(caller, token)).await,
+            None => Ok(caller),
+        }
     }
 
     /// The key in `X-Api-Key`, where it is one of ours. One of the product's own is not looked at.
@@ -269,6 +287,7 @@ impl Lane {
                         .is_some())
                 }
             },
+            Proof::Visitor(hash) => self.visit_goes_on(hash).await,
             Proof::Token(hash) => self
                 .gate
                 .bearers

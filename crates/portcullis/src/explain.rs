@@ -248,6 +248,7 @@ fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
         return Ok(Principal::Visitor(Visitor {
             id: VisitorId::from_uuid(uuid::Uuid::nil()),
             tenant: TenantId::from_uuid(uuid::Uuid::nil()),
+            origin: "".into(),
         }));
     }
     let defined = snapshot.product.policy.roles();
@@ -358,7 +359,7 @@ pub(crate) fn list(file: &Path, with_own: bool) -> anyhow::Result<Table> {
     let names: Vec<String> = config.upstreams.keys().cloned().collect();
     let mut rows = rows(&snapshot.product.policy, &config.access.routes, &names);
     if with_own {
-        let routes = own::routes(&config.auth_api.mounts, &config.access, config.mode);
+        let routes = own::routes(config);
         let names = [crate::snapshot::OWN_UPSTREAM.to_owned()];
         rows.extend(self::rows(&snapshot.own.policy, &routes, &names));
     }

@@ -8,7 +8,7 @@ use axum::Router;
 use portcullis_core::Clock;
 use portcullis_events::{Metrics, Trail};
 use portcullis_identity::tenants::Directory;
-use portcullis_identity::{Accounts, ApiKeys, Bearers, Sessions};
+use portcullis_identity::{Accounts, ApiKeys, Bearers, Sessions, Visitors};
 use portcullis_store::Db;
 use portcullis_store::counters::Counters;
 use portcullis_vault::KeyRing;
@@ -29,6 +29,7 @@ pub(crate) struct Gate {
     pub(crate) keys: ApiKeys,
     pub(crate) accounts: Accounts,
     pub(crate) bearers: Bearers,
+    pub(crate) visitors: Visitors,
     /// Which tenants there are.
     pub(crate) directory: Arc<Directory>,
     pub(crate) trail: Trail,

@@ -152,7 +152,8 @@ impl Lane {
             return Err(Problem::new(&problem::AUTHENTICATION_REQUIRED));
         }
         let sessions = self.gate.sessions.cache();
-        if let Some(end) = proof.session().and_then(|hash| sessions.expires_at(&hash)) {
+        let of_session = proof.session().and_then(|hash| sessions.expires_at(&hash));
+        if let Some(end) = of_session.or_else(|| self.end_of_visit(proof)) {
             self.gate.streams.set_end(principal, end);
         }
         Ok(response.map(|body| body.until(ear)))

@@ -8,7 +8,10 @@ use portcullis_access::config::{Allow, RouteConfig, TenantAt};
 use portcullis_core::Mode;
 use portcullis_core::decision::Scope;
 use portcullis_core::principal::CallerKind;
-use portcullis_identity::admin_api;
+use portcullis_core::size::ByteSize;
+use portcullis_identity::{admin_api, visitors};
+
+use crate::config::Config;
 
 /// Everything of ours lies below this.
 pub(crate) const BASE: &str = "/.portcullis";
@@ -51,7 +54,8 @@ pub(crate) fn roots(routes: &[RouteConfig]) -> Box<[Box<str>]> {
 }
 
 /// Our routes. `/health` is ours only where the product does not name it.
-pub(crate) fn routes(mounts: &[String], product: &AccessConfig, mode: Mode) -> Vec<RouteConfig> {
+pub(crate) fn routes(config: &Config) -> Vec<RouteConfig> {
+    let (mounts, product) = (&config.auth_api.mounts, &config.access);
     let mut routes = Routes(Vec::new());
     for path in ["/healthz", "/readyz"] {
         routes.add(&["GET"], path, Allow::Public, None);
@@ -79,7 +83,10 @@ pub(crate) fn routes(mounts: &[String], product: &AccessConfig, mode: Mode) -> V
     if !names(product, CHANGE_PASSWORD) {
         routes.add(&["GET"], CHANGE_PASSWORD, Allow::Public, Some("default"));
     }
-    routes.admin_api(product, mode);
+    if config.visitors.is_some() {
+        routes.visitors();
+    }
+    routes.admin_api(product, config.mode);
     routes.0
 }
 
@@ -170,6 +177,22 @@ impl Routes {
         for route in self.0.iter_mut().skip(first) {
             route.is_way_to_factor = true;
         }
+    }
+
+    /// Visits in a widget, and its scripts.
+    fn visitors(&mut self) {
+        let at = |name: &str| format!("{BASE}{name}");
+        let script = at(visitors::http::EMBED_SCRIPT);
+        self.add(&["GET"], &script, Allow::Public, Some("default"))
+            .is_shared = true;
+        let script = at(visitors::http::FRAME_SCRIPT);
+        self.add(&["GET"], &script, Allow::Public, Some("default"));
+        let begin = self.form(&at(visitors::http::BEGIN), "visits");
+        begin.is_called_by_widget = true;
+        begin.max_body = Some(ByteSize::kib(4));
+        let own = at(visitors::http::OWN);
+        let own = self.add(&["GET", "DELETE"], &own, Allow::User, Some("default"));
+        own.callers = vec![CallerKind::Visitor];
     }
 
     fn auth_api(&mut self, mount: &str) {

@@ -12,6 +12,7 @@ use portcullis_core::{Clock, Problem, problem};
 use portcullis_guard::csrf::Csrf;
 use portcullis_identity::admin_api::{self, Admin};
 use portcullis_identity::api::{self, Api, CsrfCookie, CsrfToken, Failure};
+use portcullis_identity::visitors;
 use portcullis_vault::KeyRing;
 use portcullis_vault::tokens::TokenHash;
 
@@ -54,11 +55,13 @@ pub(crate) fn router(
         accounts: identity.accounts.clone(),
         keys: identity.keys.clone(),
         tenants: identity.tenants.clone(),
+        visitors: identity.visitors.clone(),
     };
     router = router.nest(
         &format!("{BASE}{}", admin_api::MOUNT),
         admin_api::router(admin, BASE),
     );
+    router = router.nest(BASE, visitors::http::router(identity.visitors.clone()));
     for mount in std::iter::once(AUTH).chain(mounts.iter().map(String::as_str)) {
         let api = Api {
             accounts: identity.accounts.clone(),

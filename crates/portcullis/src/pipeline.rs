@@ -33,14 +33,13 @@ use portcullis_guard::body::{LimitedBody, Overflow, check_length};
 use portcullis_guard::cors::{self, Cors, Foreign, Grant};
 use portcullis_guard::csrf::is_safe;
 use portcullis_guard::{Own, https, rate_limit};
-use portcullis_vault::tokens::TokenHash;
 
 use crate::credentials::{Caller, Proof};
 use crate::lane::{Charged, Lane};
 use crate::own;
 use crate::snapshot::{RouteGuards, Snapshot};
 use crate::story::Story;
-use crate::streams;
+use crate::{streams, widget};
 
 /// What came of a request that was not refused.
 pub(crate) enum Decided<'s> {
@@ -75,8 +74,9 @@ pub(crate) async fn journey<'s>(
 ) -> Result<Response<Body>, Problem> {
     let decided = decide(lane, snapshot, &inbound.head, &inbound.peer, story).await;
     if decided.is_err() {
-        let is_never = |route: &Route| matches!(route.cors, RouteCors::Never);
-        if !story.route.is_some_and(is_never) {
+        let is_apart =
+            |route: &Route| matches!(route.cors, RouteCors::Never) || route.is_called_by_widget;
+        if !story.route.is_some_and(is_apart) {
             story.grant = snapshot.cors.grant_for_refusal(&inbound.head.headers);
         }
     }
@@ -129,18 +129,19 @@ pub(crate) async fn decide<'s>(
         .take_before(snapshot, &guards.limits, &path, client.ip(), story.at)
         .await?;
     story.stage = Stage::Route;
-    let FoundRoute {
-        route,
-        params,
-        is_own,
-    } = found?;
-    let grant = match check_cors(snapshot, route, is_own, head, place)? {
+    let found = found?;
+    let grant = match check_origin(lane, snapshot, &found, head, place, story).await? {
         cors::Outcome::Preflight(headers) => {
             story.is_preflight = true;
             return Ok(Decided::Answered(preflight_answer(headers)));
         }
         cors::Outcome::Pass(grant) => grant,
     };
+    let FoundRoute {
+        route,
+        params,
+        is_own,
+    } = found;
 
     // authenticate: who is calling; a credential that is no longer good makes nobody of them
     story.stage = Stage::Authenticate;
@@ -154,14 +155,7 @@ pub(crate) async fn decide<'s>(
 
     // csrf: 403 where another site speaks in the caller's name
     story.stage = Stage::Csrf;
-    check_csrf(
-        snapshot,
-        route,
-        is_own,
-        head,
-        place,
-        caller.proof.session().as_ref(),
-    )?;
+    check_csrf(snapshot, route, is_own, head, place, &caller)?;
 
     // quota: 429, counted by who is calling
     story.stage = Stage::Quota;
@@ -314,6 +308,34 @@ fn find_route<'s, 'p>(
     })
 }
 
+/// Which pages may call, and whose widget it is where the route belongs to one.
+async fn check_origin<'s>(
+    lane: &Lane,
+    snapshot: &Snapshot,
+    found: &FoundRoute<'s, '_>,
+    head: &Parts,
+    place: Own<'_>,
+    story: &mut Story<'s>,
+) -> Result<cors::Outcome, Problem> {
+    let route = found.route;
+    if let Some(param) = &route.widget {
+        story.widget = Box::pin(lane.widget(&found.params, param)).await?;
+    }
+    if !route.is_called_by_widget {
+        return check_cors(snapshot, route, found.is_own, head, place);
+    }
+    let is_named = |origin: &[u8]| {
+        let widget = story.widget.as_ref();
+        widget.is_some_and(|widget| widget.admits(origin))
+    };
+    let outcome = cors::widget::check(head, is_named)?;
+    if let cors::Outcome::Pass(grant) = &outcome {
+        // Its pages read refusals too.
+        story.grant = grant.clone();
+    }
+    Ok(outcome)
+}
+
 fn check_cors(
     snapshot: &Snapshot,
     route: &Route,
@@ -353,8 +375,10 @@ fn check_csrf(
     is_own: bool,
     head: &Parts,
     place: Own<'_>,
-    session: Option<&TokenHash>,
+    caller: &Caller,
 ) -> Result<(), Problem> {
+    widget::check_home(head, place, &caller.principal)?;
+    let session = caller.proof.session();
     // SECURITY: a WebSocket handshake is a GET that opens a channel for writing, and browsers send
     // cookies with it from any page (CWE-1385). No page can add a header, so its Origin decides.
     if session.is_some() && head.extensions.get::<WebSocketAsked>().is_some() {
@@ -363,8 +387,12 @@ fn check_csrf(
     if is_safe(&head.method) {
         return Ok(());
     }
+    if route.is_called_by_widget {
+        // Which page it comes from is settled, and it is in nobody's name.
+        return Ok(());
+    }
     match (route.csrf, session) {
-        (RouteCsrf::Required, Some(session)) => Ok(snapshot.csrf.check(head, place, session)?),
+        (RouteCsrf::Required, Some(session)) => Ok(snapshot.csrf.check(head, place, &session)?),
         // Signing in and out, with a session or without: the page must be the product's own.
         (RouteCsrf::Exempt, _) if is_own => Ok(snapshot.csrf.check_origin(head, place)?),
         (RouteCsrf::Required, None) => Ok(snapshot.csrf.check_unauthenticated(head, place)?),

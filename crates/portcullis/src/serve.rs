@@ -214,6 +214,7 @@ async fn assemble(
         keys: identity.keys.clone(),
         accounts: identity.accounts.clone(),
         bearers: identity.bearers.clone(),
+        visitors: identity.visitors.clone(),
         directory: Arc::clone(identity.tenants.directory()),
         trail: trail.clone(),
         metrics,

@@ -10,12 +10,14 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, header};
 use http_body_util::BodyExt as _;
+use portcullis_access::config::Framing as RouteFraming;
+use portcullis_access::policy::Route;
 use portcullis_core::{Problem, Scheme, problem};
 use portcullis_edge::body::BodyError;
 use portcullis_edge::{Arrival, Body, Inbound};
 use portcullis_events::access_log::Line;
 use portcullis_events::metrics::Exit;
-use portcullis_guard::headers::{Nonce, NonceBody, Source};
+use portcullis_guard::headers::{Nonce, NonceBody, Source, framing};
 use portcullis_guard::rate_limit;
 use portcullis_vault::TokenHash;
 
@@ -250,10 +252,14 @@ fn harden(
         Some(nonce) => Source::Own(nonce),
         None => Source::Upstream,
     };
-    match snapshot
-        .headers
-        .harden(&guards.headers, told.scheme, source, &mut head, story.id)
-    {
+    let hardened =
+        snapshot
+            .headers
+            .harden(&guards.headers, told.scheme, source, &mut head, story.id);
+    if let Some(route) = story.route {
+        loosen(route, story, &mut head.headers);
+    }
+    match hardened {
         Ok(None) => Response::from_parts(head, body),
         Ok(Some(rewrite)) => Response::from_parts(head, Body::stream(nonce_body(body, &rewrite))),
         Err(error) => {
@@ -267,6 +273,16 @@ fn harden(
             answer::problem(&problem, story.id, told.prefers(), frame)
                 .map(|bytes: Bytes| Body::full(bytes))
         }
+    }
+}
+
+/// What other sites may do with this answer: the tenant's pages show it in a frame, all pages load it.
+fn loosen(route: &Route, story: &Story<'_>, headers: &mut HeaderMap) {
+    if let (Some(RouteFraming::Tenant(_)), Some(widget)) = (&route.framing, &story.widget) {
+        framing::open_to(&widget.ancestors, headers);
+    }
+    if route.is_shared {
+        framing::share(headers);
     }
 }
 

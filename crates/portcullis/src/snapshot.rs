@@ -190,8 +190,9 @@ impl Compiler<'_> {
         let limits = self
             .limits
             .for_route(&route.path, &format!("{key}.limits"), names);
-        let framing = route.framing.map(|framing| match framing {
-            RouteFraming::Deny => Framing::Deny,
+        let framing = route.framing.as_ref().map(|framing| match framing {
+            // Opened when it is known whose page it is.
+            RouteFraming::Deny | RouteFraming::Tenant(_) => Framing::Deny,
             RouteFraming::SameOrigin => Framing::SameOrigin,
         });
         let headers = if own {
@@ -270,6 +271,7 @@ fn compile(
         .map(|settings| settings.cookies);
     let cookies = keep(cookies.map_err(identity_findings), findings);
     findings.extend(accounts(config, loaded));
+    findings.extend(crate::widget::findings(config));
     if let Err(more) = crate::config::bearers::compile(config, &loaded.secrets) {
         findings.extend(more);
     }
@@ -309,7 +311,7 @@ fn compile(
     let product = RouteSet::compile(&config.access, &known, &mut compiler, false);
     let own_config = AccessConfig {
         roles: config.access.roles.clone(),
-        routes: own::routes(&config.auth_api.mounts, &config.access, config.mode),
+        routes: own::routes(config),
     };
     let own_known = Known {
         upstreams: vec![OWN_UPSTREAM.to_owned()],
@@ -456,7 +458,7 @@ fn mounts(mounts: &[String], findings: &mut Vec<Finding>) -> bool {
 fn limit_names(config: &Config, limits: Option<&Limits>) -> Vec<String> {
     limits.map_or_else(
         || {
-            let built_in = ["default", "auth"].into_iter().map(str::to_owned);
+            let built_in = ["default", "auth", "visits"].into_iter().map(str::to_owned);
             config.limits.0.keys().cloned().chain(built_in).collect()
         },
         |limits| limits.known().map(str::to_owned).collect(),

@@ -1,6 +1,7 @@
 //! What is known of one request, for the log, the metrics and the audit trail.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use portcullis_access::policy::Route;
@@ -11,6 +12,7 @@ use portcullis_core::{Principal, RequestId, TenantId, Timestamp};
 use portcullis_events::audit::{Action, Actor, Event, Outcome, Target};
 use portcullis_events::metrics::Stage;
 use portcullis_guard::cors::Grant;
+use portcullis_identity::visitors::Widget;
 use portcullis_vault::TokenHash;
 use uuid::Uuid;
 
@@ -42,6 +44,8 @@ pub(crate) struct Story<'s> {
     /// The gate answers a preflight: its CORS headers are written already.
     pub(crate) is_preflight: bool,
     pub(crate) grant: Grant,
+    /// The widget that the route belongs to.
+    pub(crate) widget: Option<Arc<Widget>>,
     pub(crate) charged: Option<Charged>,
     pub(crate) own_nonce: Option<portcullis_guard::headers::Nonce>,
 }
@@ -64,6 +68,7 @@ impl Story<'_> {
             upstream: None,
             is_preflight: false,
             grant: Grant::default(),
+            widget: None,
             charged: None,
             own_nonce: None,
         }
@@ -82,10 +87,12 @@ impl Story<'_> {
             Stage::AddressLimit | Stage::Quota if kind == &problem::RATE_LIMITED => {
                 Action::LimitExceeded
             }
-            Stage::Csrf => Action::CsrfRefused,
-            Stage::Route | Stage::Authorize if kind == &problem::ORIGIN_NOT_ALLOWED => {
+            Stage::Route | Stage::Csrf | Stage::Authorize
+                if kind == &problem::ORIGIN_NOT_ALLOWED =>
+            {
                 Action::OriginRefused
             }
+            Stage::Csrf => Action::CsrfRefused,
             Stage::Route | Stage::Authorize => Action::AccessDenied,
             Stage::Accept => Action::RequestMalformed,
             Stage::AddressLimit

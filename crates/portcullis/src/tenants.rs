@@ -206,7 +206,7 @@ fn failed(what: &str) -> impl Fn(portcullis_identity::tenants::Error) -> anyhow:
     move |error| anyhow::anyhow!("{what}: {}", told(error))
 }
 
-async fn named(stores: &Stores, name: &str) -> anyhow::Result<TenantId> {
+pub(crate) async fn named(stores: &Stores, name: &str) -> anyhow::Result<TenantId> {
     use portcullis_identity::tenants::Error;
     match stores.identity.tenants.get(name).await {
         Ok(tenant) => Ok(tenant.id),

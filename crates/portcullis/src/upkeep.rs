@@ -15,8 +15,8 @@ use portcullis_identity::password_policy::PasswordPolicy;
 use portcullis_identity::recovery::{Postman, Recovery};
 use portcullis_identity::tenants::Directory;
 use portcullis_identity::{
-    ApiKeys, Bearers, Holders, Issuers, Outbox, Record, Sessions, Tenants, Tokens, api_keys,
-    bearers, tokens,
+    ApiKeys, Bearers, Holders, Issuers, Outbox, Record, Sessions, Tenants, Tokens, Visitors,
+    api_keys, bearers, tokens, visitors,
 };
 use portcullis_store::Db;
 use portcullis_store::revocations::{Feed, POLL_EVERY};
@@ -42,6 +42,7 @@ pub(crate) struct Identity {
     pub(crate) bearers: Bearers,
     pub(crate) signing_keys: SigningKeys,
     pub(crate) tenants: Tenants,
+    pub(crate) visitors: Visitors,
     feed: Arc<Feed>,
 }
 
@@ -106,6 +107,14 @@ pub(crate) async fn identity(
         factors: Factors::new(keys, &config.mfa, config.accounts.origin.as_deref())?,
         config: config.accounts.clone(),
     });
+    let visitors = Visitors::new(visitors::Parts {
+        db: db.clone(),
+        feed: Arc::clone(&feed),
+        clock: Arc::clone(clock),
+        trail: trail.clone(),
+        config: config.visitors.clone(),
+        mode: config.mode,
+    });
     let bearers = bearers(
         loaded,
         keys,
@@ -122,6 +131,7 @@ pub(crate) async fn identity(
         bearers,
         signing_keys,
         tenants,
+        visitors,
         feed,
     })
 }
@@ -181,6 +191,9 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
             }
             if let Err(error) = identity.keys.flush().await {
                 tracing::warn!(%error, "the last use of API keys could not be written");
+            }
+            if let Err(error) = identity.visitors.keep_house().await {
+                tracing::warn!(%error, "visits that are over could not be cleaned up");
             }
             keep_bearers(&identity).await;
             gate.streams.forget_ended();
@@ -250,6 +263,7 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
                 gate.sessions.revoked(revocation);
                 gate.keys.revoked(revocation);
                 gate.bearers.revoked(revocation);
+                gate.visitors.revoked(revocation);
                 gate.directory.revoked(revocation);
                 gate.streams.revoked(revocation);
             };

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
-use crate::cli::{Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys};
+use crate::cli::{Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, visitors};
 use crate::config::Loaded;
 use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
@@ -64,6 +64,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         }),
         Verb::Grants(verb) => with_stores(&cli.config, async |stores| {
             tenants::grants(cli.output, verb, stores).await
+        }),
+        Verb::Visitors(verb) => with_stores(&cli.config, async |stores| {
+            visitors::run(cli.output, verb, stores).await
         }),
         Verb::Audit(verb) => with_stores(&cli.config, async |stores| {
             audit(cli.output, verb, stores).await

@@ -5,7 +5,7 @@
 //! - A step that was applied is never edited; its checksum (SHA-256) is compared at every start.
 //! - A database that knows a step that we do not is a newer one: it is refused, not guessed at.
 //!
-//! Numbers: store 1-9, identity 10-19, events 20-29, tenants 60-69, sessions and import 80-89.
+//! Numbers: store 1-9, identity 10-19, events 20-29, tenants 60-69, visitors 70-79, sessions and import 80-89.
 
 use std::time::Duration;
 
@@ -48,6 +48,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     50 "0050_recovery",
     51 "0051_second_factor",
     60 "0060_tenant",
+    70 "0070_visitor",
     80 "0080_session_client",
     81 "0081_import",
 };

@@ -12,7 +12,7 @@ use portcullis_core::route::{Methods, Pattern, RouteTable};
 
 use super::binding;
 use super::{Cors, Csrf, Known, Mistake, Policy, Route, Severity, host_name};
-use crate::config::{AccessConfig, Allow, RouteConfig};
+use crate::config::{AccessConfig, Allow, Framing, RouteConfig};
 
 type Table = RouteTable<Arc<Route>>;
 
@@ -128,6 +128,7 @@ impl Compiler<'_> {
         let tenant = self.tenant(&pattern);
         let (methods, host, access, limits) = (methods?, host?, access?, limits?);
         let tenant = tenant?;
+        let widget = self.widget(&pattern)?;
         let route = Route {
             id: self.position,
             name: name(&methods, &written.path),
@@ -155,7 +156,10 @@ impl Compiler<'_> {
             } else {
                 Cors::Never
             },
-            framing: written.framing,
+            framing: written.framing.clone(),
+            widget,
+            is_called_by_widget: written.is_called_by_widget,
+            is_shared: written.is_shared,
             max_body: written.max_body,
             timeout: written.timeout,
             line: written.line,
@@ -302,6 +306,33 @@ impl Compiler<'_> {
                 );
             })
             .ok()
+    }
+
+    /// The parameter that names the tenant whose widget it is. The outer option is nothing for an error.
+    #[expect(
+        clippy::option_option,
+        reason = "an error and a route of no widget are two things"
+    )]
+    fn widget(&mut self, pattern: &Pattern) -> Option<Option<Box<str>>> {
+        let param = match &self.written.framing {
+            Some(Framing::Tenant(param)) => param.as_str(),
+            Some(Framing::Deny | Framing::SameOrigin) | None
+                if self.written.is_called_by_widget =>
+            {
+                "tenant"
+            }
+            Some(Framing::Deny | Framing::SameOrigin) | None => return Some(None),
+        };
+        if pattern.params().any(|name| name == param) {
+            return Some(Some(param.into()));
+        }
+        self.error(
+            "route-framing",
+            "framing.tenant",
+            format!("`{param}` is not a parameter of `{pattern}`"),
+            format!("name one of its parameters, or write `{{{param}}}` into the path"),
+        );
+        None
     }
 
     /// Of whom a second factor is asked here.

@@ -224,6 +224,7 @@ fn a_visitor_reaches_what_the_path_says_is_theirs_and_nothing_else() {
     let visitor = Visitor {
         id: crate::VisitorId::new(),
         tenant: acme.id,
+        origin: "https://shop.test".into(),
     };
     let caller = Principal::Visitor(visitor.clone());
     let rule = Rule {

@@ -156,6 +156,9 @@ actions! {
     InvitationRevoked = "invitation.revoked", Kept;
     PermissionLent = "permission.lent", Kept;
     PermissionTakenBack = "permission.taken-back", Kept;
+    VisitorCreated = "visitor.created", Kept;
+    VisitorRevoked = "visitor.revoked", Kept;
+    WidgetOriginsChanged = "widget-origins.changed", Kept;
     AccessDenied = "access.denied", Folded;
     LimitExceeded = "limit.exceeded", Folded;
     CsrfRefused = "csrf.refused", Folded;

@@ -43,7 +43,9 @@ fn run(
 
 fn granted(cors: &Cors, origin: &str) -> Option<String> {
     match run(cors, "GET", &[("origin", origin)], Foreign::Refuse).unwrap() {
-        Outcome::Pass(Grant(granted)) => granted.map(|value| value.to_str().unwrap().to_owned()),
+        Outcome::Pass(Grant(Granted::Listed(value))) => Some(value.to_str().unwrap().to_owned()),
+        Outcome::Pass(Grant(Granted::Nobody)) => None,
+        Outcome::Pass(Grant(Granted::Widget(_))) => panic!("no widget was asked for"),
         Outcome::Preflight(_) => panic!("a read is no preflight"),
     }
 }
@@ -93,7 +95,7 @@ fn an_unsafe_request_of_a_stranger_is_refused_unless_the_route_takes_it() {
             );
             let outcome = run(&cors, method, &headers, Foreign::Pass);
             assert!(
-                matches!(outcome, Ok(Outcome::Pass(Grant(None)))),
+                matches!(outcome, Ok(Outcome::Pass(Grant(Granted::Nobody)))),
                 "{method} {stranger}"
             );
         }
@@ -109,7 +111,7 @@ fn an_unsafe_request_of_a_stranger_is_refused_unless_the_route_takes_it() {
     let own = [("origin", "https://api.example.com")];
     assert!(matches!(
         run(&cors, "POST", &own, Foreign::Refuse),
-        Ok(Outcome::Pass(Grant(None)))
+        Ok(Outcome::Pass(Grant(Granted::Nobody)))
     ));
     assert!(run(&cors, "POST", &[], Foreign::Refuse).is_ok());
 }
@@ -160,14 +162,16 @@ fn the_upstreams_own_word_on_cors_is_replaced() {
         headers
     };
     let mut headers = upstream();
-    cors().finish(&Grant(None), &mut headers);
+    cors().finish(&Grant::default(), &mut headers);
     assert!(!headers.contains_key("access-control-allow-origin"));
     assert!(!headers.contains_key("access-control-allow-credentials"));
     let vary: Vec<_> = headers.get_all("vary").iter().collect();
     assert_eq!(vary, ["Accept", "Origin"]);
 
     let mut headers = upstream();
-    let grant = Grant(Some(HeaderValue::from_static("https://app.example.com")));
+    let grant = Grant(Granted::Listed(HeaderValue::from_static(
+        "https://app.example.com",
+    )));
     cors().finish(&grant, &mut headers);
     let allowed: Vec<_> = headers
         .get_all("access-control-allow-origin")
@@ -238,4 +242,52 @@ proptest! {
             prop_assert_eq!(granted(&cors, &origin), None, "{}", origin);
         }
     }
+}
+
+#[test]
+fn a_widgets_page_is_known_by_its_one_origin_and_sends_no_cookies() {
+    let ask = |origins: &[&str], method: &str| {
+        let mut request = http::Request::builder().method(method).uri("/");
+        for origin in origins {
+            request = request.header("origin", *origin);
+        }
+        let request = request.header("access-control-request-method", "POST");
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        widget::check(&head, |origin| origin == b"https://shop.example")
+    };
+    for (origins, is_allowed) in [
+        (&["https://shop.example"][..], true),
+        (&[], false),
+        (&["null"], false),
+        (&["https://api.example.com"], false),
+        (&["https://shop.example.evil.test"], false),
+        (&["https://shop.example", "https://shop.example"], false),
+    ] {
+        for method in ["GET", "POST", "OPTIONS"] {
+            assert_eq!(
+                ask(origins, method).is_ok(),
+                is_allowed,
+                "{method} {origins:?}"
+            );
+        }
+    }
+    let Ok(Outcome::Preflight(headers)) = ask(&["https://shop.example"], "OPTIONS") else {
+        panic!("a preflight is answered");
+    };
+    assert_eq!(
+        headers["access-control-allow-origin"],
+        "https://shop.example"
+    );
+    assert!(!headers.contains_key("access-control-allow-credentials"));
+    let Ok(Outcome::Pass(grant)) = ask(&["https://shop.example"], "POST") else {
+        panic!("a call passes");
+    };
+    let mut headers = HeaderMap::new();
+    cors().finish(&grant, &mut headers);
+    assert_eq!(
+        headers["access-control-allow-origin"],
+        "https://shop.example"
+    );
+    assert!(!headers.contains_key("access-control-allow-credentials"));
+    assert_eq!(headers["vary"], "Origin");
 }

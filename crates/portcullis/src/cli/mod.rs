@@ -2,6 +2,7 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod output;
+pub(crate) mod visitors;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -133,6 +134,11 @@ pub(crate) enum Verb {
     /// Permissions that members of a tenant lend to each other.
     #[command(subcommand)]
     Grants(crate::tenants::Grants),
+    /// Say where a tenant's widget opens, and show and end the visits in it.
+    ///
+    /// Like `users`, it works on the database, and a running gate hears of it within a second.
+    #[command(subcommand)]
+    Visitors(visitors::Visitors),
     /// Read the audit trail.
     #[command(subcommand)]
     Audit(Audit),

@@ -49,6 +49,8 @@ pub(crate) struct Config {
     /// Nothing where nobody gets tokens.
     pub(crate) tokens: Option<portcullis_identity::tokens::Config>,
     pub(crate) issuers: BTreeMap<String, portcullis_identity::issuers::Config>,
+    /// Nothing where nobody visits.
+    pub(crate) visitors: Option<portcullis_identity::visitors::Config>,
     pub(crate) recovery: portcullis_identity::recovery::Config,
     pub(crate) mfa: portcullis_identity::factors::Config,
     pub(crate) mail: mail::MailConfig,
@@ -61,7 +63,7 @@ pub(crate) struct Config {
 }
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 18] = [
+pub(crate) const AT_START: [&str; 19] = [
     "mode",
     "secrets",
     "listen",
@@ -74,6 +76,7 @@ pub(crate) const AT_START: [&str; 18] = [
     "api-keys",
     "tokens",
     "issuer",
+    "visitors",
     "recovery",
     "mfa",
     "mail",
@@ -99,6 +102,7 @@ impl Config {
             api_keys,
             tokens,
             issuers,
+            visitors,
             recovery,
             mfa,
             mail,
@@ -128,6 +132,7 @@ impl Config {
         self.api_keys = api_keys.clone();
         self.tokens.clone_from(tokens);
         self.issuers = issuers.clone();
+        self.visitors.clone_from(visitors);
         self.recovery = recovery.clone();
         self.mfa = mfa.clone();
         self.mail = mail.clone();
@@ -374,6 +379,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         api_keys: sections.take("api-keys"),
         tokens: sections.take("tokens"),
         issuers: sections.take("issuer"),
+        visitors: sections.take("visitors"),
         recovery: sections.take("recovery"),
         mfa: sections.take("mfa"),
         mail: sections.take("mail"),

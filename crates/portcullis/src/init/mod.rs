@@ -179,7 +179,7 @@ fn compile(text: &str) -> anyhow::Result<Policy> {
             .collect()
     };
     let mut limits = names("limits");
-    limits.extend(["default".to_owned(), "auth".to_owned()]);
+    limits.extend(["default", "auth", "visits"].map(str::to_owned));
     let known = Known {
         upstreams: names("upstream"),
         limits,

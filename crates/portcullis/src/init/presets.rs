@@ -76,9 +76,7 @@ fn merge(tables: &mut Vec<String>, fragment: &str) {
     let mut comment: Vec<&str> = Vec::new();
     for line in fragment.lines() {
         if line.starts_with('[') {
-            if !tables.iter().any(|table| header(table) == Some(line)) {
-                tables.push(line.to_owned());
-            }
+            open(tables, line);
             opened = Some(line);
             comment.clear();
         } else if line.starts_with('#') {
@@ -90,6 +88,19 @@ fn merge(tables: &mut Vec<String>, fragment: &str) {
             }
             comment.clear();
         }
+    }
+}
+
+/// Makes the table with this header live: one that the sample only shows, or another one.
+fn open(tables: &mut Vec<String>, line: &str) {
+    if tables.iter().any(|table| header(table) == Some(line)) {
+        return;
+    }
+    let shown = format!("# {line}");
+    let is_shown = |table: &&mut String| table.lines().any(|old| old == shown);
+    match tables.iter_mut().find(is_shown) {
+        Some(table) => *table = table.replacen(&shown, line, 1),
+        None => tables.push(line.to_owned()),
     }
 }
 

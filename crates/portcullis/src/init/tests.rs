@@ -450,7 +450,11 @@ fn presets_hold_the_figures_that_are_asked_for() {
     let widget = config(Preset::Widget, &[]);
     assert_eq!(rates(&widget, "messages"), is("30/minute", Per::Session)); // L7
     assert_eq!(rates(&widget, "visits"), is("5/5m", Per::Address)); // L7
-    assert_eq!(widget.headers.resource_policy, "cross-origin");
+    assert_eq!(
+        widget.visitors.as_ref().unwrap().lifetime,
+        Span::from_hours(24)
+    ); // W1
+    assert_eq!(widget.headers.resource_policy, "same-origin");
 }
 
 #[test]

@@ -58,4 +58,6 @@ mod tls;
 mod tokens;
 mod verbs;
 mod verifiers;
+mod visitors;
 mod websocket;
+mod widget;

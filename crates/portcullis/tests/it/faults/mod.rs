@@ -15,6 +15,7 @@ mod tokens;
 mod tracer;
 mod transport;
 mod upstream;
+mod visitors;
 mod wire;
 
 use std::time::Duration;
