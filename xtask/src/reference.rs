@@ -176,6 +176,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "visitors",
+        "People without an account, in a widget that other sites embed. Without this table there are none.",
+        "crates/identity/src/visitors.rs",
+        "Config",
+    ),
+    section(
         "csrf",
         "Requests that another site could have caused.",
         "crates/guard/src/csrf.rs",

@@ -115,6 +115,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("auth-api", "mounts", "[\"/api/v1/auth\"]"),
     ("forward-auth", "proxies", "[\"127.0.0.1/32\"]"),
     ("passwords", "context-words", "[\"name-of-the-product\"]"),
+    ("visitors", "features", "[\"microphone\"]"),
     ("csrf", "trusted-origins", "[\"https://admin.example.com\"]"),
     ("cors", "allow-origins", "[\"https://www.example.com\"]"),
     ("headers", "placeholder", "\"RANDOM-LETTERS-AND-DIGITS\""),
@@ -164,7 +165,7 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
         // A table that needs values of its own, or that makes something be there, is not live.
         let mark = if matches!(
             table,
-            "listen.tls" | "limits.NAME" | "roles.NAME" | "tokens" | "issuer.NAME"
+            "listen.tls" | "limits.NAME" | "roles.NAME" | "tokens" | "issuer.NAME" | "visitors"
         ) {
             "# "
         } else {

@@ -147,7 +147,10 @@ fn of(kind: &str, table: &str) -> Option<Value> {
         "Location" => json!({ "anyOf": [{ "type": "string" }, { "$ref": "#/$defs/secret" }] }),
         "Allow" => json!({ "$ref": "#/$defs/allow" }),
         "Framing" if table == "headers" => json!({ "anyOf": [framing, strings()] }),
-        "Framing" => framing,
+        "Framing" => json!({ "anyOf": [framing, {
+            "type": "object", "additionalProperties": false, "required": ["tenant"],
+            "properties": { "tenant": { "type": "string" } }
+        }] }),
         "TokenAlgorithm" => words(&["EdDSA", "HS256"]),
         "Algorithm" => words(&[
             "EdDSA", "ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "HS256",
