@@ -32,7 +32,7 @@ use crate::{
     Accounts, ApiKeys, Bearers, Client, Tenants, accounts, api_keys, pages, tenants, tokens,
 };
 pub(crate) use body::json;
-pub(crate) use handlers::{answer, clear_cookies, end_current, set_cookies};
+pub(crate) use handlers::{Grant, clear_cookies, end_current, set_cookies};
 
 /// Largest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;

@@ -79,6 +79,11 @@ impl Bearers {
         self.0.holders.revoked(revocation);
     }
 
+    /// Another policy is in force: what was lent is compared with it anew. Never waits.
+    pub fn policy_changed(&self) {
+        self.0.holders.forget_people();
+    }
+
     /// Whether the product gets access tokens of our own as well.
     pub fn passes_on(&self) -> bool {
         self.0

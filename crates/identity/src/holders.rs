@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use portcullis_core::principal::User;
-use portcullis_core::{Span, TenantId, Timestamp, UserId};
+use portcullis_core::{Span, TenantId, Timestamp};
 use portcullis_store::revocations::Revocation;
 use portcullis_vault::TokenHash;
 use uuid::Uuid;
@@ -58,6 +58,8 @@ pub(crate) struct Holder {
     pub(crate) expires_at: Timestamp,
     /// Tokens that were issued before are over.
     pub(crate) not_before: Timestamp,
+    /// When something of what the user holds ends by itself: then the database knows the rest.
+    until: Option<Timestamp>,
     /// The roles where the token names an administrator.
     administrator: Option<Arc<[Arc<str>]>>,
     last_used: AtomicI64,
@@ -69,9 +71,16 @@ impl Holder {
             user,
             expires_at,
             not_before,
+            until: None,
             administrator: None,
             last_used: AtomicI64::new(i64::MAX),
         }
+    }
+
+    /// The same, and to be asked for again from then on.
+    pub(crate) const fn known_until(mut self, until: Option<Timestamp>) -> Self {
+        self.until = until;
+        self
     }
 
     pub(crate) fn with_administrator(mut self, roles: Arc<[Arc<str>]>) -> Self {
@@ -101,7 +110,8 @@ impl Holder {
     }
 
     pub(crate) fn admits(&self, token: &Verified, now: Timestamp) -> bool {
-        now < self.expires_at && token.issued_at >= self.not_before
+        let is_known = self.until.is_none_or(|until| now < until);
+        is_known && now < self.expires_at && token.issued_at >= self.not_before
     }
 }
 
@@ -197,23 +207,21 @@ impl Holders {
     pub fn revoked(&self, revocation: Revocation) {
         match revocation {
             Revocation::TokenFamily(id) => self.forget(id.as_uuid()),
-            Revocation::User(id) => self.forget_user(id),
+            Revocation::User(id) => self.forget_where(|user| user.id == id),
+            Revocation::Tenant(id) => self.forget_where(|user| user.tenant == Some(id)),
             Revocation::Everything => self.forget_everything(),
             // Not of these tables.
-            Revocation::Session(_)
-            | Revocation::ApiKey(_)
-            | Revocation::Visitor(_)
-            | Revocation::Tenant(_) => {}
+            Revocation::Session(_) | Revocation::ApiKey(_) | Revocation::Visitor(_) => {}
         }
     }
 
-    /// Forgets everybody. Looks at each: for revocations that name nobody.
+    /// Forgets everybody, but not what tokens were found to be: another policy is in force.
+    pub(crate) fn forget_people(&self) {
+        self.forget_where(|_| true);
+    }
+
     fn forget_everything(&self) {
-        // INVARIANT: counted before anything is removed, see `remember`.
-        self.revocations.fetch_add(1, Ordering::SeqCst);
-        for shard in &self.people {
-            write(shard).clear();
-        }
+        self.forget_people();
         // What signed the tokens may count no longer, either.
         for shard in &self.tokens {
             write(shard).clear();
@@ -227,12 +235,14 @@ impl Holders {
         }
     }
 
-    fn forget_user(&self, user: UserId) {
+    /// Looks at each.
+    fn forget_where(&self, is_meant: impl Fn(&User) -> bool) {
+        // INVARIANT: counted before anything is removed, see `remember`.
         self.revocations.fetch_add(1, Ordering::SeqCst);
         for shard in &self.people {
-            let any = read(shard).values().any(|holder| holder.user.id == user);
+            let any = read(shard).values().any(|holder| is_meant(&holder.user));
             if any {
-                write(shard).retain(|_, holder| holder.user.id != user);
+                write(shard).retain(|_, holder| !is_meant(&holder.user));
             }
         }
     }
@@ -272,8 +282,8 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_core::TokenFamilyId;
     use portcullis_core::principal::Credential;
+    use portcullis_core::{TokenFamilyId, UserId};
 
     use super::*;
 

@@ -36,7 +36,7 @@ pub use cookie::{Cookies, Presented};
 pub use notices::Notice;
 pub use other_client::{OnOtherClient, Stranger};
 pub use store::SessionInfo;
-pub(crate) use store::{SessionView, coarse, end_one, end_others};
+pub(crate) use store::{SessionView, coarse, end_one, end_others, prove};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -24,7 +24,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::http::{HeaderValue, header};
-use portcullis_core::principal::{Credential, User};
 use portcullis_core::{
     Clock, Problem, Secret, SessionId, Span, Timestamp, TokenFamilyId, UserId, problem,
 };
@@ -35,11 +34,11 @@ use portcullis_vault::jws::Unverified;
 use portcullis_vault::keys::{self, Keys, Mac, Purpose};
 use portcullis_vault::{KeyRing, Token, ring, tokens};
 
+use crate::Client;
 use crate::holders::{Holder, Holders, Verified};
 use crate::record::{Act, Entry, Record};
-use crate::sessions::{self, NewSession, Sessions};
-use crate::{Client, users};
-use access::{Access, Bearer};
+use crate::sessions::{self, Sessions};
+use access::Access;
 pub use config::{Config, Secrets, Settings, TokenAlgorithm};
 use store::{Held, NewFamily, Stored, Used};
 pub(crate) use store::{end_all, end_others, hold_user, publish_all};
@@ -146,13 +145,13 @@ impl Tokens {
     /// ends: one sign-in is one credential.
     ///
     /// SECURITY: a session is the one thing that a sign-in leads to, whatever it took, so there is
-    /// no second way in that could forget a factor. Its row is spent, so that it is not turned into
-    /// tokens twice, nor after it was revoked.
+    /// no second way in that could forget a factor: what was proved, when, and the tenant are those
+    /// of its row. The row is spent, so that it is not turned into tokens twice, nor after it was
+    /// revoked.
     pub async fn grant(
         &self,
         user: UserId,
         session: SessionId,
-        factors: Factors,
         client: &Client,
     ) -> Result<Pair, Error> {
         let inner = &*self.0;
@@ -168,9 +167,7 @@ impl Tokens {
         };
         let family = NewFamily {
             id: TokenFamilyId::new(),
-            user,
-            authenticated_at: factors.authenticated_at,
-            second_factor_at: factors.second_factor_at,
+            session,
             expires_at: now + inner.settings.lifetime,
         };
         store::insert_family(&mut tx, &family, client, now).await?;
@@ -184,23 +181,7 @@ impl Tokens {
         for id in ended {
             inner.holders.revoked(Revocation::TokenFamily(id));
         }
-        self.pair(user, family.id, family.authenticated_at, &refresh)
-            .await
-    }
-
-    /// The same for a session that this very call made, with a first factor that was proved now.
-    pub async fn grant_new(
-        &self,
-        user: UserId,
-        session: &NewSession,
-        second_factor_at: Option<Timestamp>,
-        client: &Client,
-    ) -> Result<Pair, Error> {
-        let factors = Factors {
-            authenticated_at: self.0.clock.now(),
-            second_factor_at,
-        };
-        self.grant(user, session.id, factors, client).await
+        self.pair(family.id, &refresh).await
     }
 
     /// The next access token and the next refresh token.
@@ -226,8 +207,7 @@ impl Tokens {
             return self.theft(tx, &stored, &held, client, now).await;
         };
         tx.commit().await?;
-        self.pair(held.user, stored.family, held.authenticated_at, &next)
-            .await
+        self.pair(stored.family, &next).await
     }
 
     async fn rotate(
@@ -380,7 +360,8 @@ impl Tokens {
 
     pub(crate) async fn holder(&self, family: TokenFamilyId) -> Result<Option<Holder>, Error> {
         let inner = &*self.0;
-        Ok(store::holder(&inner.db, family, inner.clock.now()).await?)
+        let policy = inner.sessions.policy().get();
+        Ok(store::holder(&inner.db, family, &policy, inner.clock.now()).await?)
     }
 
     /// Deletes families that ended more than a week ago. Call it now and then.
@@ -393,23 +374,12 @@ impl Tokens {
         Ok(count)
     }
 
-    async fn pair(
-        &self,
-        user: UserId,
-        family: TokenFamilyId,
-        authenticated_at: Timestamp,
-        refresh: &Token,
-    ) -> Result<Pair, Error> {
+    async fn pair(&self, family: TokenFamilyId, refresh: &Token) -> Result<Pair, Error> {
         let inner = &*self.0;
-        let account = users::find(&inner.db, user).await?.ok_or(Error::Refused)?;
-        let bearer = Bearer {
-            user,
-            family,
-            authenticated_at,
-            tenant: account.tenant,
-            roles: &account.roles,
-        };
-        let access = inner.access.issue(&bearer, inner.clock.now())?;
+        let holder = self.holder(family).await?.ok_or(Error::Refused)?;
+        let access = inner
+            .access
+            .issue(family, &holder.user, inner.clock.now())?;
         Ok(Pair {
             access_token: Secret::new(access),
             refresh_token: Secret::new(format!("{REFRESH_PREFIX}{}", refresh.text().expose())),
@@ -436,29 +406,6 @@ impl Tokens {
             request: client.request,
             client: client.address,
             roles: None,
-        }
-    }
-}
-
-/// When the factors of a sign-in were proved.
-#[derive(Debug, Clone, Copy)]
-pub struct Factors {
-    pub authenticated_at: Timestamp,
-    pub second_factor_at: Option<Timestamp>,
-}
-
-impl Factors {
-    /// Those of a caller who is signed in by a session; its name as well.
-    pub fn of(user: &User) -> Result<(SessionId, Factors), Error> {
-        match user.credential {
-            Credential::Session(session) => Ok((
-                session,
-                Factors {
-                    authenticated_at: user.authenticated_at,
-                    second_factor_at: user.second_factor_at,
-                },
-            )),
-            Credential::AccessToken(_) | Credential::Foreign => Err(Error::NoSession),
         }
     }
 }

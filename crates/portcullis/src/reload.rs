@@ -117,6 +117,7 @@ impl Watcher {
                 // What was lent counts while the lender holds it, and the new policy may say otherwise.
                 self.gate.sessions.policy().set(roles);
                 self.gate.sessions.revoked(Revocation::Everything);
+                self.gate.bearers.policy_changed();
                 tracing::info!("policy reloaded");
                 let waiting = waiting.join(", ");
                 if !waiting.is_empty() {

@@ -45,6 +45,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     40 "0040_signing_key",
     41 "0041_token_family",
     42 "0042_foreign_identity",
+    46 "0046_token_family_tenant",
     50 "0050_recovery",
     51 "0051_second_factor",
     60 "0060_tenant",

@@ -11,7 +11,7 @@ use portcullis_events::Actor;
 use super::{Accounts, By, Client, Error, SignedIn};
 use crate::backoff;
 use crate::record::{Act, Entry};
-use crate::{Email, users};
+use crate::{Email, sessions, users};
 
 const ATTEMPTS: usize = 3;
 const WINDOW: Span = Span::from_minutes(15);
@@ -65,6 +65,8 @@ impl Accounts {
             ..client.clone()
         };
         let (session, _) = parts.sessions.create(&mut tx, user.id, &here).await?;
+        // A new password takes nothing from the other factor: its proof goes on as it was.
+        sessions::prove(&mut tx, session.id, now, user.second_factor_at).await?;
         tx.execute(
             "DELETE FROM password_attempt WHERE user_id = $1",
             &[user.id.into()],

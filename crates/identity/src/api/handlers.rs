@@ -16,9 +16,9 @@ use super::{Api, Failure, signed_in};
 use crate::accounts::Error;
 use crate::accounts::{AccountView, Registering, SignedIn};
 use crate::backoff::DEVICE_LIFETIME;
-use crate::factors::challenge_cookie;
+use crate::factors::{Typed, challenge_cookie};
 use crate::sessions::{Notice, Presented, SessionView};
-use crate::tokens;
+use crate::{Client, tokens};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +34,9 @@ struct Register {
 struct Login {
     email: String,
     password: Secret<String>,
+    /// The second factor, where the client asks for both at once.
+    #[serde(default)]
+    code: Option<Secret<String>>,
     #[serde(default)]
     grant: Grant,
 }
@@ -41,7 +44,7 @@ struct Login {
 /// What a sign-in is to give: a cookie, as browsers want it, or tokens.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Grant {
+pub(crate) enum Grant {
     #[default]
     Session,
     Tokens,
@@ -85,29 +88,50 @@ pub(super) async fn login(
     let (parts, body) = request.into_parts();
     let input: Login = json(&parts.headers, body).await?;
     let client = api.client(&parts);
-    let tokens = match input.grant {
-        Grant::Session => None,
-        Grant::Tokens => Some(api.tokens()?),
-    };
-    let signed_in = api
-        .accounts
-        .login(&input.email, &input.password, &client)
-        .await;
-    let signed_in = match signed_in {
-        Ok(signed_in) => signed_in,
-        Err(Error::SecondFactor(challenge)) => {
+    input.grant.is_offered(&api)?;
+    let accounts = &api.accounts;
+    let signed_in = accounts.login(&input.email, &input.password, &client).await;
+    let signed_in = match (signed_in, &input.code) {
+        (Ok(signed_in), _) => signed_in,
+        (Err(Error::SecondFactor(challenge)), Some(code)) => {
+            let hash = challenge.token.hash();
+            accounts
+                .finish_sign_in(&hash, Typed(code.expose()), &client)
+                .await?
+        }
+        (Err(Error::SecondFactor(challenge)), None) => {
             let cookie = challenge_cookie(&api, &challenge)?;
             let problem = Problem::second_factor_required().header(header::SET_COOKIE, cookie);
             return Err(Failure(problem));
         }
-        Err(error) => return Err(error.into()),
+        (Err(error), _) => return Err(error.into()),
     };
-    match tokens {
-        None => answer(&api, &signed_in),
-        Some(tokens) => {
-            let user = signed_in.account.id;
-            let pair = tokens.grant_new(user, &signed_in.session, None, &client);
-            Ok(tokens::http::answer(&pair.await?))
+    input.grant.answer(&api, &signed_in, &client).await
+}
+
+impl Grant {
+    /// Asked before anything is proved: a password is not checked for what cannot be given.
+    pub(crate) fn is_offered(self, api: &Api) -> Result<(), Failure> {
+        match self {
+            Grant::Session => Ok(()),
+            Grant::Tokens => api.tokens().map(drop),
+        }
+    }
+
+    /// What a sign-in gives, whatever it took.
+    pub(crate) async fn answer(
+        self,
+        api: &Api,
+        signed_in: &SignedIn,
+        client: &Client,
+    ) -> Result<Response, Failure> {
+        match self {
+            Grant::Session => answer(api, signed_in),
+            Grant::Tokens => {
+                let (user, session) = (signed_in.account.id, signed_in.session.id);
+                let pair = api.tokens()?.grant(user, session, client).await?;
+                Ok(tokens::http::answer(&pair))
+            }
         }
     }
 }
@@ -125,16 +149,12 @@ pub(super) async fn change_password(
         .accounts
         .change_password(user, old, new, &client)
         .await?;
-    match user.credential {
-        Credential::Session(_) | Credential::Foreign => answer(&api, &signed_in),
+    let grant = match user.credential {
+        Credential::Session(_) | Credential::Foreign => Grant::Session,
         // Whoever came with tokens gets new ones: the old are over, like every session.
-        Credential::AccessToken(_) => {
-            let second = user.second_factor_at;
-            let tokens = api.tokens()?;
-            let pair = tokens.grant_new(user.id, &signed_in.session, second, &client);
-            Ok(tokens::http::answer(&pair.await?))
-        }
-    }
+        Credential::AccessToken(_) => Grant::Tokens,
+    };
+    grant.answer(&api, &signed_in, &client).await
 }
 
 /// The account with its new cookies.

@@ -169,7 +169,7 @@ impl Accounts {
         Ok((tx, has))
     }
 
-    /// With the last factor its traces go: no session counts as proved by what is no more.
+    /// With the last factor its traces go: no session and no token counts as proved by what is no more.
     pub(super) async fn after_removal(
         &self,
         tx: &mut Tx,
@@ -178,16 +178,18 @@ impl Accounts {
     ) -> Result<(), Error> {
         const CODES: &str = "DELETE FROM recovery_code WHERE user_id = $1";
         const SESSIONS: &str = "UPDATE session SET second_factor_at = NULL WHERE user_id = $1";
+        const TOKENS: &str = "UPDATE token_family SET second_factor_at = NULL WHERE user_id = $1";
         if !status_in(tx, user).await?.has_any() {
             tx.execute(CODES, &[user.into()]).await?;
             tx.execute(SESSIONS, &[user.into()]).await?;
+            tx.execute(TOKENS, &[user.into()]).await?;
         }
         revoke::user(tx, user, now).await?;
         Ok(())
     }
 
     /// Posts a letter to the account's owner, where letters are sent.
-    pub(super) async fn tell(&self, tx: &mut Tx, user: UserId, news: News) -> Result<(), Error> {
+    pub(crate) async fn tell(&self, tx: &mut Tx, user: UserId, news: News) -> Result<(), Error> {
         let recovery = &self.parts().recovery;
         if !recovery.is_offered {
             return Ok(());

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Challenge, Status, Typed, pages};
 use crate::accounts::{Error, SignedIn};
-use crate::api::{Api, Failure, answer, json, signed_in};
+use crate::api::{Api, Failure, Grant, json, signed_in};
 
 /// Everything of second factors, relative to where the auth API is mounted.
 pub(crate) fn routes() -> Router<Api> {
@@ -33,6 +33,15 @@ pub(crate) fn routes() -> Router<Api> {
 #[serde(deny_unknown_fields)]
 struct Code {
     code: Secret<String>,
+}
+
+/// A code as the last step of a sign-in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LastStep {
+    code: Secret<String>,
+    #[serde(default)]
+    grant: Grant,
 }
 
 #[derive(Serialize)]
@@ -61,9 +70,11 @@ async fn second_factor(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    let input: Code = json(&parts.headers, body).await?;
+    let input: LastStep = json(&parts.headers, body).await?;
+    input.grant.is_offered(&api)?;
     let signed_in = prove(&api, &parts, input.code.expose()).await?;
-    let mut response = answer(&api, &signed_in)?;
+    let client = api.client(&parts);
+    let mut response = input.grant.answer(&api, &signed_in, &client).await?;
     clear_challenge(&api, &mut response);
     Ok(response)
 }

@@ -1,7 +1,7 @@
 //! Proving a second factor: as the last step of a sign-in, or once more in a session.
 
+use portcullis_core::UserId;
 use portcullis_core::principal::User;
-use portcullis_core::{SessionId, Timestamp, UserId};
 use portcullis_events::Actor;
 use portcullis_store::Tx;
 use portcullis_vault::{Token, TokenHash};
@@ -11,7 +11,7 @@ use crate::accounts::{Accounts, Client, Error, SignedIn};
 use crate::backoff::{self, Attempt, Subject};
 use crate::outbox::News;
 use crate::record::{Act, Entry};
-use crate::sessions::NewSession;
+use crate::sessions::{self, NewSession};
 use crate::{Email, users};
 
 impl Accounts {
@@ -63,7 +63,7 @@ impl Accounts {
             return Err(Error::ChallengeOver);
         }
         let (session, ended) = parts.sessions.create(&mut tx, user, &here).await?;
-        mark(&mut tx, session.id, now, now).await?;
+        sessions::prove(&mut tx, session.id, now, Some(now)).await?;
         backoff::clear(&mut tx, &subject).await?;
         let entry = Entry {
             actor: Some(Actor::User(user)),
@@ -183,12 +183,12 @@ impl Accounts {
         let now = parts.clock.now();
         // A token is no session: whoever comes with one signs in with both factors.
         let old = user.session().ok_or(Error::NeedsSession)?;
-        let ended = crate::sessions::end_one(tx, user.id, old, now).await?;
+        let ended = sessions::end_one(tx, user.id, old, now).await?;
         ended.ok_or(Error::ChallengeOver)?;
         let (session, _) = parts.sessions.create(tx, user.id, client).await?;
         tx.execute(SAME_END, &[session.id.into(), old.into()])
             .await?;
-        mark(tx, session.id, user.authenticated_at, now).await?;
+        sessions::prove(tx, session.id, user.authenticated_at, Some(now)).await?;
         backoff::clear(tx, subject).await?;
         let entry = Entry {
             actor: Some(Actor::User(user.id)),
@@ -233,18 +233,4 @@ impl Accounts {
             device: here.device.unwrap_or_default(),
         })
     }
-}
-
-/// Writes when the factors of a session were proved.
-async fn mark(
-    tx: &mut Tx,
-    session: SessionId,
-    first: Timestamp,
-    second: Timestamp,
-) -> Result<(), portcullis_store::Error> {
-    const SQL: &str =
-        "UPDATE session SET authenticated_at = $2, second_factor_at = $3 WHERE id = $1";
-    tx.execute(SQL, &[session.into(), first.into(), second.into()])
-        .await
-        .map(drop)
 }

@@ -151,6 +151,20 @@ pub(super) async fn insert(
     tx.execute(SQL, &args).await.map(drop)
 }
 
+/// Writes when the factors of a session were proved.
+pub(crate) async fn prove(
+    tx: &mut Tx,
+    session: SessionId,
+    first: Timestamp,
+    second: Option<Timestamp>,
+) -> Result<(), Error> {
+    const SQL: &str =
+        "UPDATE session SET authenticated_at = $2, second_factor_at = $3 WHERE id = $1";
+    tx.execute(SQL, &[session.into(), first.into(), second.into()])
+        .await
+        .map(drop)
+}
+
 /// How many sessions the user has that are neither over nor idle.
 pub(super) async fn count_live(
     tx: &mut Tx,

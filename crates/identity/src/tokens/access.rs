@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use portcullis_core::principal::User;
 use portcullis_core::{Span, TenantId, Timestamp, TokenFamilyId, UserId};
 use portcullis_vault::jws::{self, Unverified};
 use portcullis_vault::signing::{self, ACCESS_TOKEN_TYPE};
@@ -36,17 +37,10 @@ struct Claims<'a> {
     sid: TokenFamilyId,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<TenantId>,
-    roles: &'a [String],
-}
-
-/// Whom a token is for.
-#[derive(Debug)]
-pub(super) struct Bearer<'a> {
-    pub(super) user: UserId,
-    pub(super) family: TokenFamilyId,
-    pub(super) authenticated_at: Timestamp,
-    pub(super) tenant: Option<TenantId>,
-    pub(super) roles: &'a [String],
+    roles: Vec<&'a str>,
+    /// RFC 8176: `mfa` where a second factor was proved.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    amr: &'static [&'static str],
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -91,19 +85,36 @@ impl Access {
         &self.rules.issuer
     }
 
-    pub(super) fn issue(&self, bearer: &Bearer<'_>, now: Timestamp) -> Result<String, ring::Error> {
+    /// A token of `family` for `user` as they stand now.
+    pub(super) fn issue(
+        &self,
+        family: TokenFamilyId,
+        user: &User,
+        now: Timestamp,
+    ) -> Result<String, ring::Error> {
+        let in_tenant = user.standing.iter().flat_map(|here| here.roles.iter());
         let claims = Claims {
             iss: &self.rules.issuer,
             aud: self.rules.audiences.first().map_or("", String::as_str),
-            sub: bearer.user,
+            sub: user.id,
             client_id: CLIENT_ID,
             iat: now.as_seconds(),
             exp: (now + self.lifetime).as_seconds(),
-            auth_time: bearer.authenticated_at.as_seconds(),
+            auth_time: user.authenticated_at.as_seconds(),
             jti: Uuid::new_v4(),
-            sid: bearer.family,
-            tenant: bearer.tenant,
-            roles: bearer.roles,
+            sid: family,
+            tenant: user.tenant,
+            roles: user
+                .roles
+                .iter()
+                .chain(in_tenant)
+                .map(AsRef::as_ref)
+                .collect(),
+            amr: if user.second_factor_at.is_some() {
+                &["mfa"]
+            } else {
+                &[]
+            },
         };
         match &self.signer {
             SignedBy::Ring => self.ring.sign(ACCESS_TOKEN_TYPE, &claims, now),

@@ -10,7 +10,7 @@ use http::request::Parts;
 use portcullis_core::{Problem, Secret, problem};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Factors, Pair, Tokens};
+use super::{Error, Pair, Tokens};
 use crate::api::{Api, Failure, clear_cookies, json, signed_in};
 
 #[derive(Deserialize)]
@@ -57,10 +57,8 @@ pub(crate) fn answer(pair: &Pair) -> Response {
 pub(crate) async fn exchange(State(api): State<Api>, parts: Parts) -> Result<Response, Failure> {
     let tokens = api.tokens()?;
     let user = signed_in(&parts)?;
-    let (session, factors) = Factors::of(user)?;
-    let pair = tokens
-        .grant(user.id, session, factors, &api.client(&parts))
-        .await?;
+    let session = user.session().ok_or(Error::NoSession)?;
+    let pair = tokens.grant(user.id, session, &api.client(&parts)).await?;
     let mut response = answer(&pair);
     clear_cookies(&api, &mut response);
     Ok(response)

@@ -4,13 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use portcullis_core::principal::{Credential, User};
-use portcullis_core::{Timestamp, TokenFamilyId, UserId};
+use portcullis_core::roles::Roles;
+use portcullis_core::{SessionId, Timestamp, TokenFamilyId, UserId};
 use portcullis_store::revocations::{Revocation, publish};
 use portcullis_store::{Db, Error, Row, Tx};
 use portcullis_vault::TokenHash;
 use uuid::Uuid;
 
 use crate::holders::Holder;
+use crate::tenants::standing::standing;
 use crate::{Client, users};
 
 /// A refresh token as the database has it.
@@ -33,16 +35,14 @@ pub(super) struct Used {
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) user: UserId,
-    pub(super) authenticated_at: Timestamp,
 }
 
 /// A family to be made.
 #[derive(Debug)]
 pub(super) struct NewFamily {
     pub(super) id: TokenFamilyId,
-    pub(super) user: UserId,
-    pub(super) authenticated_at: Timestamp,
-    pub(super) second_factor_at: Option<Timestamp>,
+    /// The session that it takes the place of: user, factors and tenant are those of its row.
+    pub(super) session: SessionId,
     pub(super) expires_at: Timestamp,
 }
 
@@ -84,14 +84,13 @@ pub(super) async fn hold(
     id: TokenFamilyId,
     now: Timestamp,
 ) -> Result<Option<Held>, Error> {
-    const SQL: &str = "UPDATE token_family SET last_used_at = $2 WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 AND EXISTS (SELECT 1 FROM users WHERE users.id = token_family.user_id AND users.deactivated_at IS NULL) RETURNING user_id, authenticated_at";
+    const SQL: &str = "UPDATE token_family SET last_used_at = $2 WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 AND EXISTS (SELECT 1 FROM users WHERE users.id = token_family.user_id AND users.deactivated_at IS NULL) RETURNING user_id";
     let args = [id.as_uuid().into(), now.into()];
     let Some(row) = tx.fetch_optional(SQL, &args).await? else {
         return Ok(None);
     };
     Ok(Some(Held {
         user: row.user_id("user_id")?,
-        authenticated_at: row.timestamp("authenticated_at")?,
     }))
 }
 
@@ -101,14 +100,12 @@ pub(super) async fn insert_family(
     client: &Client,
     now: Timestamp,
 ) -> Result<(), Error> {
-    const SQL: &str = "INSERT INTO token_family (id, user_id, created_at, authenticated_at, second_factor_at, last_used_at, expires_at, client_address, user_agent) VALUES ($1, $2, $3, $4, $5, $3, $6, $7, $8)";
+    const SQL: &str = "INSERT INTO token_family (id, user_id, created_at, authenticated_at, second_factor_at, last_used_at, expires_at, client_address, user_agent, tenant_id) SELECT $1, user_id, $3, authenticated_at, second_factor_at, $3, $4, $5, $6, tenant_id FROM session WHERE id = $2";
     let address = client.address.as_ref().map(IpAddr::to_string);
     let args = [
         new.id.as_uuid().into(),
-        new.user.into(),
+        new.session.into(),
         now.into(),
-        new.authenticated_at.into(),
-        new.second_factor_at.into(),
         new.expires_at.into(),
         address.as_deref().into(),
         client.user_agent.as_deref().into(),
@@ -228,27 +225,38 @@ pub(crate) async fn end_all(tx: &mut Tx, user: UserId, now: Timestamp) -> Result
 pub(super) async fn holder(
     db: &Db,
     id: TokenFamilyId,
+    policy: &Roles,
     now: Timestamp,
 ) -> Result<Option<Holder>, Error> {
-    const SQL: &str = "SELECT f.user_id, f.created_at, f.authenticated_at, f.second_factor_at, f.expires_at, u.tenant_id FROM token_family f JOIN users u ON u.id = f.user_id WHERE f.id = $1 AND f.revoked_at IS NULL AND f.expires_at > $2 AND u.deactivated_at IS NULL";
+    // Only a member works in a tenant, whatever the family remembers.
+    const SQL: &str = "SELECT f.user_id, f.authenticated_at, f.second_factor_at, f.expires_at, m.tenant_id FROM token_family f JOIN users u ON u.id = f.user_id LEFT JOIN membership m ON m.user_id = u.id AND m.tenant_id = COALESCE(f.tenant_id, u.tenant_id) WHERE f.id = $1 AND f.revoked_at IS NULL AND f.expires_at > $2 AND u.deactivated_at IS NULL";
     let args = [id.as_uuid().into(), now.into()];
     let Some(row) = db.fetch_optional(SQL, &args).await? else {
         return Ok(None);
     };
     let user = row.user_id("user_id")?;
     let roles = users::roles(db, user).await?;
+    let tenant = row.opt_tenant_id("tenant_id")?;
+    let (standing, until) = match tenant {
+        None => (None, None),
+        Some(tenant) => {
+            let (standing, until) = standing(db, policy, user, tenant, now).await?;
+            (Some(standing), until)
+        }
+    };
     let user = User {
         id: user,
         credential: Credential::AccessToken(id),
-        tenant: row.opt_tenant_id("tenant_id")?,
-        standing: None,
+        tenant,
+        standing,
         roles: roles.into_iter().map(Arc::from).collect(),
         authenticated_at: row.timestamp("authenticated_at")?,
         second_factor_at: row.opt_timestamp("second_factor_at")?,
     };
     let expires_at = row.timestamp("expires_at")?;
     // Every token of a family is younger than it, and it is revoked as a whole.
-    Ok(Some(Holder::new(user, expires_at, Timestamp::EPOCH)))
+    let holder = Holder::new(user, expires_at, Timestamp::EPOCH);
+    Ok(Some(holder.known_until(until)))
 }
 
 /// Deletes families that ended before, with their tokens.

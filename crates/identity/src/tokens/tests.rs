@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use portcullis_core::principal::User;
+use portcullis_core::principal::{Credential, User};
 use portcullis_vault::jws;
 
 use super::*;
@@ -27,12 +27,8 @@ impl House {
 
     async fn pair(&self) -> Pair {
         let signed_in = self.login().await;
-        let factors = Factors {
-            authenticated_at: self.clock.now(),
-            second_factor_at: None,
-        };
         self.tokens()
-            .grant(self.user, signed_in.session.id, factors, &phone())
+            .grant(self.user, signed_in.session.id, &phone())
             .await
             .unwrap()
     }
@@ -273,18 +269,15 @@ async fn a_session_becomes_tokens_once_and_ends() {
     let house = House::build().await;
     let signed_in = house.login().await;
     assert!(house.is_live(&signed_in).await);
-    let factors = Factors {
-        authenticated_at: house.clock.now(),
-        second_factor_at: Some(house.clock.now()),
-    };
     let client = phone();
     let tokens = house.tokens();
-    let grant = || tokens.grant(house.user, signed_in.session.id, factors, &client);
+    let grant = || tokens.grant(house.user, signed_in.session.id, &client);
     let pair = grant().await.unwrap();
     assert!(!house.is_live(&signed_in).await);
     assert!(matches!(grant().await, Err(Error::NoSession)));
     let user = house.bearer(&pair.access_token).await.unwrap();
-    assert_eq!(user.second_factor_at, Some(house.clock.now()));
+    assert_eq!(user.authenticated_at, house.clock.now());
+    assert_eq!(user.second_factor_at, None, "nobody proved one");
 }
 
 #[tokio::test]

@@ -239,3 +239,80 @@ async fn development_does_not_enforce_the_roles_and_says_so() {
         .wait_until_printed("no role has to have a second factor")
         .await;
 }
+
+#[tokio::test]
+async fn tokens_carry_the_factors_of_their_sign_in_and_no_others() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder(&upstream, ROUTES)
+        .await
+        .user(ANA, &["user"])
+        .more("\n[tokens]\n\n[limits.auth]\nrate = \"1000/minute\"\n")
+        .start()
+        .await;
+    let client = gateway.client();
+    let login = async |code: Option<&str>| {
+        let mut body = json!({ "email": ANA, "password": PASSWORD, "grant": "tokens" });
+        if let Some(code) = code {
+            body["code"] = json!(code);
+        }
+        let login = client.post(&format!("{AUTH}/login"));
+        login.json(&body).send().await
+    };
+    let token = |answer: &Answer, which: &str| {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()[which].as_str().unwrap().to_owned()
+    };
+    let get = async |path: &str, access: &str| {
+        let request = client.get(path);
+        let bearer = format!("Bearer {access}");
+        request.header("authorization", &bearer).send().await
+    };
+    let one_factor = token(&login(None).await, "access_token");
+    let ana = gateway.signed_in(ANA).await;
+    let (app, codes) = enrol(&ana).await;
+    let answer = get("/payouts", &one_factor).await;
+    assert_eq!(answer.status, 401, "a token of before has one factor");
+    // The password alone gives no tokens now, nor does it with a wrong code.
+    let halfway = login(None).await;
+    assert_eq!(halfway.problem(), "second-factor-required");
+    assert_eq!(login(Some("000000")).await.problem(), "invalid-input");
+    let pair = login(Some(&app.code(1))).await;
+    assert!(pair.cookies().is_empty(), "tokens or a session, not both");
+    let access = token(&pair, "access_token");
+    assert_eq!(get("/payouts", &access).await.status, 200);
+    assert_eq!(claims(&access)["amr"], json!(["mfa"]));
+    let refresh = json!({ "refresh_token": token(&pair, "refresh_token") });
+    let refreshed = client.post(&format!("{AUTH}/refresh")).json(&refresh);
+    let next = token(&refreshed.send().await, "access_token");
+    assert_eq!(get("/payouts", &next).await.status, 200);
+    // In two steps, as a client does that asks for the code when it is told to.
+    let (name, value) = halfway.cookies().into_iter().next().unwrap();
+    let last_step = client.post(&format!("{AUTH}/second-factor"));
+    let last_step = last_step
+        .header("cookie", &format!("{name}={value}"))
+        .json(&json!({ "code": codes[0], "grant": "tokens" }));
+    let access = token(&last_step.send().await, "access_token");
+    assert_eq!(get("/payouts", &access).await.status, 200);
+    // A new password takes nothing from the factor that was proved, and gives nothing either.
+    let new = "vivid-gantry-58-lichen-orbit";
+    let change = client
+        .post(&format!("{AUTH}/change-password"))
+        .header("authorization", &format!("Bearer {access}"))
+        .json(&json!({ "old_password": PASSWORD, "new_password": new }));
+    let access = token(&change.send().await, "access_token");
+    assert_eq!(get("/payouts", &access).await.status, 200);
+    // With the factor its proof is gone, also from tokens.
+    let reset = gateway.cli(&["users", "reset-factors", ANA]);
+    assert!(reset.status.success());
+    for _ in 0..400 {
+        if get("/payouts", &access).await.status != 200 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    assert_eq!(get("/payouts", &access).await.status, 401);
+}
+
+fn claims(token: &str) -> serde_json::Value {
+    crate::support::signer::read(token).1
+}

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Browser, Gateway, GatewayBuilder, Upstream};
+use crate::support::{Answer, Browser, Client, Gateway, GatewayBuilder, Upstream};
 
 const ADMIN: &str = "/.portcullis/admin/v1";
 
@@ -607,4 +607,94 @@ async fn explain_knows_tenants() {
         "--header",
         "X-Tenant: acme"
     ]));
+}
+
+#[tokio::test]
+async fn tokens_stand_in_a_tenant_as_sessions_do() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.more("\n[tokens]\n").start().await;
+    for tenant in ["acme", "globex"] {
+        done(&gateway, &["tenants", "create", tenant]);
+    }
+    let ada = "ada@corp.test";
+    done(&gateway, &["tenants", "set-roles", "acme", ada, "admin"]);
+    done(&gateway, &["tenants", "set-roles", "globex", ada, "user"]);
+    let twin = gateway.twin().await;
+    // The tenant is the one that the session had chosen.
+    let browser = person(&gateway, "ada").await;
+    let chosen = browser.post("/.portcullis/auth/tenant");
+    let chosen = chosen.json(&json!({ "tenant": "globex" })).send().await;
+    assert_eq!(chosen.status, 200, "{}", chosen.text());
+    let exchanged = browser.post("/.portcullis/auth/token").send().await;
+    let access = |answer: &Answer| {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        format!("Bearer {}", answer.json()["access_token"].as_str().unwrap())
+    };
+    let in_globex = access(&exchanged);
+    let nodes = [gateway.client(), twin.client()];
+    let get = async |node: &Client, path: &str, bearer: &str| {
+        node.get(path).header("authorization", bearer).send().await
+    };
+    // Another person's sign-in of the same account works at home: where it chose to be last.
+    let switched = person(&gateway, "ada").await;
+    let home = switched.post("/.portcullis/auth/tenant");
+    let home = home.json(&json!({ "tenant": "acme" })).send().await;
+    assert_eq!(home.status, 200);
+    let in_acme = access(&switched.post("/.portcullis/auth/token").send().await);
+    for node in &nodes {
+        assert_eq!(get(node, "/orgs/globex", &in_globex).await.status, 200);
+        assert_eq!(get(node, "/orgs/acme", &in_globex).await.status, 404);
+        let settings = get(node, "/orgs/globex/settings", &in_globex).await;
+        assert_eq!(settings.status, 403, "a member is no administrator");
+        assert_eq!(get(node, "/orgs/acme/settings", &in_acme).await.status, 200);
+        assert_eq!(get(node, "/orgs/globex", &in_acme).await.status, 404);
+    }
+    assert_eq!(claims(&upstream)["roles"], json!(["admin"]));
+    // What a tenant's own role gives, and when it no longer gives it.
+    done(
+        &gateway,
+        &[
+            "roles",
+            "make",
+            "acme",
+            "boss",
+            "--permission",
+            "manage:users",
+        ],
+    );
+    done(
+        &gateway,
+        &["tenants", "set-roles", "acme", ada, "custom:boss"],
+    );
+    for node in &nodes {
+        until("a role of the tenant's own", 200, async || {
+            get(node, "/orgs/acme/settings", &in_acme).await
+        })
+        .await;
+    }
+    done(
+        &gateway,
+        &[
+            "roles",
+            "make",
+            "acme",
+            "boss",
+            "--permission",
+            "profile:own",
+        ],
+    );
+    for node in &nodes {
+        until("a role that gives less", 403, async || {
+            get(node, "/orgs/acme/settings", &in_acme).await
+        })
+        .await;
+    }
+    done(&gateway, &["tenants", "remove", "acme", ada]);
+    for node in &nodes {
+        until("no member", 404, async || {
+            get(node, "/orgs/acme", &in_acme).await
+        })
+        .await;
+        assert_eq!(get(node, "/orgs/globex", &in_globex).await.status, 200);
+    }
 }
