@@ -524,9 +524,13 @@ impl Accounts {
             .ok_or(Error::NotFound)
     }
 
-    /// Accounts, newest first.
-    pub async fn list(&self, limit: u32) -> Result<Vec<Account>, Error> {
-        Ok(users::list(&self.0.db, limit).await?)
+    /// Accounts, newest first, from the first behind `after`. Nothing where there is no such account.
+    pub async fn list(
+        &self,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Option<Vec<Account>>, Error> {
+        Ok(users::list(&self.0.db, after, limit).await?)
     }
 
     /// Any account, as an administrator sees it.

@@ -506,9 +506,15 @@ impl ApiKeys {
         }
     }
 
-    /// Keys, newest first; those of one owner where one is named.
-    pub async fn list(&self, user: Option<UserId>, limit: u32) -> Result<Vec<KeyInfo>, Error> {
-        Ok(store::list_keys(&self.0.db, user, limit).await?)
+    /// Keys, newest first; those of one owner where one is named; from the first behind `after`.
+    /// Nothing where there is no such key.
+    pub async fn list(
+        &self,
+        user: Option<UserId>,
+        after: Option<ApiKeyId>,
+        limit: u32,
+    ) -> Result<Option<Vec<KeyInfo>>, Error> {
+        Ok(store::list_keys(&self.0.db, user, after, limit).await?)
     }
 
     /// Writes which keys were used since the last time. Call it each minute and at shutdown.

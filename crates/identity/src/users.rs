@@ -82,15 +82,32 @@ pub(crate) async fn find_credentials(
     }
 }
 
-/// Accounts, newest first, at most `limit`.
-pub async fn list(db: &Db, limit: u32) -> Result<Vec<Account>, Error> {
-    const SQL: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at FROM users ORDER BY created_at DESC, id DESC LIMIT $1";
-    let rows = db.fetch_all(SQL, &[i64::from(limit).into()]).await?;
+/// Accounts, newest first, at most `limit`; from the first behind `after`. Nothing where there is
+/// no such account.
+pub async fn list(
+    db: &Db,
+    after: Option<UserId>,
+    limit: u32,
+) -> Result<Option<Vec<Account>>, Error> {
+    const FROM: &str = "SELECT created_at FROM users WHERE id = $1";
+    const SQL: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at FROM users WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3";
+    let (at, id) = match after {
+        None => (
+            Timestamp::from_micros(i64::MAX),
+            UserId::from_uuid(uuid::Uuid::max()),
+        ),
+        Some(id) => match db.fetch_optional(FROM, &[id.into()]).await? {
+            Some(row) => (row.timestamp("created_at")?, id),
+            None => return Ok(None),
+        },
+    };
+    let args = [at.into(), id.into(), i64::from(limit).into()];
+    let rows = db.fetch_all(SQL, &args).await?;
     let mut accounts = Vec::with_capacity(rows.len());
     for row in &rows {
         accounts.push(read(db, row).await?);
     }
-    Ok(accounts)
+    Ok(Some(accounts))
 }
 
 async fn read(db: &Db, row: &Row) -> Result<Account, Error> {

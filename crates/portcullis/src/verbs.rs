@@ -10,6 +10,7 @@ use portcullis_core::{Clock, Secret, Timestamp, UserId};
 use portcullis_events::audit::Filter;
 use portcullis_events::{Actor, Metrics, Trail};
 use portcullis_identity::accounts::{By, Registering};
+use portcullis_identity::users::Account;
 use portcullis_store::Db;
 use serde::Serialize;
 
@@ -237,7 +238,7 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
             );
         }
         Users::List => {
-            let list = portcullis_identity::users::list(&stores.db, 1000).await?;
+            let list = everybody(&stores.db).await?;
             match format {
                 Format::Json => output::json(&list.iter().map(|account| serde_json::json!({ "id": account.id, "email": account.email, "roles": account.roles, "deactivated": account.deactivated_at.is_some() })).collect::<Vec<_>>()),
                 Format::Text => {
@@ -343,6 +344,18 @@ pub(crate) fn told(error: impl Into<portcullis_core::Problem>) -> String {
     .chain(cause)
     .collect::<Vec<_>>()
     .join("; ")
+}
+
+/// All accounts, read page by page.
+async fn everybody(db: &Db) -> anyhow::Result<Vec<Account>> {
+    let mut list: Vec<Account> = Vec::new();
+    loop {
+        let behind = list.last().map(|account| account.id);
+        match portcullis_identity::users::list(db, behind, 1000).await? {
+            Some(page) if !page.is_empty() => list.extend(page),
+            Some(_) | None => return Ok(list),
+        }
+    }
 }
 
 pub(crate) fn known_roles(stores: &Stores, roles: &[String]) -> anyhow::Result<()> {

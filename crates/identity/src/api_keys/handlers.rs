@@ -126,7 +126,11 @@ pub(crate) async fn list(
     parts: http::request::Parts,
 ) -> Result<Json<Vec<KeyView>>, Failure> {
     let user = signed_in(&parts)?;
-    let list = api.keys.list(Some(user.id), 200).await?;
+    let list = api
+        .keys
+        .list(Some(user.id), None, 1000)
+        .await?
+        .unwrap_or_default();
     Ok(Json(
         list.into_iter()
             .filter(|info| info.revoked_at.is_none())

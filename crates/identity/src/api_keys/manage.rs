@@ -24,6 +24,7 @@ pub(crate) fn routes() -> OpenApiRouter<Admin> {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Page {
     /// At most so many, newest first. Default 100.
@@ -31,6 +32,9 @@ struct Page {
     limit: Option<u32>,
     /// Those of this account alone.
     user_id: Option<String>,
+    /// The list goes on behind this key.
+    #[param(value_type = Option<String>, format = Uuid)]
+    after: Option<String>,
 }
 
 /// A key to be made.
@@ -81,7 +85,10 @@ async fn list_keys(
         Some(Ok(id)) => Some(id),
         Some(Err(_)) => return Err(bad_query("user_id", "must be the id of an account")),
     };
-    let list = admin.keys.list(user, limit).await?;
+    let unknown = || bad_query("after", "must be the last of the list before");
+    let after = page.after.map(|id| id.parse().map_err(|_| unknown()));
+    let list = admin.keys.list(user, after.transpose()?, limit).await?;
+    let list = list.ok_or_else(unknown)?;
     Ok(Json(list.into_iter().map(KeyView::from).collect()))
 }
 
@@ -128,7 +135,7 @@ fn tenant(caller: &Principal, asked: Option<TenantId>) -> Result<Option<TenantId
 
 /// Makes another key like this one. The old one works until the overlap has passed.
 #[utoipa::path(post, path = "/keys/{id}/rotate", tag = "keys", request_body = Rotation,
-    params(("id" = String, Path, description = "The key's id")),
+    params(("id" = String, Path, format = Uuid, description = "The key's id")),
     responses((status = 201, description = "The new key", body = NewKeyView)),
     security(("session" = ["manage:keys"]), ("api-key" = ["manage:keys"])))]
 async fn rotate_key(
@@ -153,7 +160,7 @@ async fn rotate_key(
 
 /// Ends a key. It is refused from the next request on.
 #[utoipa::path(delete, path = "/keys/{id}", tag = "keys",
-    params(("id" = String, Path, description = "The key's id")),
+    params(("id" = String, Path, format = Uuid, description = "The key's id")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:keys"]), ("api-key" = ["manage:keys"])))]
 async fn revoke_key(

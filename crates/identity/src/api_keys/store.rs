@@ -146,30 +146,42 @@ pub(super) async fn get(db: &Db, id: ApiKeyId) -> Result<Option<KeyInfo>, Error>
     row.as_ref().map(info).transpose()
 }
 
-/// Keys, newest first; those of one user where one is named.
+/// Keys, newest first; those of one user where one is named; from the first behind `after`. Nothing
+/// where there is no such key.
 pub(super) async fn list_keys(
     db: &Db,
     user: Option<UserId>,
+    after: Option<ApiKeyId>,
     limit: u32,
-) -> Result<Vec<KeyInfo>, Error> {
+) -> Result<Option<Vec<KeyInfo>>, Error> {
     let limit = i64::from(limit);
+    let (at, id) = match after {
+        None => (
+            Timestamp::from_micros(i64::MAX),
+            ApiKeyId::from_uuid(uuid::Uuid::max()),
+        ),
+        Some(id) => match get(db, id).await? {
+            Some(key) => (key.created_at, id),
+            None => return Ok(None),
+        },
+    };
     let rows = match user {
         None => {
             db.fetch_all(
-                select!("ORDER BY created_at DESC, id DESC LIMIT $1"),
-                &[limit.into()],
+                select!("WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3"),
+                &[at.into(), id.into(), limit.into()],
             )
             .await?
         }
         Some(user) => {
             db.fetch_all(
-                select!("WHERE user_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2"),
-                &[user.into(), limit.into()],
+                select!("WHERE (created_at, id) < ($1, $2) AND user_id = $4 ORDER BY created_at DESC, id DESC LIMIT $3"),
+                &[at.into(), id.into(), limit.into(), user.into()],
             )
             .await?
         }
     };
-    rows.iter().map(info).collect()
+    rows.iter().map(info).collect::<Result<_, _>>().map(Some)
 }
 
 /// Writes a key. Whether it was not there yet, under either of its hashes.

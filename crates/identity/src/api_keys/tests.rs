@@ -282,7 +282,7 @@ async fn the_last_use_is_written_once_and_never_moved_back() {
     let used = house.clock.now();
     assert_eq!(keys.flush().await.unwrap(), 1);
     assert_eq!(keys.flush().await.unwrap(), 0);
-    let info = &keys.list(None, 10).await.unwrap()[0];
+    let info = &keys.list(None, None, 10).await.unwrap().unwrap()[0];
     assert_eq!(info.last_used_at, Some(used));
 }
 

@@ -187,6 +187,7 @@ struct NewGrant {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct After {
     /// The list goes on behind this one.
@@ -245,7 +246,7 @@ async fn create_tenant(
 
 /// Suspends a tenant: nobody reaches the product from it.
 #[utoipa::path(post, path = "/tenants/{id}/suspend", tag = "tenants",
-    params(("id" = String, Path, description = "The tenant's id or short name")),
+    params(("id" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The tenant's id or short name")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:system"]), ("api-key" = ["manage:system"])))]
 async fn suspend_tenant(
@@ -260,7 +261,7 @@ async fn suspend_tenant(
 
 /// Ends a tenant's suspension.
 #[utoipa::path(post, path = "/tenants/{id}/resume", tag = "tenants",
-    params(("id" = String, Path, description = "The tenant's id or short name")),
+    params(("id" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The tenant's id or short name")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:system"]), ("api-key" = ["manage:system"])))]
 async fn resume_tenant(
@@ -275,7 +276,7 @@ async fn resume_tenant(
 
 /// Lists the members of the caller's tenant.
 #[utoipa::path(get, path = "/tenants/{tenant}/members", tag = "members",
-    params(("tenant" = String, Path, description = "The caller's own tenant"), After),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant"), After),
     responses((status = 200, description = "Up to a thousand members", body = Vec<MemberView>)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn list_members(
@@ -302,7 +303,7 @@ async fn list_members(
 
 /// Gives a member exactly these roles, none of them more than the caller holds.
 #[utoipa::path(put, path = "/tenants/{tenant}/members/{user}", tag = "members", request_body = MemberRoles,
-    params(("tenant" = String, Path, description = "The caller's own tenant"), ("user" = String, Path, description = "The member's id")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant"), ("user" = String, Path, format = Uuid, description = "The member's id")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn set_member_roles(
@@ -321,7 +322,7 @@ async fn set_member_roles(
 
 /// Ends a membership.
 #[utoipa::path(delete, path = "/tenants/{tenant}/members/{user}", tag = "members",
-    params(("tenant" = String, Path, description = "The caller's own tenant"), ("user" = String, Path, description = "The member's id")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant"), ("user" = String, Path, format = Uuid, description = "The member's id")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn remove_member(
@@ -336,7 +337,7 @@ async fn remove_member(
 
 /// Lists the open invitations of the caller's tenant.
 #[utoipa::path(get, path = "/tenants/{tenant}/invitations", tag = "members",
-    params(("tenant" = String, Path, description = "The caller's own tenant")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
     responses((status = 200, description = "Open invitations, newest first", body = Vec<InvitationView>)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn list_invitations(
@@ -350,7 +351,7 @@ async fn list_invitations(
 
 /// Invites somebody into the caller's tenant.
 #[utoipa::path(post, path = "/tenants/{tenant}/invitations", tag = "members", request_body = NewInvitation,
-    params(("tenant" = String, Path, description = "The caller's own tenant")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
     responses((status = 201, description = "The invitation with its token, shown this once", body = InvitationView)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn invite(
@@ -369,7 +370,7 @@ async fn invite(
 
 /// Revokes an invitation.
 #[utoipa::path(delete, path = "/tenants/{tenant}/invitations/{invitation}", tag = "members",
-    params(("tenant" = String, Path, description = "The caller's own tenant"), ("invitation" = String, Path, description = "The invitation's id")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant"), ("invitation" = String, Path, format = Uuid, description = "The invitation's id")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn revoke_invitation(
@@ -384,7 +385,7 @@ async fn revoke_invitation(
 
 /// Lists the roles that the caller's tenant made for itself.
 #[utoipa::path(get, path = "/tenants/{tenant}/roles", tag = "roles",
-    params(("tenant" = String, Path, description = "The caller's own tenant")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
     responses((status = 200, description = "The tenant's own roles", body = Vec<RoleView>)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn list_roles(
@@ -404,7 +405,7 @@ async fn list_roles(
 
 /// Makes a role of the caller's tenant, or changes what it gives. It counts from the next request on.
 #[utoipa::path(put, path = "/tenants/{tenant}/roles/{role}", tag = "roles", request_body = RoleGives,
-    params(("tenant" = String, Path, description = "The caller's own tenant"), ("role" = String, Path, description = "The role's name")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant"), ("role" = String, Path, description = "The role's name")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn make_role(
@@ -424,7 +425,7 @@ async fn make_role(
 
 /// Takes a role of the caller's tenant away, from whoever bears it too.
 #[utoipa::path(delete, path = "/tenants/{tenant}/roles/{role}", tag = "roles",
-    params(("tenant" = String, Path, description = "The caller's own tenant"), ("role" = String, Path, description = "The role's name")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant"), ("role" = String, Path, description = "The role's name")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn unmake_role(
@@ -439,7 +440,7 @@ async fn unmake_role(
 
 /// Lists what members of the caller's tenant lend to each other.
 #[utoipa::path(get, path = "/tenants/{tenant}/grants", tag = "grants",
-    params(("tenant" = String, Path, description = "The caller's own tenant")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
     responses((status = 200, description = "What is lent at present, newest first", body = Vec<GrantView>)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn list_grants(
@@ -453,7 +454,7 @@ async fn list_grants(
 
 /// Lends a permission that the caller holds to another member, for a time.
 #[utoipa::path(post, path = "/tenants/{tenant}/grants", tag = "grants", request_body = NewGrant,
-    params(("tenant" = String, Path, description = "The caller's own tenant")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
     responses((status = 201, description = "What was lent", body = GrantView)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn lend(
@@ -472,7 +473,7 @@ async fn lend(
 
 /// Takes back what was lent.
 #[utoipa::path(delete, path = "/tenants/{tenant}/grants/{grant}", tag = "grants",
-    params(("tenant" = String, Path, description = "The caller's own tenant"), ("grant" = String, Path, description = "The grant's id")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant"), ("grant" = String, Path, format = Uuid, description = "The grant's id")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn take_back(

@@ -50,11 +50,15 @@ impl From<Account> for User {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Page {
     /// At most so many, newest first. Default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
+    /// The list goes on behind this account.
+    #[param(value_type = Option<String>, format = Uuid)]
+    after: Option<String>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -89,16 +93,22 @@ async fn list_users(
     State(admin): State<Admin>,
     page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Vec<User>>, Failure> {
-    let limit = page.map_err(|_| bad_query())?.limit.unwrap_or(100);
+    let Query(page) = page.map_err(|_| bad_query("limit", LIMIT))?;
+    let limit = page.limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {
-        return Err(bad_query());
+        return Err(bad_query("limit", LIMIT));
     }
-    let accounts = admin.accounts.list(limit).await?;
+    let unknown = || bad_query("after", "must be the last of the list before");
+    let after = page.after.map(|id| id.parse().map_err(|_| unknown()));
+    let accounts = admin.accounts.list(after.transpose()?, limit).await?;
+    let accounts = accounts.ok_or_else(unknown)?;
     Ok(Json(accounts.into_iter().map(User::from).collect()))
 }
 
-fn bad_query() -> Failure {
-    Failure(Problem::new(&problem::INVALID_INPUT).field("limit", "must be a number from 1 to 1000"))
+const LIMIT: &str = "must be a number from 1 to 1000";
+
+fn bad_query(field: &'static str, message: &'static str) -> Failure {
+    Failure(Problem::new(&problem::INVALID_INPUT).field(field, message))
 }
 
 /// Opens an account.
@@ -127,7 +137,7 @@ async fn create_user(
 
 /// Replaces an account's roles. They count from its next request on.
 #[utoipa::path(put, path = "/users/{id}/roles", tag = "users", request_body = NewRoles,
-    params(("id" = String, Path, description = "The account's id")),
+    params(("id" = String, Path, format = Uuid, description = "The account's id")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn set_roles(
@@ -147,7 +157,7 @@ async fn set_roles(
 
 /// Sets an account's password. Its sessions end.
 #[utoipa::path(put, path = "/users/{id}/password", tag = "users", request_body = NewPassword,
-    params(("id" = String, Path, description = "The account's id")),
+    params(("id" = String, Path, format = Uuid, description = "The account's id")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn set_password(
@@ -165,7 +175,7 @@ async fn set_password(
 
 /// Switches an account off. Its sessions end.
 #[utoipa::path(post, path = "/users/{id}/deactivate", tag = "users",
-    params(("id" = String, Path, description = "The account's id")),
+    params(("id" = String, Path, format = Uuid, description = "The account's id")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn deactivate(
@@ -179,7 +189,7 @@ async fn deactivate(
 
 /// Takes every second factor of an account away, for somebody who lost them. Its sessions end.
 #[utoipa::path(post, path = "/users/{id}/reset-factors", tag = "users",
-    params(("id" = String, Path, description = "The account's id")),
+    params(("id" = String, Path, format = Uuid, description = "The account's id")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn reset_factors(

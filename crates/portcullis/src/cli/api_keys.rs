@@ -54,6 +54,9 @@ pub(crate) enum Keys {
         /// At most this many, up to 1000.
         #[arg(long, default_value_t = 100, value_name = "NUMBER")]
         limit: u32,
+        /// Go on behind this key, the last of the list before.
+        #[arg(long, value_name = "ID")]
+        after: Option<uuid::Uuid>,
     },
     /// Make another key like this one, and show it. The old one works until the overlap has passed.
     Rotate {
@@ -194,12 +197,14 @@ pub(crate) async fn run(format: Format, verb: &Keys, stores: &Stores) -> anyhow:
             let made = keys.create(new, &grantor, &by).await.map_err(failed)?;
             output::answer(format, &Shown::from(made));
         }
-        Keys::List { user, limit } => {
+        Keys::List { user, limit, after } => {
             let user = match user {
                 Some(who) => Some(find(stores, who).await?),
                 None => None,
             };
-            let found = keys.list(user, (*limit).clamp(1, 1000)).await?;
+            let after = after.map(ApiKeyId::from_uuid);
+            let found = keys.list(user, after, (*limit).clamp(1, 1000)).await?;
+            let found = found.ok_or_else(|| anyhow::anyhow!("--after: there is no such key"))?;
             let now = crate::verbs::now();
             let shown: Vec<Listed> = found
                 .into_iter()

@@ -183,6 +183,28 @@ async fn an_administrator_looks_after_accounts_and_each_act_is_recorded() {
     assert_eq!(list[0]["email"], "bob@corp.test");
     assert!(list[0]["deactivated_at"].is_string());
     assert!(list[0].get("password_hash").is_none());
+    // Page by page, everybody comes once.
+    let mut all = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = admin.get(&format!("{BASE}/users?limit=1{after}")).send();
+        let page = page.await.json();
+        let Some(account) = page.as_array().unwrap().first() else {
+            break;
+        };
+        after = format!("&after={}", account["id"].as_str().unwrap());
+        all.push(account["email"].as_str().unwrap().to_owned());
+    }
+    assert!(all.len() >= 2, "{all:?}");
+    assert_eq!(all[0], "bob@corp.test");
+    let mut once = all.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(once.len(), all.len(), "{all:?}");
+    for unknown in ["x", "019c0000-0000-7000-8000-000000000000"] {
+        let answer = admin.get(&format!("{BASE}/users?after={unknown}")).send();
+        assert_eq!(answer.await.problem(), "invalid-input", "{unknown}");
+    }
 
     let events = gateway.cli(&["audit", "list", "--limit", "200", "--output", "json"]);
     let events: Value = serde_json::from_slice(&events.stdout).unwrap();
