@@ -46,6 +46,7 @@ mod redirect;
 mod registration;
 mod reload;
 mod roles;
+mod schemathesis;
 mod second_factor;
 mod sessions;
 mod several_upstreams;
