@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::load::Requests;
 use super::request::{self, Session};
-use super::{gate, live_sessions, nginx, usage};
+use super::{credentials, gate, live_sessions, nginx, usage};
 use crate::process::{Process, tethered};
 use crate::services;
 use crate::tools::{Tool, Toolbox};
@@ -87,6 +87,30 @@ pub(super) const ALL: &[Contestant] = &[
         description: "the gate, POST with a CSRF token",
         always: false,
         start: gate::start_post,
+    },
+    Contestant {
+        name: "by-key",
+        description: "the gate, by API key",
+        always: false,
+        start: credentials::start_key,
+    },
+    Contestant {
+        name: "by-token",
+        description: "the gate, by its own access token",
+        always: false,
+        start: credentials::start_token,
+    },
+    Contestant {
+        name: "by-foreign",
+        description: "the gate, by another issuer's token",
+        always: false,
+        start: credentials::start_foreign,
+    },
+    Contestant {
+        name: "by-foreign-unmet",
+        description: "the same, each token for the first time",
+        always: false,
+        start: credentials::start_foreign_unmet,
     },
     Contestant {
         name: "sessions-1k",

@@ -12,11 +12,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::contestants::{Launched, Running, Stage, invented, launch};
+use super::credentials::Also;
 use super::request::{self, HOST, Session};
 use crate::process::{command, tethered};
 
 pub(super) const EMAIL: &str = "bench@example.test";
-const PASSWORD: &str = "plum-anvil-tundra-9140-quartz";
+pub(super) const PASSWORD: &str = "plum-anvil-tundra-9140-quartz";
 
 /// Each costs a password hash, by design: more sessions than these are not signed in one by one.
 const MOST_SIGN_INS: usize = 64;
@@ -78,27 +79,27 @@ path = "/{*rest}"
 allow = "user"
 "#;
 
-const SIGN_IN: &str = "/.portcullis/auth/login";
+pub(super) const SIGN_IN: &str = "/.portcullis/auth/login";
 
 pub(super) fn start(stage: &Stage) -> Result<Running> {
     let folder = prepare(stage, "gate")?;
-    let launched = serve(stage, &folder, "gate")?;
+    let launched = serve(stage, &folder, "gate", Also::Nothing)?;
     let sessions = sign_in_all(stage, launched.address)?;
     launched.with_sessions("gate", stage, &sessions)
 }
 
 pub(super) fn start_post(stage: &Stage) -> Result<Running> {
     let folder = prepare(stage, "gate-post")?;
-    let launched = serve(stage, &folder, "gate-post")?;
+    let launched = serve(stage, &folder, "gate-post", Also::Nothing)?;
     let sessions = sign_in_all(stage, launched.address)?;
     let posts: Vec<String> = sessions.iter().map(Session::post).collect();
     launched.with_requests("gate-post", stage, &posts)
 }
 
 /// Starts the gate in a folder that was prepared.
-pub(super) fn serve(stage: &Stage, folder: &Path, name: &str) -> Result<Launched> {
+pub(super) fn serve(stage: &Stage, folder: &Path, name: &str, also: Also) -> Result<Launched> {
     launch(name, stage, &Session::invented(0).head(), |port| {
-        write_config(stage, folder, port)?;
+        write_config(stage, folder, port, also)?;
         let mut command = tethered(stage.gate, None)?;
         command.arg("serve").current_dir(folder);
         Ok(command)
@@ -134,13 +135,14 @@ pub(super) fn prepare(stage: &Stage, name: &str) -> Result<PathBuf> {
         folder.join("database"),
         format!("sqlite://{}", folder.join("portcullis.db").display()),
     )?;
-    write_config(stage, &folder, 0)?;
+    write_config(stage, &folder, 0, Also::Nothing)?;
     create_user(stage, &folder)?;
     Ok(folder)
 }
 
-fn write_config(stage: &Stage, folder: &Path, port: u16) -> Result<()> {
-    let text = CONFIG
+fn write_config(stage: &Stage, folder: &Path, port: u16, also: Also) -> Result<()> {
+    let text = also
+        .admitted_by(CONFIG)
         .replace("{port}", &port.to_string())
         .replace("{upstream}", &stage.upstream.to_string());
     fs::write(folder.join("portcullis.toml"), text).context("cannot write the configuration")

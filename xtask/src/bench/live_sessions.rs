@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use super::WARM_UP_TURNS;
 use super::contestants::{Running, Stage};
+use super::credentials::Also;
 use super::gate::{self, EMAIL};
 use super::load::Requests;
 use super::request::Session;
@@ -54,7 +55,7 @@ fn start(stage: &Stage, name: &str, live: u32, at_work: u32) -> Result<Running> 
         file,
         tokens: Some(tokens),
     };
-    let launched = gate::serve(stage, &folder, name)?;
+    let launched = gate::serve(stage, &folder, name, Also::Nothing)?;
     let mut running = launched.running(name, &session(first).head(), requests)?;
     running.warm_up = at_work * WARM_UP_TURNS;
     Ok(running)

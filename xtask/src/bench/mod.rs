@@ -5,6 +5,7 @@
 //! time of the contestant's processes, divided by the requests that were answered. Of the rest, read the proportions.
 
 mod contestants;
+mod credentials;
 mod gate;
 mod live_sessions;
 mod load;
@@ -40,6 +41,7 @@ const REMEDY: &str = "cargo xtask bench --install";
   cargo xtask bench --rounds 1 --seconds 2 --only nginx,nginx-guarded
   cargo xtask bench --gate target/release/portcullis --only nginx,gate
   cargo xtask bench --only gate,gate-post
+  cargo xtask bench --only floor,gate,by-key,by-token,by-foreign,by-foreign-unmet
   cargo xtask bench --only sessions-1k,sessions-1m,sessions-1m-even   (some minutes to fill and warm up)
   cargo xtask bench --only limiter")]
 pub(crate) struct Options {
@@ -60,7 +62,8 @@ pub(crate) struct Options {
     sessions: u32,
 
     /// Contestants, by comma: nginx, nginx-guarded, caddy, fastapi, floor, gate, which is all unless given;
-    /// gate-post (changes with a CSRF token); sessions-1k, sessions-1m, sessions-1m-even (live sessions in the
+    /// gate-post (changes with a CSRF token); by-key, by-token, by-foreign, by-foreign-unmet (other credentials);
+    /// sessions-1k, sessions-1m, sessions-1m-even (live sessions in the
     /// gate's database); limiter (decisions per second and core, without a network).
     #[arg(long, value_delimiter = ',', value_parser = known)]
     only: Vec<String>,
@@ -125,7 +128,9 @@ fn build(options: &Options, chosen: &[&Contestant]) -> Result<(PathBuf, PathBuf,
     let given = options.gate.as_ref().map(std::path::absolute).transpose();
     let given = given.context("no such path")?;
     let is_ours = |contestant: &&Contestant| {
-        contestant.name.starts_with("gate") || contestant.name.starts_with("sessions")
+        ["gate", "by-", "sessions"]
+            .iter()
+            .any(|name| contestant.name.starts_with(name))
     };
     let fills = chosen.iter().any(|one| one.name.starts_with("sessions"));
     let mut command = cargo("build");
@@ -275,6 +280,11 @@ fn tell(results: &Results, chosen: &[&Contestant]) {
     if !compared.is_empty() {
         say::title("many sessions");
         compared.iter().for_each(say::line);
+    }
+    let by = table::credentials(results, &order);
+    if !by.is_empty() {
+        say::title("by credential");
+        by.iter().for_each(say::line);
     }
     if results.contains_key("gate") {
         say::title("aims");

@@ -159,6 +159,27 @@ pub(super) fn aims(results: &Results) -> Vec<String> {
     lines
 }
 
+/// What a request costs by each credential, beside the floor.
+pub(super) fn credentials(results: &Results, order: &[(&'static str, &str)]) -> Vec<String> {
+    let Some(floor) = results.get("floor") else {
+        return Vec::new();
+    };
+    let is_one = |name: &str| name == "gate" || name.starts_with("by-");
+    if !results.keys().any(|name| name.starts_with("by-")) {
+        return Vec::new();
+    }
+    let mut lines = vec![
+        "| CPU per request ÷ the gate's edge alone | measured |".to_owned(),
+        "|---|--:|".to_owned(),
+    ];
+    for (name, told) in order.iter().filter(|(name, _)| is_one(name)) {
+        if let Some(figures) = results.get(name) {
+            lines.push(format!("| {told} | {:.2} |", ratio(figures, floor)));
+        }
+    }
+    lines
+}
+
 /// What a million live sessions cost, beside a thousand.
 pub(super) fn sessions(results: &Results) -> Vec<String> {
     let Some(thousand) = results.get("sessions-1k") else {
