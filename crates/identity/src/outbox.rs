@@ -75,6 +75,7 @@ pub enum News {
     RecoveryCodeUsed,
     RecoveryCodesMade,
     SecondFactorsReset,
+    SessionElsewhere,
 }
 
 /// A letter that was taken to be sent.

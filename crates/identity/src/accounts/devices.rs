@@ -1,13 +1,17 @@
 //! Looking after one's sessions: ending them, and what is told when one turns up elsewhere.
 
-use portcullis_core::SessionId;
 use portcullis_core::principal::User;
+use portcullis_core::{SessionId, Span};
 use portcullis_events::Actor;
 
 use super::{Accounts, Client, Error};
+use crate::outbox::News;
 use crate::record::{Act, Entry};
 use crate::sessions::notices::{self, NewNotice, Outcome};
 use crate::sessions::{self, Notice, OnOtherClient, Stranger, coarse};
+
+/// Every alarm is on the account's page; a letter goes out for the first of an hour.
+const LETTERS_APART: Span = Span::from_hours(1);
 
 impl Accounts {
     /// Ends every session of the user, this one too. How many.
@@ -75,6 +79,10 @@ impl Accounts {
             client_address: address.as_deref(),
             outcome,
         };
+        // SECURITY: a thief who tries again and again must not fill the owner's letter box.
+        if !notices::any_since(&mut tx, user.id, now - LETTERS_APART).await? {
+            self.tell(&mut tx, user.id, News::SessionElsewhere).await?;
+        }
         notices::insert(&mut tx, &notice).await?;
         parts.record.record_in(&mut tx, entry).await?;
         tx.commit().await?;

@@ -58,6 +58,10 @@ pub(super) fn told(to: &str, origin: &str, news: News) -> Letter {
             "Your second factors were removed",
             "An operator removed the second factors of your account, and everybody who was signed in has been signed out.",
         ),
+        News::SessionElsewhere => (
+            "Somebody tried to use your session",
+            "A session of your account turned up in another browser or on another device than the one that signed in. It was refused there. Your account's page says what was seen, and lets you end all sessions.",
+        ),
     };
     Letter {
         to: to.to_owned(),

@@ -64,6 +64,13 @@ pub(crate) async fn insert(tx: &mut Tx, notice: &NewNotice<'_>) -> Result<(), Er
     tx.execute(SQL, &args).await.map(drop)
 }
 
+/// Whether the user had a notice since then.
+pub(crate) async fn any_since(tx: &mut Tx, user: UserId, then: Timestamp) -> Result<bool, Error> {
+    const SQL: &str = "SELECT id FROM session_notice WHERE user_id = $1 AND at > $2 LIMIT 1";
+    let row = tx.fetch_optional(SQL, &[user.into(), then.into()]).await?;
+    Ok(row.is_some())
+}
+
 /// What a user has not dismissed, newest first.
 pub(crate) async fn list(db: &Db, user: UserId) -> Result<Vec<Notice>, Error> {
     const SQL: &str = "SELECT id, at, client, session_client, client_address, outcome FROM session_notice WHERE user_id = $1 AND dismissed_at IS NULL ORDER BY at DESC, id DESC LIMIT 20";

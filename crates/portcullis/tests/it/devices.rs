@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::mailbox::Mailbox;
 use crate::support::{Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream};
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
@@ -171,7 +172,9 @@ async fn all_sessions_end_by_one_call() {
 #[tokio::test]
 async fn a_session_in_another_client_is_nobodys_and_its_owner_is_told() {
     let upstream = Upstream::start().await;
-    let gateway = builder(&upstream).await.start().await;
+    let mailbox = Mailbox::start().await;
+    let gateway = builder(&upstream).await.mailing(mailbox.address);
+    let gateway = gateway.start().await;
     let ana = signed_in(&gateway, FIREFOX).await;
     assert_eq!(status(&ana, FIREFOX).await, 200);
     // An update of the browser, and another network: no alarm.
@@ -222,6 +225,20 @@ async fn a_session_in_another_client_is_nobodys_and_its_owner_is_told() {
     let thief = gateway.browser();
     thief.set_cookie("session", &ana.cookie("session").unwrap());
     assert_eq!(status(&thief, CHROME).await, 401);
+
+    // One letter of the hour: the next that comes is another one.
+    let letter = mailbox.wait_for(1).await;
+    assert_eq!(
+        letter.header("Subject"),
+        "Somebody tried to use your session"
+    );
+    assert!(letter.header("To").contains(ANA));
+    let forgot = gateway
+        .client()
+        .post("/.portcullis/auth/request-password-reset");
+    forgot.json(&json!({ "email": ANA })).send().await;
+    let next = mailbox.wait_for(2).await;
+    assert_ne!(next.header("Subject"), letter.header("Subject"));
 }
 
 #[tokio::test]
