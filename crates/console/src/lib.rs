@@ -3,6 +3,8 @@
 //! No script, no font, no picture, nothing from elsewhere: one style sheet in the page, which the
 //! content security policy admits by its nonce. Light and dark follow the system.
 
+pub mod desk;
+
 use std::sync::Arc;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -43,6 +45,12 @@ li{overflow-wrap:anywhere;margin-bottom:.5rem}";
 impl Page<'_> {
     /// The whole document around `body`.
     pub fn render(&self, body: &Markup) -> Markup {
+        let main = html! { h1 { (self.title) } (body) };
+        self.document("", &html! {}, &main)
+    }
+
+    /// A document with a style of its own behind ours, and something before `main`.
+    pub(crate) fn document(&self, style: &str, before: &Markup, main: &Markup) -> Markup {
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -51,17 +59,23 @@ impl Page<'_> {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="robots" content="noindex";
                     title { (self.title) }
-                    style nonce=[self.nonce.map(|nonce| &*nonce.0)] { (PreEscaped(STYLE)) }
+                    style nonce=[self.nonce.map(|nonce| &*nonce.0)] { (PreEscaped(STYLE)) (PreEscaped(style)) }
                 }
                 body {
-                    main {
-                        h1 { (self.title) }
-                        (body)
-                    }
+                    (before)
+                    main { (main) }
                 }
             }
         }
     }
+}
+
+/// How a thing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Good,
+    Bad,
+    Plain,
 }
 
 /// What is wrong, before the form; nothing when nothing is.

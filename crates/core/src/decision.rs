@@ -271,7 +271,7 @@ fn binding_text(rule: &Rule) -> String {
 }
 
 /// What a person's roles amount to, for a route of this scope.
-fn grants(user: &User, roles: &Roles, scope: Scope) -> Grants {
+pub fn grants(user: &User, roles: &Roles, scope: Scope) -> Grants {
     let everywhere = roles.resolve(&user.roles);
     match (scope, &user.standing) {
         (Scope::Tenant, Some(standing)) => everywhere

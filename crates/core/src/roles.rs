@@ -205,6 +205,11 @@ impl Roles {
         self.names.keys().map(AsRef::as_ref)
     }
 
+    /// Every permission that some role gives.
+    pub fn permission_names(&self) -> impl Iterator<Item = &str> {
+        self.permissions.keys().map(AsRef::as_ref)
+    }
+
     /// The mask that any of these roles (or of roles that inherit them) satisfies.
     pub fn role_mask(&self, roles: &[String]) -> Result<Mask, RoleError> {
         roles.iter().try_fold(Mask::default(), |mask, role| {

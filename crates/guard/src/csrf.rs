@@ -235,6 +235,12 @@ impl Csrf {
         cookies(headers, &self.cookie).find(|token| token::verify(&self.mac, token, session))
     }
 
+    /// Whether this token, which a form of the gate's own pages bears, is one of this session. It needs
+    /// no cookie beside it: nobody but the session's own pages could have read it.
+    pub fn is_token_of(&self, token: &str, session: &TokenHash) -> bool {
+        token::verify(&self.mac, token, session)
+    }
+
     fn cookie_value(&self, token: &str, scheme: Scheme, end: &str) -> Option<HeaderValue> {
         let same_site = match self.same_site {
             SameSite::Lax => "Lax",

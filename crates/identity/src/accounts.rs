@@ -7,6 +7,7 @@
 //! - A sign-in and a password change make a new session token.
 //! - Nothing waits for a password hash while it holds a transaction.
 
+mod by_others;
 mod devices;
 mod password;
 
@@ -26,6 +27,7 @@ use portcullis_vault::tokens;
 use serde::{Deserialize, Serialize};
 
 use crate::Email;
+use crate::admin_pages::once;
 use crate::backoff::{self, Attempt, Backoff};
 use crate::email::NotAnEmail;
 use crate::factors::{self, Challenge, Factors};
@@ -657,6 +659,8 @@ impl Accounts {
         portcullis_store::revocations::prune(&self.0.db, self.now()).await?;
         factors::prune(&self.0.db, self.now()).await?;
         recovery::prune(&self.0.db, self.now()).await?;
+        let longest = self.0.sessions.settings().lifetime;
+        once::prune(&self.0.db, longest, self.now()).await?;
         Ok(())
     }
 

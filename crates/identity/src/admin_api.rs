@@ -28,7 +28,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::accounts::By;
 use crate::api::{Failure, body, no_store};
-use crate::{Accounts, ApiKeys, Client, Tenants, Visitors, api_keys, tenants, users, visitors};
+use crate::{
+    Accounts, ApiKeys, Client, Tenants, Visitors, api_keys, sessions, tenants, users, visitors,
+};
 
 /// Where the whole API lies, below what the binary reserves for itself.
 pub const MOUNT: &str = "/admin/v1";
@@ -58,6 +60,7 @@ pub struct Route {
 fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new()
         .merge(users::manage::routes())
+        .merge(sessions::manage::routes())
         .merge(api_keys::manage::routes())
         .merge(tenants::manage::routes())
         .merge(visitors::manage::routes())

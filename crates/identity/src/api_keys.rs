@@ -18,6 +18,7 @@ mod grantor;
 pub mod handlers;
 pub mod import;
 pub(crate) mod manage;
+pub(crate) mod pages;
 mod store;
 mod text;
 
@@ -504,6 +505,11 @@ impl ApiKeys {
             Ok(()) | Err(Error::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// One key.
+    pub async fn get(&self, id: ApiKeyId) -> Result<KeyInfo, Error> {
+        store::get(&self.0.db, id).await?.ok_or(Error::NotFound)
     }
 
     /// Keys, newest first; those of one owner where one is named; from the first behind `after`.

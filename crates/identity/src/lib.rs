@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod admin_api;
+pub mod admin_pages;
 pub mod api;
 pub mod api_keys;
 pub mod backoff;

@@ -14,6 +14,12 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::{Email, Finding};
 
+/// A password that nobody has to remember: 128 random bits and more, in a form that can be copied.
+pub fn one_time_password() -> Result<Secret<String>, portcullis_vault::tokens::Error> {
+    let token = portcullis_vault::Token::generate()?.text();
+    Ok(Secret::new(token.expose().chars().take(24).collect()))
+}
+
 /// The `[passwords]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]

@@ -22,6 +22,7 @@ pub(crate) enum Act {
     UserCreated,
     UserUpdated,
     UserDeactivated,
+    UserReactivated,
     TokensIssued,
     TokenReused,
     UserProvisioned,
@@ -56,6 +57,7 @@ impl Act {
             Act::UserCreated => (Action::UserCreated, Outcome::Allowed),
             Act::UserUpdated => (Action::UserUpdated, Outcome::Allowed),
             Act::UserDeactivated => (Action::UserDeactivated, Outcome::Allowed),
+            Act::UserReactivated => (Action::UserReactivated, Outcome::Allowed),
             Act::TokensIssued => (Action::TokensIssued, Outcome::Allowed),
             Act::TokenReused => (Action::RefreshTokenReused, Outcome::Denied),
             Act::UserProvisioned => (Action::UserProvisioned, Outcome::Allowed),
@@ -82,6 +84,7 @@ impl Act {
             Act::UserCreated
             | Act::UserUpdated
             | Act::UserDeactivated
+            | Act::UserReactivated
             | Act::FactorsReset
             | Act::PasswordChanged => Actor::Operator,
             Act::LoginSucceeded

@@ -23,7 +23,7 @@ use portcullis_vault::keys::{self, Keys, Mac, Purpose};
 use portcullis_vault::{Token, TokenHash};
 use serde::Deserialize;
 
-use crate::accounts::{Accounts, Client, Error};
+use crate::accounts::{Accounts, By, Client, Error};
 use crate::outbox::{Message, News, Outbox};
 use crate::record::{Act, Entry};
 use crate::{Email, Finding, backoff, users};
@@ -124,8 +124,32 @@ impl Accounts {
         let message = Message::ResetAsked {
             email: email.canonical().to_owned(),
         };
-        self.ask(&email, None, Act::ResetAsked, &message, client)
-            .await
+        let entry = self.entry(Act::ResetAsked, client);
+        self.ask(&email, entry, &message).await.map(drop)
+    }
+
+    /// Sends somebody a link to a new password, as if they had asked for it themselves.
+    pub async fn send_reset(&self, user: UserId, by: &By) -> Result<(), Error> {
+        let account = self.find(user).await?;
+        if account.deactivated_at.is_some() {
+            return Err(Error::NotFound);
+        }
+        let email = Email::parse(&account.email)?;
+        let message = Message::ResetAsked {
+            email: email.canonical().to_owned(),
+        };
+        let entry = Entry {
+            user: Some(user),
+            ..self.entry_by(Act::ResetAsked, by)
+        };
+        if self.ask(&email, entry, &message).await? {
+            Ok(())
+        } else {
+            // Whoever acts for others is told: they cannot see that no letter comes.
+            Err(Error::Throttled {
+                retry_after: WINDOW,
+            })
+        }
     }
 
     /// Asks for a link that proves the signed-in user's address.
@@ -133,18 +157,16 @@ impl Accounts {
         let account = self.get(user.id).await?;
         let email = Email::parse(&account.email)?;
         let message = Message::VerifyAsked { user: user.id };
-        self.ask(&email, Some(user.id), Act::VerifyAsked, &message, client)
-            .await
+        let entry = Entry {
+            actor: Some(Actor::User(user.id)),
+            user: Some(user.id),
+            ..self.entry(Act::VerifyAsked, client)
+        };
+        self.ask(&email, entry, &message).await.map(drop)
     }
 
-    async fn ask(
-        &self,
-        email: &Email,
-        user: Option<UserId>,
-        act: Act,
-        message: &Message,
-        client: &Client,
-    ) -> Result<(), Error> {
+    /// Whether a letter was posted: not more than a few in a time.
+    async fn ask(&self, email: &Email, mut entry: Entry, message: &Message) -> Result<bool, Error> {
         let parts = self.parts();
         let recovery = &parts.recovery;
         if !recovery.is_offered {
@@ -155,20 +177,15 @@ impl Accounts {
             .tag(&[message.kind(), email.canonical().as_bytes()]);
         let mut tx = parts.db.begin().await?;
         let count = count(&mut tx, &name, parts.clock.now()).await?;
-        let act = if count <= LETTERS {
+        let is_posted = count <= LETTERS;
+        if is_posted {
             recovery.outbox.post(&mut tx, message).await?;
-            act
         } else {
-            Act::RecoveryThrottled
-        };
-        let entry = Entry {
-            actor: user.map(Actor::User),
-            user,
-            ..self.entry(act, client)
-        };
+            entry.act = Act::RecoveryThrottled;
+        }
         parts.record.record_in(&mut tx, entry).await?;
         tx.commit().await?;
-        Ok(())
+        Ok(is_posted)
     }
 
     /// Sets a new password by the token of a link. All sessions end; nobody is signed in.

@@ -15,8 +15,10 @@ pub mod cache;
 pub(crate) mod carried_over;
 pub mod config;
 pub mod cookie;
+pub(crate) mod manage;
 pub(crate) mod notices;
 pub(crate) mod other_client;
+pub(crate) mod pages;
 mod store;
 pub mod user_agent;
 

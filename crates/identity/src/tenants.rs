@@ -17,6 +17,7 @@ pub mod made_roles;
 pub mod manage;
 pub mod members;
 pub mod own;
+pub(crate) mod pages;
 pub mod register;
 pub mod standing;
 pub mod switch;

@@ -4,6 +4,8 @@
 //! audit event are one. A change that takes something away publishes a revocation.
 
 pub(crate) mod manage;
+pub(crate) mod pages;
+pub(crate) mod search;
 
 use portcullis_core::{TenantId, Timestamp, UserId};
 use portcullis_store::{Db, Error, Row, Tx};
@@ -225,6 +227,17 @@ pub async fn deactivate(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<bool,
     }
     reach_borrowers(tx, id, now).await?;
     end_sessions(tx, id, now).await?;
+    Ok(true)
+}
+
+/// Opens a closed account. Whether it was closed.
+pub(crate) async fn reactivate(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE users SET deactivated_at = NULL, updated_at = $2 WHERE id = $1 AND deactivated_at IS NOT NULL";
+    if tx.execute(SQL, &[id.into(), now.into()]).await? == 0 {
+        return Ok(false);
+    }
+    reach_borrowers(tx, id, now).await?;
+    revoke::user(tx, id, now).await?;
     Ok(true)
 }
 

@@ -95,6 +95,17 @@ pub(crate) fn problem(
     response
 }
 
+/// Another page instead: 303, and nothing that is kept.
+pub(crate) fn see_other(to: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let location = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/"));
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, location);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 fn json(problem: &Problem, id: RequestId) -> Vec<u8> {
     let document = Document {
         r#type: format!("{TYPE_PREFIX}{}", problem.kind.slug),

@@ -9,7 +9,8 @@ use portcullis_core::Mode;
 use portcullis_core::decision::Scope;
 use portcullis_core::principal::CallerKind;
 use portcullis_core::size::ByteSize;
-use portcullis_identity::{admin_api, visitors};
+use portcullis_identity::admin_pages::Asks;
+use portcullis_identity::{admin_api, admin_pages, visitors};
 
 use crate::config::Config;
 
@@ -19,6 +20,8 @@ pub(crate) const BASE: &str = "/.portcullis";
 pub(crate) const AUTH: &str = "/.portcullis/auth";
 /// Where password managers look for the page that changes a password (W3C, change-password-url).
 pub(crate) const CHANGE_PASSWORD: &str = "/.well-known/change-password";
+/// Where administrators' pages are.
+pub(crate) const CONSOLE: &str = "/.portcullis/console";
 pub(crate) const SECOND_FACTOR: &str = "/.portcullis/auth/second-factor";
 pub(crate) const SIGN_IN: &str = "/.portcullis/auth/sign-in";
 
@@ -87,6 +90,7 @@ pub(crate) fn routes(config: &Config) -> Vec<RouteConfig> {
         routes.visitors();
     }
     routes.admin_api(product, config.mode);
+    routes.console(product, config.mode);
     routes.0
 }
 
@@ -245,12 +249,7 @@ impl Routes {
     /// One route with a permission for each operation of the admin API. Where no role gives the
     /// permission, nobody could hold it, and the route is closed.
     fn admin_api(&mut self, product: &AccessConfig, mode: Mode) {
-        let roles = product.roles();
-        let is_given = |permission: &str| {
-            roles
-                .values()
-                .any(|role| role.permissions.iter().any(|given| given == permission))
-        };
+        let is_given = is_given(product);
         for operation in admin_api::operations() {
             let path = format!("{BASE}{}{}", admin_api::MOUNT, operation.path);
             let allow = match operation.permission {
@@ -268,6 +267,40 @@ impl Routes {
                 route.scope = Scope::Tenant;
             }
         }
+    }
+
+    /// The console's pages, as guarded as the admin API beside them: the same permissions, a second
+    /// factor, the same tenant. They are for people alone.
+    fn console(&mut self, product: &AccessConfig, mode: Mode) {
+        let is_given = is_given(product);
+        for page in admin_pages::routes() {
+            let path = format!("{CONSOLE}{}", page.path.trim_end_matches('/'));
+            let allow = match page.asks {
+                Asks::SignedIn => Allow::User,
+                Asks::Permission(asked) if is_given(asked) => Allow::Permission(asked.to_owned()),
+                Asks::Permission(_) => Allow::Closed,
+            };
+            let route = self.add(&[page.method.as_str()], &path, allow, Some("default"));
+            route.callers = vec![CallerKind::User];
+            route.cors = false;
+            route.mfa = mode == Mode::Production;
+            // A page without script cannot send a header: the token stands in the form, and the layer
+            // around the pages looks at it. Here the `Origin` decides.
+            route.csrf = page.method == "GET";
+            if page.path.contains("{tenant}") {
+                route.tenant = Some(TenantAt::Path("tenant".to_owned()));
+                route.scope = Scope::Tenant;
+            }
+        }
+    }
+}
+
+/// Whether some role of the policy gives a permission. What none gives nobody could hold.
+fn is_given(product: &AccessConfig) -> impl Fn(&str) -> bool {
+    let roles = product.roles();
+    move |permission| {
+        let mut given = roles.values().flat_map(|role| &role.permissions);
+        given.any(|given| given == permission)
     }
 }
 

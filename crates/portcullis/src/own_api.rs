@@ -11,13 +11,14 @@ use portcullis_console::{Nonce, Page};
 use portcullis_core::{Clock, Problem, problem};
 use portcullis_guard::csrf::Csrf;
 use portcullis_identity::admin_api::{self, Admin};
+use portcullis_identity::admin_pages::{self, Console, FormTokens};
 use portcullis_identity::api::{self, Api, CsrfCookie, CsrfToken, Failure};
 use portcullis_identity::visitors;
 use portcullis_vault::KeyRing;
 use portcullis_vault::tokens::TokenHash;
 
 use crate::health::Probe;
-use crate::own::{AUTH, BASE, CHANGE_PASSWORD};
+use crate::own::{AUTH, BASE, CHANGE_PASSWORD, CONSOLE};
 use crate::upkeep::Identity;
 
 /// All of them. By the time one runs, the pipeline has decided.
@@ -59,9 +60,16 @@ pub(crate) fn router(
     };
     router = router.nest(
         &format!("{BASE}{}", admin_api::MOUNT),
-        admin_api::router(admin, BASE),
+        admin_api::router(admin.clone(), BASE),
     );
     router = router.nest(BASE, visitors::http::router(identity.visitors.clone()));
+    let console = Console {
+        admin,
+        tokens: form_tokens(csrf),
+        base: CONSOLE.into(),
+        auth: AUTH.into(),
+    };
+    router = router.nest(CONSOLE, admin_pages::router(console));
     for mount in std::iter::once(AUTH).chain(mounts.iter().map(String::as_str)) {
         let api = Api {
             accounts: identity.accounts.clone(),
@@ -74,6 +82,17 @@ pub(crate) fn router(
         router = router.nest(mount, api::router(api));
     }
     router
+}
+
+/// Tokens of forms, for the same.
+fn form_tokens(csrf: &Arc<Csrf>) -> FormTokens {
+    let (issuer, verifier) = (Arc::clone(csrf), Arc::clone(csrf));
+    FormTokens {
+        issue: Arc::new(move |session: &TokenHash| issuer.issue(session).ok()),
+        verify: Arc::new(move |token: &str, session: &TokenHash| {
+            verifier.is_token_of(token, session)
+        }),
+    }
 }
 
 /// Tokens as the guard makes them, for a slice that does not know the guard.

@@ -179,7 +179,17 @@ fn refuse(lane: &Lane, problem: &Problem, story: &mut Story<'_>, told: &Told) ->
         second_factor: &second_factor,
         nonce: nonce.as_ref(),
     };
+    if told.prefers() == Prefers::Html && leads_to_sign_in(problem, told) {
+        return answer::see_other(&sign_in).map(Body::full);
+    }
     answer::problem(problem, story.id, told.prefers(), frame).map(Body::full)
+}
+
+/// Whoever opens the console and is nobody is sent to sign in, and back.
+fn leads_to_sign_in(problem: &Problem, told: &Told) -> bool {
+    problem.kind == &problem::AUTHENTICATION_REQUIRED
+        && told.method == Method::GET
+        && own::has_root(told.target.path(), own::CONSOLE)
 }
 
 /// An error and its sources, in one line.

@@ -86,6 +86,28 @@ pub(crate) enum Tenants {
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
     },
+    #[command(flatten)]
+    Invitations(Invitations),
+}
+
+/// `portcullis tenants invitations` and `uninvite`
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Invitations {
+    /// Show the open invitations of a tenant, newest first.
+    Invitations {
+        /// Short name or id.
+        #[arg(value_name = "TENANT")]
+        tenant: String,
+    },
+    /// Revoke an invitation: its token makes nobody a member any more.
+    Uninvite {
+        /// Short name or id.
+        #[arg(value_name = "TENANT")]
+        tenant: String,
+        /// The invitation, as `tenants invitations` shows it.
+        #[arg(value_name = "INVITATION")]
+        invitation: uuid::Uuid,
+    },
 }
 
 /// `portcullis roles`
@@ -324,8 +346,30 @@ pub(crate) async fn tenants(
             let written = tenants.invite(id, email, roles, &by).await;
             output::answer(format, &Invited::from(written.map_err(failed(email))?));
         }
+        Tenants::Invitations(verb) => invitations(format, verb, stores).await?,
     }
     Ok(true)
+}
+
+async fn invitations(format: Format, verb: &Invitations, stores: &Stores) -> anyhow::Result<()> {
+    let (tenants, by) = (&stores.identity.tenants, By::operator());
+    match verb {
+        Invitations::Invitations { tenant } => {
+            let id = named(stores, tenant).await?;
+            let list = tenants.invitations(id).await.map_err(failed(tenant))?;
+            rows(format, &list, |one| {
+                let (id, email, roles) = (one.id, &one.email, one.roles.join(", "));
+                format!("{id}  {email}  [{roles}]  until {}", one.expires_at)
+            });
+        }
+        Invitations::Uninvite { tenant, invitation } => {
+            let id = named(stores, tenant).await?;
+            let revoked = tenants.uninvite(id, *invitation, &by).await;
+            revoked.map_err(failed(tenant))?;
+            output::aside("the invitation is revoked");
+        }
+    }
+    Ok(())
 }
 
 pub(crate) async fn roles(format: Format, verb: &Roles, stores: &Stores) -> anyhow::Result<bool> {
@@ -381,7 +425,7 @@ pub(crate) async fn grants(format: Format, verb: &Grants, stores: &Stores) -> an
     match verb {
         Grants::List { tenant } => {
             let id = named(stores, tenant).await?;
-            let list = tenants.delegations(id).await.map_err(failed(tenant))?;
+            let list = tenants.delegations(id, 0).await.map_err(failed(tenant))?;
             rows(format, &list, |lent| {
                 format!(
                     "{}  {} to {} by {} until {}",

@@ -16,7 +16,9 @@ use serde::Serialize;
 
 use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
-use crate::cli::{Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, visitors};
+use crate::cli::{
+    Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, sessions, visitors,
+};
 use crate::config::Loaded;
 use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
@@ -299,6 +301,7 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
                 "{user} is switched off and its sessions have ended"
             ));
         }
+        Users::Access(verb) => sessions::run(format, verb, stores).await?,
     }
     Ok(true)
 }

@@ -5,7 +5,8 @@
 //! - A step that was applied is never edited; its checksum (SHA-256) is compared at every start.
 //! - A database that knows a step that we do not is a newer one: it is refused, not guessed at.
 //!
-//! Numbers: store 1-9, identity 10-19, events 20-29, tenants 60-69, visitors 70-79, sessions and import 80-89.
+//! Numbers: store 1-9, identity 10-19, events 20-29, tenants 60-69, visitors 70-79, sessions and
+//! import 80-89, the console 90-94.
 
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     70 "0070_visitor",
     80 "0080_session_client",
     81 "0081_import",
+    90 "0090_console",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.

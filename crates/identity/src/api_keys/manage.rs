@@ -124,7 +124,10 @@ async fn create_key(
 }
 
 /// A caller of a tenant makes keys of that tenant and of no other.
-fn tenant(caller: &Principal, asked: Option<TenantId>) -> Result<Option<TenantId>, Failure> {
+pub(super) fn tenant(
+    caller: &Principal,
+    asked: Option<TenantId>,
+) -> Result<Option<TenantId>, Failure> {
     match (caller.tenant(), asked) {
         (None, asked) => Ok(asked),
         (Some(own), None) => Ok(Some(own)),
@@ -147,15 +150,21 @@ async fn rotate_key(
     Input(input): Input<Rotation>,
 ) -> Result<(StatusCode, Json<NewKeyView>), Failure> {
     let overlap = input.overlap.unwrap_or(Span::from_hours(24));
-    if overlap > Span::from_days(90) {
-        return Err(bad_query("overlap", "must be at most 90 days"));
-    }
+    longest_overlap(overlap)?;
     let grantor = Grantor::Caller(&caller, &roles);
     let made = admin
         .keys
         .rotate(parse_id(&id)?, overlap, &grantor, &by)
         .await?;
     Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// A rotated key goes on for a while, and not for ever.
+pub(super) fn longest_overlap(overlap: Span) -> Result<(), Failure> {
+    if overlap > Span::from_days(90) {
+        return Err(bad_query("overlap", "must be at most 90 days"));
+    }
+    Ok(())
 }
 
 /// Ends a key. It is refused from the next request on.

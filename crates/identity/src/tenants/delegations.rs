@@ -32,10 +32,15 @@ pub struct Delegation {
 }
 
 impl Tenants {
-    /// What is lent at present, newest first.
-    pub async fn delegations(&self, tenant: TenantId) -> Result<Vec<Delegation>, Error> {
-        const SQL: &str = "SELECT id, user_id, permission, granted_by, created_at, expires_at FROM delegation WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT $3";
-        let args = [tenant.into(), self.clock.now().into(), PAGE.into()];
+    /// What is lent at present, newest first, without the first `skipped`.
+    pub async fn delegations(
+        &self,
+        tenant: TenantId,
+        skipped: u32,
+    ) -> Result<Vec<Delegation>, Error> {
+        const SQL: &str = "SELECT id, user_id, permission, granted_by, created_at, expires_at FROM delegation WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4";
+        let now = self.clock.now();
+        let args = [tenant.into(), now.into(), PAGE.into(), skipped.into()];
         let mut list = Vec::new();
         for row in self.db.fetch_all(SQL, &args).await? {
             list.push(Delegation {

@@ -448,7 +448,7 @@ async fn list_grants(
     Path(tenant): Path<String>,
 ) -> Result<Json<Vec<GrantView>>, Failure> {
     let tenant = named(&admin, &tenant).await?;
-    let list = admin.tenants.delegations(tenant).await?;
+    let list = admin.tenants.delegations(tenant, 0).await?;
     Ok(Json(list.into_iter().map(GrantView::from).collect()))
 }
 

@@ -56,6 +56,21 @@ impl Tenants {
         Ok(members)
     }
 
+    /// One member of a tenant.
+    pub async fn member(&self, tenant: TenantId, user: UserId) -> Result<Member, Error> {
+        const SQL: &str = "SELECT u.id, u.email, u.display_name, u.deactivated_at, m.created_at, r.role FROM membership m JOIN users u ON u.id = m.user_id LEFT JOIN member_role r ON r.user_id = m.user_id AND r.tenant_id = m.tenant_id WHERE m.tenant_id = $1 AND m.user_id = $2 ORDER BY r.role";
+        let rows = self
+            .db
+            .fetch_all(SQL, &[tenant.into(), user.into()])
+            .await?;
+        let first = rows.first().ok_or(Error::NotFound)?;
+        let mut member = read(first, user)?;
+        for row in &rows {
+            member.roles.extend(row.opt_text("role")?);
+        }
+        Ok(member)
+    }
+
     /// The tenants that somebody is a member of.
     pub async fn memberships(&self, user: UserId) -> Result<Vec<Membership>, Error> {
         const SQL: &str = "SELECT t.id, t.slug, t.name, t.created_at, t.suspended_at, r.role FROM membership m JOIN tenant t ON t.id = m.tenant_id LEFT JOIN member_role r ON r.user_id = m.user_id AND r.tenant_id = m.tenant_id WHERE m.user_id = $1 ORDER BY t.slug, r.role LIMIT $2";

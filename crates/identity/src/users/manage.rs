@@ -20,6 +20,8 @@ pub(crate) fn routes() -> OpenApiRouter<Admin> {
         .routes(routes!(set_roles))
         .routes(routes!(set_password))
         .routes(routes!(deactivate))
+        .routes(routes!(activate))
+        .routes(routes!(send_reset))
         .routes(routes!(reset_factors))
 }
 
@@ -201,7 +203,38 @@ async fn reset_factors(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn check_roles(known: &portcullis_core::roles::Roles, roles: &[String]) -> Result<(), Failure> {
+/// Switches an account on again. Its sessions stay ended; its API keys work again.
+#[utoipa::path(post, path = "/users/{id}/activate", tag = "users",
+    params(("id" = String, Path, format = Uuid, description = "The account's id")),
+    responses((status = 204, description = "Done")),
+    security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
+async fn activate(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+    by: By,
+) -> Result<StatusCode, Failure> {
+    admin.accounts.reactivate(parse_id(&id)?, &by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sends an account's owner a link to a new password. Not there unless mail is configured.
+#[utoipa::path(post, path = "/users/{id}/send-reset", tag = "users",
+    params(("id" = String, Path, format = Uuid, description = "The account's id")),
+    responses((status = 204, description = "The letter is on its way")),
+    security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
+async fn send_reset(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+    by: By,
+) -> Result<StatusCode, Failure> {
+    admin.accounts.send_reset(parse_id(&id)?, &by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) fn check_roles(
+    known: &portcullis_core::roles::Roles,
+    roles: &[String],
+) -> Result<(), Failure> {
     if roles.iter().all(|role| known.contains(role)) {
         return Ok(());
     }

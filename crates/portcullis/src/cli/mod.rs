@@ -2,6 +2,7 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod output;
+pub(crate) mod sessions;
 pub(crate) mod visitors;
 
 use std::net::SocketAddr;
@@ -221,6 +222,8 @@ pub(crate) enum Users {
         #[arg(value_name = "USER")]
         user: String,
     },
+    #[command(flatten)]
+    Access(sessions::Access),
 }
 
 #[derive(Debug, Subcommand)]

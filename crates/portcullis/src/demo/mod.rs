@@ -11,6 +11,7 @@ use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Secret};
 use portcullis_events::{Metrics, Trail};
 use portcullis_identity::accounts::{By, Registering};
+use portcullis_identity::password_policy;
 use portcullis_store::Db;
 use portcullis_vault::tokens::Token;
 
@@ -100,12 +101,8 @@ async fn create_admin(
     Ok(password)
 }
 
-/// A password that nobody has to remember: 128 random bits and more, in a form that can be copied.
 pub(crate) fn one_time_password() -> anyhow::Result<Secret> {
-    let token = Token::generate()
-        .context("no random numbers could be had")?
-        .text();
-    Ok(Secret::new(token.expose().chars().take(24).collect()))
+    password_policy::one_time_password().context("no random numbers could be had")
 }
 
 fn greet(address: SocketAddr, password: &Secret) {

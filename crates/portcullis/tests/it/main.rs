@@ -19,6 +19,7 @@ mod audit;
 mod backoff;
 mod check;
 mod conformance;
+mod console;
 mod cors;
 mod csrf;
 mod devices;

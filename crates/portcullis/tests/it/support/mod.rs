@@ -9,6 +9,7 @@
 pub(crate) mod authenticator;
 mod client;
 pub(crate) mod database;
+pub(crate) mod forms;
 mod gateway;
 pub(crate) mod issuer;
 pub(crate) mod mailbox;

@@ -1,0 +1,87 @@
+//! What administrators do to accounts and sessions that are not their own, beside creating them.
+
+use portcullis_core::{SessionId, UserId};
+
+use super::{Accounts, By, Error};
+use crate::record::{Act, Entry};
+use crate::sessions::{self, SessionInfo};
+use crate::users::{self, Account, search};
+
+impl Accounts {
+    /// Accounts, newest first, from the first behind `after`: all, or those with `words` in their
+    /// address or name.
+    pub async fn search(
+        &self,
+        words: &str,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Vec<Account>, Error> {
+        Ok(search::search(&self.0.db, words, after, limit).await?)
+    }
+
+    /// The live sessions of somebody, newest first.
+    pub async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionInfo>, Error> {
+        self.find(user).await?;
+        Ok(self.0.sessions.list(user).await?)
+    }
+
+    /// Ends one session of somebody.
+    pub async fn end_session_of(
+        &self,
+        user: UserId,
+        session: SessionId,
+        by: &By,
+    ) -> Result<(), Error> {
+        let parts = &*self.0;
+        let mut tx = parts.db.begin().await?;
+        let ended = sessions::end_one(&mut tx, user, session, self.now()).await?;
+        let Some(hash) = ended else {
+            return Err(Error::NotFound);
+        };
+        let entry = Entry {
+            user: Some(user),
+            session: Some(session),
+            ..self.entry_by(Act::SessionRevoked, by)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.forget(&[hash]);
+        Ok(())
+    }
+
+    /// Ends everything by which somebody is signed in: sessions, tokens, and tokens of other issuers
+    /// that were made before now.
+    pub async fn end_sessions_of(&self, user: UserId, by: &By) -> Result<(), Error> {
+        let parts = &*self.0;
+        let mut tx = parts.db.begin().await?;
+        if !users::touch(&mut tx, user).await? {
+            return Err(Error::NotFound);
+        }
+        users::end_sessions(&mut tx, user, self.now()).await?;
+        let entry = Entry {
+            user: Some(user),
+            ..self.entry_by(Act::SessionRevoked, by)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.forget_user(user);
+        Ok(())
+    }
+
+    /// Opens an account again that was switched off. Its sessions stay ended; its API keys work again.
+    pub async fn reactivate(&self, user: UserId, by: &By) -> Result<(), Error> {
+        let parts = &*self.0;
+        let mut tx = parts.db.begin().await?;
+        if !users::reactivate(&mut tx, user, self.now()).await? {
+            return Err(Error::NotFound);
+        }
+        let entry = Entry {
+            user: Some(user),
+            ..self.entry_by(Act::UserReactivated, by)
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.forget_user(user);
+        Ok(())
+    }
+}

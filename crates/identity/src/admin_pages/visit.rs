@@ -1,0 +1,296 @@
+//! One visit of an administrator: who it is, where they can go, and the frame around what they see.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::response::{Html, IntoResponse, Response};
+use http::StatusCode;
+use http::request::Parts;
+use maud::{Markup, html};
+use portcullis_console::desk::{Desk, Place};
+use portcullis_console::{Nonce, Page};
+use portcullis_core::decision::{Scope, grants};
+use portcullis_core::principal::User;
+use portcullis_core::roles::Roles;
+use portcullis_core::{Principal, Problem, problem};
+use portcullis_vault::TokenHash;
+
+use super::sent::{Sent, TOKEN};
+use super::{Console, once};
+use crate::accounts::By;
+use crate::admin_api::Known;
+use crate::api::{Failure, signed_in};
+use crate::pages::see_other;
+
+/// Words after an act, by the word in the address: nothing else of an address is ever shown.
+const DONE: &[(&str, &str)] = &[
+    ("saved", "Saved. It counts from the next request on."),
+    (
+        "suspended",
+        "Suspended. It counts from the next request on.",
+    ),
+    ("activated", "Active again."),
+    ("ended", "Ended. It counts from the next request on."),
+    (
+        "factors-reset",
+        "The second factors are gone, and the sessions have ended.",
+    ),
+    ("reset-sent", "The letter with the link is on its way."),
+    (
+        "revoked",
+        "Revoked. It is refused from the next request on.",
+    ),
+    ("removed", "Removed. It counts from the next request on."),
+    ("lent", "Lent. It counts from the next request on."),
+    (
+        "taken-back",
+        "Taken back. It counts from the next request on.",
+    ),
+];
+
+/// Who visits, and from which page.
+pub(crate) struct Visit {
+    pub(crate) console: Console,
+    pub(crate) principal: Principal,
+    pub(crate) user: User,
+    pub(crate) by: By,
+    pub(crate) roles: Arc<Roles>,
+    /// The short name of the tenant that the caller works in.
+    pub(crate) tenant: Option<Arc<str>>,
+    session: TokenHash,
+    nonce: Option<Nonce>,
+    path: String,
+    done: Option<&'static str>,
+}
+
+impl FromRequestParts<Console> for Visit {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, console: &Console) -> Result<Self, Failure> {
+        let by = By::from_request_parts(parts, console).await?;
+        let Known(roles) = Known::from_request_parts(parts, console).await?;
+        let user = signed_in(parts)?.clone();
+        let session = parts.extensions.get::<TokenHash>().copied();
+        let directory = console.admin.tenants.directory();
+        let tenant = match user.tenant {
+            None => None,
+            Some(id) => match directory.lookup(id) {
+                Some(place) => Some(place),
+                None => directory.load(id).await?,
+            },
+        };
+        let query = parts.uri.query().unwrap_or_default();
+        let done = url::form_urlencoded::parse(query.as_bytes())
+            .find(|(name, _)| name == "done")
+            .and_then(|(_, word)| DONE.iter().find(|(known, _)| *known == word))
+            .map(|(_, said)| *said);
+        Ok(Visit {
+            console: console.clone(),
+            principal: Principal::User(user.clone()),
+            user,
+            by,
+            roles,
+            tenant: tenant.map(|place| Arc::clone(&place.slug)),
+            session: session
+                .ok_or_else(|| Failure(Problem::new(&problem::AUTHENTICATION_REQUIRED)))?,
+            nonce: parts.extensions.get::<Nonce>().cloned(),
+            path: format!("{}{}", console.base, parts.uri.path().trim_end_matches('/')),
+            done,
+        })
+    }
+}
+
+impl Visit {
+    /// The address of a page of ours.
+    pub(crate) fn to(&self, path: &str) -> String {
+        format!("{}{path}", self.console.base)
+    }
+
+    /// Whether the caller holds a permission for the gate as a whole. It chooses which links are shown:
+    /// who may do what is the decision's to say.
+    pub(crate) fn may(&self, permission: &str) -> bool {
+        self.holds(permission, Scope::Gate)
+    }
+
+    /// The same in the tenant that the caller works in.
+    pub(crate) fn may_in_tenant(&self, permission: &str) -> bool {
+        self.user.tenant.is_some() && self.holds(permission, Scope::Tenant)
+    }
+
+    fn holds(&self, permission: &str, scope: Scope) -> bool {
+        let mask = self.roles.permission_mask(permission);
+        mask.is_ok_and(|mask| grants(&self.user, &self.roles, scope).has_permission(mask))
+    }
+
+    /// Where the caller can go, each with what it is for.
+    pub(super) fn sections(&self) -> Vec<(String, &'static str, &'static str)> {
+        let mut all = Vec::new();
+        let mut add = |path: String, label, about| {
+            all.push((self.to(&path), label, about));
+        };
+        if self.may("manage:users") {
+            add(
+                "/users".to_owned(),
+                "Users",
+                "Accounts, their roles, passwords and sessions.",
+            );
+        }
+        if self.may("manage:keys") {
+            add(
+                "/keys".to_owned(),
+                "API keys",
+                "Keys of programs: make, rotate, revoke.",
+            );
+        }
+        if self.may("manage:system") {
+            add(
+                "/tenants".to_owned(),
+                "Tenants",
+                "Customers of the product: make, suspend, resume.",
+            );
+        }
+        if let Some(slug) = self
+            .tenant
+            .as_deref()
+            .filter(|_| self.may_in_tenant("manage:users"))
+        {
+            let at = |page: &str| format!("/tenants/{slug}/{page}");
+            add(
+                at("members"),
+                "Members",
+                "Who belongs to your tenant, and with which roles.",
+            );
+            add(
+                at("invitations"),
+                "Invitations",
+                "Whom you have asked into your tenant.",
+            );
+            add(
+                at("roles"),
+                "Roles",
+                "Roles that your tenant makes for itself.",
+            );
+            add(
+                at("grants"),
+                "Lending",
+                "Permissions that members lend to each other.",
+            );
+        }
+        all
+    }
+
+    /// The bar: the overview and the sections, with the one marked that this page belongs to.
+    fn places(&self) -> Vec<Place> {
+        let overview = (self.to(""), "Console", "");
+        let all = std::iter::once(overview).chain(self.sections());
+        let mut places: Vec<Place> = all
+            .map(|(href, label, _)| Place {
+                href,
+                label: label.to_owned(),
+                current: None,
+            })
+            .collect();
+        let is_at = |place: &&mut Place| {
+            let rest = self.path.strip_prefix(&place.href);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let nearest = places.iter_mut().filter(is_at);
+        if let Some(place) = nearest.max_by_key(|place| place.href.len()) {
+            let is_this = place.href == self.path;
+            place.current = Some(if is_this { "page" } else { "true" });
+        }
+        places
+    }
+
+    /// A page.
+    pub(crate) fn page(&self, title: &str, up: Option<(&str, &str)>, body: &Markup) -> Response {
+        self.page_as(StatusCode::OK, title, up, body)
+    }
+
+    pub(crate) fn page_as(
+        &self,
+        status: StatusCode,
+        title: &str,
+        up: Option<(&str, &str)>,
+        body: &Markup,
+    ) -> Response {
+        let places = self.places();
+        let auth = &self.console.auth;
+        let leave = html! {
+            form method="post" action=(format!("{auth}/sign-out")) {
+                button.plain type="submit" { "Sign out" }
+            }
+        };
+        let up = up.map(|(path, label)| (self.to(path), label));
+        let desk = Desk {
+            page: Page {
+                title,
+                nonce: self.nonce.as_ref(),
+            },
+            places: &places,
+            up: up.as_ref().map(|(href, label)| (href.as_str(), *label)),
+            leave: &leave,
+        };
+        let body = html! {
+            @if let Some(done) = self.done { p.told role="status" { (done) } }
+            (body)
+        };
+        (status, Html(desk.render(&body).into_string())).into_response()
+    }
+
+    /// A form with its token: the only maker of forms, so that none goes without.
+    pub(crate) fn form(&self, class: &str, to: &str, inside: &Markup) -> Markup {
+        // Without random numbers there is no token, and the form is refused when it comes.
+        let token = (self.console.tokens.issue)(&self.session).unwrap_or_default();
+        html! {
+            form class=(class) method="post" action=(self.to(to)) {
+                input type="hidden" name=(TOKEN) value=(token);
+                (inside)
+            }
+        }
+    }
+
+    /// A form that is one button. `about` says to those who do not see the row what it is about.
+    pub(crate) fn button(&self, class: &str, to: &str, label: &str, about: &str) -> Markup {
+        self.form(
+            "",
+            to,
+            &html! {
+                button class=(class) type="submit" {
+                    (label) @if !about.is_empty() { span.away { ": " (about) } }
+                }
+            },
+        )
+    }
+
+    /// What cannot be undone, or weighs much: behind a disclosure, with words about what it does.
+    pub(crate) fn grave(&self, to: &str, label: &str, about: &str) -> Markup {
+        html! {
+            details.sheet {
+                summary { (label) }
+                p { (about) }
+                (self.button("danger", to, label, ""))
+            }
+        }
+    }
+
+    /// On to another page of ours, with a word about what was done.
+    pub(crate) fn done(&self, path: &str, word: &str) -> Response {
+        see_other(&format!("{}?done={word}", self.to(path)))
+    }
+
+    /// Takes the form, or refuses it where it was taken before.
+    ///
+    /// SECURITY: before anything is made of it. Loading the page with a new key again would else make
+    /// another one.
+    pub(crate) async fn take(&self, sent: &Sent) -> Result<(), Failure> {
+        let parts = self.console.admin.accounts.parts();
+        let now = parts.clock.now();
+        let is_first = once::spend(&parts.db, sent.token(), now).await;
+        if is_first.map_err(Problem::from)? {
+            return Ok(());
+        }
+        let problem = Problem::new(&problem::CONFLICT);
+        Err(Failure(problem.detail("This form was sent before. What it made is there, and a secret that it showed is shown once. Go back to the list to see it.")))
+    }
+}
