@@ -93,17 +93,19 @@ with open(to, 'w') as file:
     quietly("minting tokens", &mut mint).map(drop)
 }
 
-/// By what a contestant's callers come beside sessions.
+/// What a contestant has beside sessions.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Also {
     Nothing,
     Keys,
     Tokens,
     Foreign,
+    /// No other caller: counters that nodes share.
+    Redis,
 }
 
 impl Also {
-    /// The configuration for it: that of all contestants, and what this kind of caller needs.
+    /// The configuration for it: that of all contestants, and what this needs.
     pub(super) fn admitted_by(self, config: &str) -> String {
         match self {
             Also::Nothing => config.to_owned(),
@@ -113,6 +115,10 @@ impl Also {
                 &format!(
                     "allow = {{ permission = \"{PERMISSION}\" }}\ncallers = [\"user\", \"api-key\"]"
                 ),
+            ),
+            Also::Redis => config.replace(
+                "database = { file = \"database\" }",
+                "database = { file = \"database\" }\nredis = { file = \"redis\" }",
             ),
             Also::Tokens => format!("{config}\n[tokens]\n"),
             Also::Foreign => format!(

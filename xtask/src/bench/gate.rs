@@ -125,6 +125,13 @@ pub(super) fn start_floor(stage: &Stage) -> Result<Running> {
 
 /// A folder with a configuration, its secrets and one user.
 pub(super) fn prepare(stage: &Stage, name: &str) -> Result<PathBuf> {
+    let folder = furnish(stage, name)?;
+    create_user(stage, &folder)?;
+    Ok(folder)
+}
+
+/// A folder with a configuration and its secrets.
+pub(super) fn furnish(stage: &Stage, name: &str) -> Result<PathBuf> {
     let folder = stage.folder.join(name);
     fs::create_dir_all(&folder)?;
     fs::write(
@@ -136,7 +143,6 @@ pub(super) fn prepare(stage: &Stage, name: &str) -> Result<PathBuf> {
         format!("sqlite://{}", folder.join("portcullis.db").display()),
     )?;
     write_config(stage, &folder, 0, Also::Nothing)?;
-    create_user(stage, &folder)?;
     Ok(folder)
 }
 
@@ -148,7 +154,7 @@ fn write_config(stage: &Stage, folder: &Path, port: u16, also: Also) -> Result<(
     fs::write(folder.join("portcullis.toml"), text).context("cannot write the configuration")
 }
 
-fn create_user(stage: &Stage, folder: &Path) -> Result<()> {
+pub(super) fn create_user(stage: &Stage, folder: &Path) -> Result<()> {
     let mut create = command(
         stage.gate,
         [
@@ -183,7 +189,7 @@ fn create_user(stage: &Stage, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn sign_in(address: SocketAddr) -> Result<Session> {
+pub(super) fn sign_in(address: SocketAddr) -> Result<Session> {
     let body = format!(r#"{{"email":"{EMAIL}","password":"{PASSWORD}"}}"#);
     let head = format!(
         "POST {SIGN_IN} HTTP/1.1\r\nHost: {HOST}\r\nOrigin: http://{HOST}\r\nContent-Type: application/json\r\n\

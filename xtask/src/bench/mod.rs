@@ -11,6 +11,7 @@ mod live_sessions;
 mod load;
 mod nginx;
 mod request;
+mod revocation;
 mod table;
 mod usage;
 
@@ -25,7 +26,7 @@ use self::contestants::{ALL, Contestant, Running, Stage};
 use self::nginx::Backstage;
 use self::table::{Figures, Results};
 use crate::process::must;
-use crate::tools::{self, Toolbox};
+use crate::tools::{self, Tool, Toolbox};
 use crate::{interrupt, pins, say, services, workspace};
 
 const REMEDY: &str = "cargo xtask bench --install";
@@ -43,6 +44,7 @@ const REMEDY: &str = "cargo xtask bench --install";
   cargo xtask bench --only gate,gate-post
   cargo xtask bench --only floor,gate,by-key,by-token,by-foreign,by-foreign-unmet
   cargo xtask bench --only sessions-1k,sessions-1m,sessions-1m-even   (some minutes to fill and warm up)
+  cargo xtask bench --only revocation
   cargo xtask bench --only limiter")]
 pub(crate) struct Options {
     /// First install what is missing (see `cargo xtask test --help`).
@@ -64,7 +66,8 @@ pub(crate) struct Options {
     /// Contestants, by comma: nginx, nginx-guarded, caddy, fastapi, floor, gate, which is all unless given;
     /// gate-post (changes with a CSRF token); by-key, by-token, by-foreign, by-foreign-unmet (other credentials);
     /// sessions-1k, sessions-1m, sessions-1m-even (live sessions in the
-    /// gate's database); limiter (decisions per second and core, without a network).
+    /// gate's database); revocation (how soon another node hears of it); limiter (decisions per second and core,
+    /// without a network).
     #[arg(long, value_delimiter = ',', value_parser = known)]
     only: Vec<String>,
 
@@ -76,9 +79,12 @@ pub(crate) struct Options {
 /// Measured by a program of its own: there is nothing to send to it.
 const LIMITER: &str = "limiter";
 
+/// Two nodes, asked about one thing.
+const REVOCATION: &str = "revocation";
+
 fn known(name: &str) -> Result<String, String> {
     let mut names: Vec<&str> = ALL.iter().map(|contestant| contestant.name).collect();
-    names.push(LIMITER);
+    names.extend([LIMITER, REVOCATION]);
     if names.contains(&name) {
         Ok(name.to_owned())
     } else {
@@ -96,11 +102,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .collect();
     if options.only.iter().any(|name| name == LIMITER) {
         limiter()?;
-        if chosen.is_empty() {
+        if chosen.is_empty() && options.only.len() == 1 {
             return Ok(());
         }
     }
-    let tools = Toolbox::gather(tools::BENCH, options.install, REMEDY)?;
+    let mut needed = tools::BENCH.to_vec();
+    let asks_nodes = options.only.iter().any(|name| name == REVOCATION);
+    if asks_nodes {
+        needed.extend([Tool::Postgres, Tool::Redis]);
+    }
+    let tools = Toolbox::gather(&needed, options.install, REMEDY)?;
     let python = pins::python(&tools, options.install, REMEDY)?;
     let (gate, floor, live_sessions) = build(options, &chosen)?;
 
@@ -117,6 +128,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         upstream: backstage.upstream,
         authority: backstage.authority,
     };
+    if asks_nodes {
+        say::title("revocation");
+        revocation::run(&stage, &tools)?;
+    }
+    if chosen.is_empty() {
+        return Ok(());
+    }
     measure(&stage, &chosen, options)
 }
 
@@ -142,7 +160,8 @@ fn build(options: &Options, chosen: &[&Contestant]) -> Result<(PathBuf, PathBuf,
         command.args(["--package", "portcullis-identity"]);
         command.args(["--example", "live_sessions"]);
     }
-    let takes_part = chosen.iter().any(|one| is_ours(one) || one.name == "floor");
+    let takes_part = chosen.iter().any(|one| is_ours(one) || one.name == "floor")
+        || options.only.iter().any(|name| name == REVOCATION);
     if fills || (given.is_none() && takes_part) {
         say::title("building in release");
         must("the release build", &mut command)?;
