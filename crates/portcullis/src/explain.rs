@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::cli::Usage;
 use crate::cli::output::{self, Format};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Found, Snapshot};
 use crate::{own, verbs};
 
 /// What `explain` takes.
@@ -153,16 +153,11 @@ fn explain(
     };
     // Whoever asks has just signed in: what a later caller would meet is in `max-age`.
     let now = Timestamp::EPOCH;
-    let own = snapshot.own.policy.find(&args.host, &method, &path);
-    let (set, is_own, found) = match own {
-        Err(Denied::NoRoute) if !own::is_ours(&path) => (
-            &snapshot.product,
-            false,
-            snapshot.product.policy.find(&args.host, &method, &path),
-        ),
-        found => (&snapshot.own, true, found),
-    };
-    let (route, params) = match found {
+    let Found {
+        route,
+        params,
+        is_own,
+    } = match snapshot.find(&args.host, &method, &path) {
         Ok(found) => found,
         Err(denied) => {
             explanation.deny(denied);
@@ -183,7 +178,11 @@ fn explain(
         place: place.as_ref(),
         now,
     };
-    match set.policy.decide(route, &principal, &asked) {
+    match snapshot
+        .set(is_own)
+        .policy
+        .decide(route, &principal, &asked)
+    {
         Ok(permit) => {
             explanation.allowed = true;
             explanation.status = 200;

@@ -22,7 +22,6 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use portcullis_access::policy::{Cors as RouteCors, Csrf as RouteCsrf, Route};
 use portcullis_core::binding::Asked;
-use portcullis_core::decision::Denied;
 use portcullis_core::{Permit, Principal, Problem, Scheme, Span, path, problem};
 use portcullis_edge::body::BodyError;
 use portcullis_edge::forward::WebSocketAsked;
@@ -36,8 +35,7 @@ use portcullis_guard::{Own, https, rate_limit};
 
 use crate::credentials::{Caller, Proof};
 use crate::lane::{Charged, Lane};
-use crate::own;
-use crate::snapshot::{RouteGuards, Snapshot};
+use crate::snapshot::{Found, RouteGuards, Snapshot};
 use crate::story::Story;
 use crate::{streams, widget};
 
@@ -112,7 +110,7 @@ pub(crate) async fn decide<'s>(
     story.stage = Stage::Route;
     let preflight = requested_method(head);
     let method = preflight.as_ref().unwrap_or(&head.method);
-    let found = find_route(snapshot, place, method, &path);
+    let found = snapshot.find(place.authority.host, method, &path);
     let guards = found.as_ref().map_or(&snapshot.unrouted, |found| {
         snapshot.guards(found.is_own, found.route.id)
     });
@@ -137,7 +135,7 @@ pub(crate) async fn decide<'s>(
         }
         cors::Outcome::Pass(grant) => grant,
     };
-    let FoundRoute {
+    let Found {
         route,
         params,
         is_own,
@@ -274,45 +272,11 @@ async fn carry_out<'s>(
     Ok(response)
 }
 
-struct FoundRoute<'s, 'p> {
-    route: &'s Route,
-    params: portcullis_core::route::Params<'s, 'p>,
-    is_own: bool,
-}
-
-fn find_route<'s, 'p>(
-    snapshot: &'s Snapshot,
-    place: Own<'_>,
-    method: &Method,
-    path: &'p str,
-) -> Result<FoundRoute<'s, 'p>, Denied> {
-    let host = place.authority.host;
-    if snapshot.may_be_own(path) {
-        match snapshot.own.policy.find(host, method, path) {
-            Ok((route, params)) => {
-                return Ok(FoundRoute {
-                    route,
-                    params,
-                    is_own: true,
-                });
-            }
-            Err(Denied::NoRoute) if !own::is_ours(path) => {}
-            Err(denied) => return Err(denied),
-        }
-    }
-    let (route, params) = snapshot.product.policy.find(host, method, path)?;
-    Ok(FoundRoute {
-        route,
-        params,
-        is_own: false,
-    })
-}
-
 /// Which pages may call, and whose widget it is where the route belongs to one.
 async fn check_origin<'s>(
     lane: &Lane,
     snapshot: &Snapshot,
-    found: &FoundRoute<'s, '_>,
+    found: &Found<'s, '_>,
     head: &Parts,
     place: Own<'_>,
     story: &mut Story<'s>,

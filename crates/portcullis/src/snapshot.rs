@@ -4,10 +4,14 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use portcullis_access::{AccessConfig, Policy, config::Framing as RouteFraming, policy::Known};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use portcullis_access::{
+    AccessConfig, Policy, config::Framing as RouteFraming, policy::Known, policy::Route,
+};
 use portcullis_core::Mode;
+use portcullis_core::decision::Denied;
 use portcullis_core::finding::Finding;
+use portcullis_core::route::Params;
 use portcullis_core::size::ByteSize;
 use portcullis_edge::{TrustedProxies, Upstream};
 use portcullis_guard::cors::Cors;
@@ -51,6 +55,15 @@ pub(crate) struct Snapshot {
     pub(crate) cookies: Cookies,
     /// Port of the https listener as clients see it.
     pub(crate) https_port: u16,
+}
+
+/// The route of a request.
+pub(crate) struct Found<'s, 'p> {
+    pub(crate) route: &'s Route,
+    /// What the placeholders of its path stand for.
+    pub(crate) params: Params<'s, 'p>,
+    /// Whether it is one of the gate's own.
+    pub(crate) is_own: bool,
 }
 
 /// A policy and what guards each of its routes, by the route's position.
@@ -121,10 +134,33 @@ impl Snapshot {
         if own { &self.own } else { &self.product }
     }
 
-    /// Whether one of the gate's own routes could match this canonical path. For most requests
-    /// the answer is no, and spares them a look-up.
-    pub(crate) fn may_be_own(&self, path: &str) -> bool {
-        self.own_roots.iter().any(|root| own::has_root(path, root))
+    /// The one route that a request is judged by: the gate's own first, then the product's.
+    pub(crate) fn find<'p>(
+        &self,
+        host: &str,
+        method: &Method,
+        path: &'p str,
+    ) -> Result<Found<'_, 'p>, Denied> {
+        // For most requests the answer is no, and spares them a look-up.
+        if self.own_roots.iter().any(|root| own::has_root(path, root)) {
+            match self.own.policy.find(host, method, path) {
+                Ok((route, params)) => {
+                    return Ok(Found {
+                        route,
+                        params,
+                        is_own: true,
+                    });
+                }
+                Err(Denied::NoRoute) if !own::is_ours(path) => {}
+                Err(denied) => return Err(denied),
+            }
+        }
+        let (route, params) = self.product.policy.find(host, method, path)?;
+        Ok(Found {
+            route,
+            params,
+            is_own: false,
+        })
     }
 
     /// The guards of a route of either set.
