@@ -177,3 +177,46 @@ fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_core::{Span, UserId};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+    const HASH: KeyHash = portcullis_vault::TokenHash([7; 32]);
+
+    fn stored(id: ApiKeyId) -> Stored {
+        Stored {
+            key: ApiKey {
+                id,
+                tenant: None,
+                owner: None,
+                permissions: Vec::new().into(),
+                routes: None,
+                rate: None,
+            },
+            expires_at: Some(NOW + Span::from_days(1)),
+            last_used_at: None,
+        }
+    }
+
+    #[test]
+    fn a_load_that_began_before_a_revocation_does_not_bring_the_key_back() {
+        let id = ApiKeyId::new();
+        for revocation in [
+            Revocation::ApiKey(id),
+            Revocation::User(UserId::new()),
+            Revocation::Everything,
+        ] {
+            let cache = Cache::new();
+            let ticket = cache.ticket();
+            cache.revoked(revocation);
+            cache.remember(&HASH, &stored(id), NOW, ticket);
+            assert_eq!(cache.lookup(&HASH, NOW), Found::Unknown, "{revocation:?}");
+            cache.remember(&HASH, &stored(id), NOW, cache.ticket());
+            assert!(matches!(cache.lookup(&HASH, NOW), Found::Live(_)));
+        }
+    }
+}

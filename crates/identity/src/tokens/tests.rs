@@ -265,6 +265,18 @@ async fn whatever_ends_a_sign_in_ends_its_tokens_at_once() {
 }
 
 #[tokio::test]
+async fn under_another_policy_the_database_is_asked_anew() {
+    let house = House::build().await;
+    let pair = house.pair().await;
+    let user = house.bearer(&pair.access_token).await.unwrap();
+    let known = || house.bearers.lookup(pair.access_token.expose());
+    assert_eq!(known(), Bearer::Live(user));
+    house.bearers.policy_changed();
+    assert_eq!(known(), Bearer::Unknown);
+    assert!(house.knows(&pair.access_token).await);
+}
+
+#[tokio::test]
 async fn a_session_becomes_tokens_once_and_ends() {
     let house = House::build().await;
     let signed_in = house.login().await;
