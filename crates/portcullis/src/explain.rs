@@ -245,7 +245,8 @@ fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
     }
     if args.who == CallerKind::Visitor.as_str() {
         return Ok(Principal::Visitor(Visitor {
-            id: VisitorId::from_uuid(uuid::Uuid::nil()),
+            // Without a given id nothing is the visitor's.
+            id: VisitorId::from_uuid(args.user_id.map_or(uuid::Uuid::nil(), UserId::as_uuid)),
             tenant: TenantId::from_uuid(uuid::Uuid::nil()),
             origin: "".into(),
         }));

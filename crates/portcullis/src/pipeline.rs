@@ -76,6 +76,8 @@ pub(crate) async fn journey<'s>(
             |route: &Route| matches!(route.cors, RouteCors::Never) || route.is_called_by_widget;
         if !story.route.is_some_and(is_apart) {
             story.grant = snapshot.cors.grant_for_refusal(&inbound.head.headers);
+        } else if story.route.is_some_and(|route| route.is_called_by_widget) {
+            story.grant = lane.grant_for_widget(&inbound.head);
         }
     }
     match decided? {
@@ -111,9 +113,7 @@ pub(crate) async fn decide<'s>(
     let preflight = requested_method(head);
     let method = preflight.as_ref().unwrap_or(&head.method);
     let found = snapshot.find(place.authority.host, method, &path);
-    let guards = found.as_ref().map_or(&snapshot.unrouted, |found| {
-        snapshot.guards(found.is_own, found.route.id)
-    });
+    let guards = guards(snapshot, found.as_ref().ok(), preflight.is_some());
     story.route = found.as_ref().ok().map(|found| found.route);
 
     // address limit: 429, and 503 where the whole gate has its hands full. That is for products'
@@ -272,6 +272,20 @@ async fn carry_out<'s>(
     Ok(response)
 }
 
+/// What guards the route, where there is one.
+fn guards<'s>(
+    snapshot: &'s Snapshot,
+    found: Option<&Found<'_, '_>>,
+    is_preflight: bool,
+) -> &'s RouteGuards {
+    match found {
+        // A browser asks before each visit that begins, and a visit is to cost its page one.
+        Some(found) if is_preflight && found.route.is_called_by_widget => &snapshot.unrouted,
+        Some(found) => snapshot.guards(found.is_own, found.route.id),
+        None => &snapshot.unrouted,
+    }
+}
+
 /// Which pages may call, and whose widget it is where the route belongs to one.
 async fn check_origin<'s>(
     lane: &Lane,
@@ -292,12 +306,7 @@ async fn check_origin<'s>(
         let widget = story.widget.as_ref();
         widget.is_some_and(|widget| widget.admits(origin))
     };
-    let outcome = cors::widget::check(head, is_named)?;
-    if let cors::Outcome::Pass(grant) = &outcome {
-        // Its pages read refusals too.
-        story.grant = grant.clone();
-    }
-    Ok(outcome)
+    Ok(cors::widget::check(head, is_named)?)
 }
 
 fn check_cors(

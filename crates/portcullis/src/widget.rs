@@ -11,6 +11,7 @@ use portcullis_core::route::Params;
 use portcullis_core::{Principal, Problem, Timestamp, path, problem};
 use portcullis_edge::forward::WebSocketAsked;
 use portcullis_guard::Own;
+use portcullis_guard::cors::{self, Grant};
 use portcullis_guard::csrf::is_safe;
 use portcullis_identity::visitors::{self, Found, Live, Shape, Widget, may_come_from};
 use portcullis_vault::TokenHash;
@@ -113,6 +114,20 @@ impl Lane {
         Ok(self
             .on_back(async move { visitors.widgets().load(&name).await })
             .await??)
+    }
+}
+
+impl Lane {
+    /// Who may read the refusal of a call that only a widget's pages make: those pages, which have to
+    /// know when to come back. From memory alone, for a flood is refused before anything is looked up.
+    pub(crate) fn grant_for_widget(&self, head: &Parts) -> Grant {
+        let name = head.uri.path().rsplit('/').next().unwrap_or_default();
+        let known = self.gate.visitors.widgets().lookup(name).flatten();
+        let is_named = |origin: &[u8]| known.is_some_and(|widget| widget.admits(origin));
+        match cors::widget::check(head, is_named) {
+            Ok(cors::Outcome::Pass(grant)) => grant,
+            Ok(cors::Outcome::Preflight(_)) | Err(_) => Grant::default(),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) const EXPOSED: HeaderValue = HeaderValue::from_static("Retry-After, X
 const MAX_AGE: HeaderValue = HeaderValue::from_static("60");
 
 /// Whether this call may be made, by what `is_named` says of its origin.
-pub fn check(head: &Parts, is_named: impl Fn(&[u8]) -> bool) -> Result<Outcome, Error> {
+pub fn check(head: &Parts, is_named: impl FnOnce(&[u8]) -> bool) -> Result<Outcome, Error> {
     let mut origins = head.headers.get_all(header::ORIGIN).iter();
     let Some(origin) = origins.next() else {
         return Err(Error::OriginNotAllowed);

@@ -74,7 +74,7 @@ async fn named(admin: &Admin, name: &str) -> Result<TenantId, Failure> {
 
 /// Shows on which origins the widget of the caller's tenant opens.
 #[utoipa::path(get, path = "/tenants/{tenant}/widget", tag = "visitors",
-    params(("tenant" = String, Path, description = "The caller's own tenant")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
     responses((status = 200, description = "The widget", body = WidgetView)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn show_widget(
@@ -88,7 +88,7 @@ async fn show_widget(
 
 /// Says on which origins it opens. Visits that began on another one end.
 #[utoipa::path(put, path = "/tenants/{tenant}/widget", tag = "visitors", request_body = WidgetView,
-    params(("tenant" = String, Path, description = "The caller's own tenant")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
     responses((status = 200, description = "The widget", body = WidgetView)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn set_widget(
@@ -107,7 +107,7 @@ async fn set_widget(
 
 /// Lists the live visits of the caller's tenant.
 #[utoipa::path(get, path = "/tenants/{tenant}/visitors", tag = "visitors",
-    params(("tenant" = String, Path, description = "The caller's own tenant")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
     responses((status = 200, description = "Up to a thousand visits, newest first", body = Vec<VisitorView>)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn list_visitors(
@@ -121,7 +121,7 @@ async fn list_visitors(
 
 /// Ends every visit of the caller's tenant.
 #[utoipa::path(delete, path = "/tenants/{tenant}/visitors", tag = "visitors",
-    params(("tenant" = String, Path, description = "The caller's own tenant")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
     responses((status = 200, description = "How many ended", body = Ended)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn end_visitors(
@@ -136,7 +136,7 @@ async fn end_visitors(
 
 /// Ends one visit of the caller's tenant. It is refused from the next request on.
 #[utoipa::path(delete, path = "/tenants/{tenant}/visitors/{visitor}", tag = "visitors",
-    params(("tenant" = String, Path, description = "The caller's own tenant"), ("visitor" = String, Path, description = "The visitor's id")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant"), ("visitor" = String, Path, format = Uuid, description = "The visitor's id")),
     responses((status = 204, description = "Done")),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn end_visitor(

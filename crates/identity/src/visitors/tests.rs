@@ -356,3 +356,21 @@ async fn a_visit_that_could_not_be_renewed_ends_when_it_was_to_end() {
     assert_eq!(scene.visitors.lookup(&hash), Found::Unknown);
     assert!(scene.visitors.load(&hash).await.is_err());
 }
+
+#[tokio::test]
+async fn memory_is_not_trusted_when_the_news_are_late() {
+    let scene = Scene::build().await;
+    let begun = scene.begin().await;
+    let hash = begun.token.hash();
+    scene.found(&begun).await.unwrap();
+    let widgets = scene.visitors.widgets();
+    assert!(widgets.load("acme").await.unwrap().is_some());
+    scene.pass(Span::from_seconds(4));
+    assert!(matches!(scene.visitors.lookup(&hash), Found::Live(_)));
+    assert!(scene.visitors.known_end(&hash).is_some());
+    assert!(widgets.lookup("acme").is_some());
+    scene.pass(Span::from_seconds(2));
+    assert_eq!(scene.visitors.lookup(&hash), Found::Unknown);
+    assert_eq!(scene.visitors.known_end(&hash), None);
+    assert_eq!(widgets.lookup("acme"), None);
+}

@@ -398,6 +398,10 @@ async fn a_visitor_reaches_what_is_theirs_and_nothing_else() {
     assert_eq!(upstream.requests(), seen, "the product saw none of it");
     let answer = ana.get(&gateway, OWN).await.json();
     assert_eq!(answer["id"], ana.id.as_str());
+    for (id, is_allowed) in [(&ana.id, true), (&bob.id, false)] {
+        let explain = ["explain", "GET", &mine, "--as", "visitor", "--user-id", id];
+        assert_eq!(gateway.cli(&explain).status.success(), is_allowed);
+    }
     done(&gateway, &["tenants", "suspend", "acme"]);
     until("a visit of a suspended tenant", 403, async || {
         ana.get(&gateway, "/chat").await

@@ -175,6 +175,15 @@ async fn one_who_floods_closes_nobody_elses_widget() {
         .await;
     let gateway = furnished(gateway);
     let from = async |address: &str| {
+        // As browsers do it: they ask first whether they may.
+        let preflight = gateway
+            .client()
+            .request(Method::OPTIONS, "/.portcullis/visitors/acme")
+            .header("origin", SHOP)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type")
+            .header("x-forwarded-for", address);
+        assert_eq!(preflight.send().await.status, 204, "asking costs no visit");
         let request = beginning(&gateway, "acme", SHOP).header("x-forwarded-for", address);
         request.send().await
     };
@@ -184,6 +193,8 @@ async fn one_who_floods_closes_nobody_elses_widget() {
     let refused = from("198.51.100.7").await;
     assert_eq!(refused.problem(), "rate-limited");
     assert!(refused.header("retry-after").is_some());
+    // The page is told, and reads when to come back.
+    assert_eq!(refused.header("access-control-allow-origin"), Some(SHOP));
     // One network of IPv6 is one subscriber, however many addresses it takes.
     for host in 0..10 {
         let address = format!("2001:db8:1:1::{host:x}");
