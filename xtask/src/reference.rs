@@ -176,6 +176,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "issuer.NAME.login",
+        "People sign in at the issuer, by authorization code and PKCE. Needs `profile = \"oidc\"` and `accounts.origin`.",
+        "crates/identity/src/openid_login/config.rs",
+        "Config",
+    ),
+    section(
         "visitors",
         "People without an account, in a widget that other sites embed. Without this table there are none.",
         "crates/identity/src/visitors.rs",

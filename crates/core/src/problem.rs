@@ -49,6 +49,8 @@ kinds! {
     TENANT_SUSPENDED = "tenant-suspended", FORBIDDEN, "Your organization's access is suspended";
     ROUTE_CLOSED = "route-closed", FORBIDDEN, "This route is closed";
     REGISTRATION_CLOSED = "registration-closed", FORBIDDEN, "New accounts are not accepted here";
+    OPENID_LOGIN_FAILED = "openid-login-failed", FORBIDDEN, "The sign-in at the provider did not work";
+    OPENID_ACCOUNT_REFUSED = "openid-account-refused", FORBIDDEN, "You have no account here";
     NO_ROUTE = "no-route", NOT_FOUND, "There is nothing at this path";
     NOT_FOUND = "not-found", NOT_FOUND, "There is no such thing";
     METHOD_NOT_ALLOWED = "method-not-allowed", METHOD_NOT_ALLOWED, "The path does not answer to this method";

@@ -200,6 +200,16 @@ impl Outbound {
         self.call(Method::GET, target, None, Bytes::new()).await
     }
 
+    /// The same, with credentials where there are some.
+    pub async fn get_as(
+        &self,
+        target: &Target,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Answer, Error> {
+        self.call(Method::GET, target, authorization, Bytes::new())
+            .await
+    }
+
     /// A form, with the credentials of HTTP Basic where there are some.
     pub async fn post_form(
         &self,

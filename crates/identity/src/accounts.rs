@@ -32,6 +32,7 @@ use crate::backoff::{self, Attempt, Backoff};
 use crate::email::NotAnEmail;
 use crate::factors::{self, Challenge, Factors};
 use crate::holders::Holders;
+use crate::openid_login;
 use crate::outbox;
 use crate::password_policy::{PasswordPolicy, Weak};
 use crate::record::{Act, Entry, Record};
@@ -661,6 +662,7 @@ impl Accounts {
         recovery::prune(&self.0.db, self.now()).await?;
         let longest = self.0.sessions.settings().lifetime;
         once::prune(&self.0.db, longest, self.now()).await?;
+        openid_login::prune(&self.0.db, self.now()).await?;
         Ok(())
     }
 
@@ -676,6 +678,7 @@ impl Accounts {
             client: client.address,
             roles: None,
             seen: None,
+            provider: None,
         }
     }
 

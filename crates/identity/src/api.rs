@@ -29,7 +29,8 @@ use portcullis_vault::TokenHash;
 
 use crate::sessions::other_client;
 use crate::{
-    Accounts, ApiKeys, Bearers, Client, Tenants, accounts, api_keys, pages, tenants, tokens,
+    Accounts, ApiKeys, Bearers, Client, OpenidLogin, Tenants, accounts, api_keys, pages, tenants,
+    tokens,
 };
 pub(crate) use body::json;
 pub(crate) use handlers::{Grant, clear_cookies, end_current, set_cookies};
@@ -69,6 +70,7 @@ pub struct Api {
     pub keys: ApiKeys,
     pub bearers: Bearers,
     pub tenants: Tenants,
+    pub openid: OpenidLogin,
     pub csrf: CsrfCookie,
     /// Where the router is mounted, without a slash at the end: forms and redirects need it.
     pub mount: Arc<str>,
@@ -113,6 +115,7 @@ pub fn router(api: Api) -> Router {
         )
         .merge(crate::recovery::routes())
         .merge(crate::factors::routes())
+        .merge(crate::openid_login::routes())
         .fallback(async || Failure(Problem::new(&problem::NOT_FOUND)))
         .method_not_allowed_fallback(async || Failure(Problem::new(&problem::METHOD_NOT_ALLOWED)))
         .layer(DefaultBodyLimit::max(MAX_BODY))

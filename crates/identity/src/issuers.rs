@@ -12,8 +12,10 @@
 //! - The tenant is the one that the token names, and no input.
 
 pub mod config;
-mod keyset;
+pub(crate) mod keyset;
+mod provider;
 mod store;
+mod trial;
 
 use std::sync::Arc;
 
@@ -35,7 +37,8 @@ use crate::{Client, Email};
 use config::Settings;
 pub use config::{All, Config, Profile, Secrets};
 use keyset::KeySet;
-pub(crate) use store::end as end_all;
+pub(crate) use provider::Provider;
+pub(crate) use store::{end as end_all, link};
 
 /// Types that a token may say it is. Others are for something else.
 const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
@@ -170,11 +173,25 @@ impl Issuers {
         let now = inner.clock.now();
         // INVARIANT: before the keys are read, see `KeySet`.
         let generation = issuer.keys.generation();
+        let Some((_, claims)) = self.claims(issuer, text, &TYPES).await? else {
+            return Ok(None);
+        };
+        Ok(issuer.read(position, generation, &claims, now))
+    }
+
+    /// The algorithm and the claims of a token that the issuer signed, whatever they say.
+    async fn claims(
+        &self,
+        issuer: &Issuer,
+        text: &str,
+        types: &[&str],
+    ) -> Result<Option<(String, Map<String, Value>)>, Error> {
+        let inner = &*self.0;
         let Ok(token) = Unverified::read(text) else {
             return Ok(None);
         };
         let header = token.header().clone();
-        if header.typ.is_some_and(|typ| !TYPES.contains(&typ.as_str())) {
+        if header.typ.is_some_and(|typ| !types.contains(&typ.as_str())) {
             return Ok(None);
         }
         let keys = issuer
@@ -184,21 +201,28 @@ impl Issuers {
                 &inner.outbound,
                 &header.alg,
                 header.kid.as_deref(),
-                now,
+                inner.clock.now(),
             )
             .await
-            .map_err(|source| Error::Away {
-                name: issuer.settings.name.clone(),
-                source,
-            })?;
-        let claims = match token.verify(&keys) {
-            Ok(claims) => claims,
+            .map_err(|source| issuer.away(source))?;
+        match token.verify(&keys) {
+            Ok(claims) => Ok(Some((header.alg, claims))),
             Err(refused) => {
                 tracing::debug!(issuer = issuer.settings.name, cause = %refused, "a token was refused");
-                return Ok(None);
+                Ok(None)
             }
-        };
-        Ok(issuer.read(position, generation, &claims, now))
+        }
+    }
+
+    /// The providers that people sign in at.
+    pub(crate) fn providers(&self) -> impl Iterator<Item = Provider<'_>> {
+        self.0.issuers.iter().filter_map(|issuer| {
+            Some(Provider {
+                login: issuer.settings.login.as_ref()?,
+                issuer,
+                issuers: self,
+            })
+        })
     }
 
     /// Who is behind it, from the database: the account of (issuer, subject), made if it is their
@@ -213,11 +237,12 @@ impl Issuers {
             return Ok(None);
         };
         let settings = &issuer.settings;
-        let name = &settings.config.issuer;
-        let mut found = store::find(&inner.db, name, &said.subject).await?;
+        let mut found = store::find(&inner.db, &settings.config.issuer, &said.subject).await?;
         if found.is_none() {
-            self.provision(settings, said, client).await?;
-            found = store::find(&inner.db, name, &said.subject).await?;
+            let email = said.email.as_deref();
+            self.provision(settings, &said.subject, email, client)
+                .await?;
+            found = store::find(&inner.db, &settings.config.issuer, &said.subject).await?;
         }
         let Some(found) = found.filter(|found| found.is_active) else {
             return Ok(None);
@@ -252,7 +277,8 @@ impl Issuers {
     async fn provision(
         &self,
         settings: &Settings,
-        said: &Said,
+        subject: &str,
+        email: Option<&str>,
         client: &Client,
     ) -> Result<(), Error> {
         let inner = &*self.0;
@@ -260,8 +286,8 @@ impl Issuers {
         let mut tx = inner.db.begin().await?;
         let new = store::NewIdentity {
             issuer: &settings.config.issuer,
-            subject: &said.subject,
-            email: said.email.as_deref(),
+            subject,
+            email,
             roles: &settings.config.roles,
         };
         let Some(user) = store::create(&mut tx, &new, now).await? else {
@@ -276,6 +302,7 @@ impl Issuers {
             session: None,
             family: None,
             seen: None,
+            provider: None,
             request: client.request,
             client: client.address,
             roles: Some(settings.config.roles.clone()),
@@ -301,6 +328,7 @@ impl Issuers {
             session: None,
             family: None,
             seen: None,
+            provider: None,
             request: client.request,
             client: client.address,
             roles: None,
@@ -340,6 +368,13 @@ impl Issuer {
         }
     }
 
+    fn away(&self, source: keyset::Error) -> Error {
+        Error::Away {
+            name: self.settings.name.clone(),
+            source,
+        }
+    }
+
     /// What verified claims say, where they say what they must.
     fn read(
         &self,
@@ -362,7 +397,9 @@ impl Issuer {
         Some(Said {
             issuer: position,
             subject: checked.subject,
-            is_administrator: self.names_administrator(claims, email),
+            is_administrator: self
+                .verified_email(claims)
+                .is_some_and(|email| self.settings.names_administrator(email.canonical())),
             email: email.map(str::to_owned),
             tenant: self.tenant(claims),
             issued_at: checked.issued_at,
@@ -389,18 +426,11 @@ impl Issuer {
 
     /// SECURITY: `email_verified` at the top alone, and only where it is true and no text: in
     /// Supabase's `user_metadata` people write what they like.
-    fn names_administrator(&self, claims: &Map<String, Value>, email: Option<&str>) -> bool {
+    fn verified_email(&self, claims: &Map<String, Value>) -> Option<Email> {
         let is_verified = self.settings.config.emails_are_verified
             || claims.get("email_verified") == Some(&Value::Bool(true));
-        let Some(email) = email.filter(|_| is_verified).map(Email::parse) else {
-            return false;
-        };
-        email.is_ok_and(|email| {
-            self.settings
-                .administrators
-                .iter()
-                .any(|known| known == email.canonical())
-        })
+        let email = claims.get("email").and_then(Value::as_str);
+        Email::parse(email.filter(|_| is_verified)?).ok()
     }
 
     fn tenant(&self, claims: &Map<String, Value>) -> Option<TenantId> {

@@ -329,6 +329,11 @@ fn sign_in_form(api: &Api, email: &str, next: Option<&str>, faults: &[String]) -
             input type="hidden" name="next" value=(local_or_root(next));
             button type="submit" { "Sign in" }
         }
+        @for (label, path) in api.openid.buttons() {
+            @let next = utf8_percent_encode(local_or_root(next), NON_ALPHANUMERIC);
+            // A link: a form that is answered by a redirect to another site is stopped by our CSP.
+            p { a.button href=(format!("{path}?next={next}")) { "Sign in with " (label) } }
+        }
         @if api.accounts.offers_recovery() {
             p { a href=(api.path("/forgot-password")) { "Forgot your password?" } }
         }

@@ -133,6 +133,8 @@ pub(crate) struct Entry {
     pub(crate) roles: Option<Vec<String>>,
     /// The kind of client that the act came from, where the act is about that.
     pub(crate) seen: Option<String>,
+    /// The provider at which somebody signed in.
+    pub(crate) provider: Option<String>,
 }
 
 /// Where events go.
@@ -183,6 +185,9 @@ fn event_of(entry: Entry) -> Event {
     }
     if let Some(seen) = entry.seen {
         event = event.with("seen", seen);
+    }
+    if let Some(provider) = entry.provider {
+        event = event.with("provider", provider);
     }
     if let Some(roles) = entry.roles {
         event = event.with("roles", roles.join(" "));

@@ -30,6 +30,7 @@ use portcullis_store::revocations::{Feed, Revocation};
 use portcullis_store::{Db, Tx};
 use portcullis_vault::{Token, TokenHash, tokens};
 
+use crate::openid_login::Standing;
 use crate::revoke;
 use crate::tenants::PolicyRoles;
 pub use cache::{Lookup, SessionCache};
@@ -79,6 +80,7 @@ pub struct Sessions {
     clock: Arc<dyn Clock>,
     /// What permissions that were lent are compared with.
     policy: PolicyRoles,
+    standing: Standing,
 }
 
 impl Sessions {
@@ -92,12 +94,18 @@ impl Sessions {
             settings: Arc::new(settings),
             clock,
             policy: PolicyRoles::default(),
+            standing: Standing::default(),
         }
     }
 
     /// The roles of the policy in force, to be kept up to date by whoever loads policies.
     pub const fn policy(&self) -> &PolicyRoles {
         &self.policy
+    }
+
+    /// What is made of sessions that a provider vouched for.
+    pub(crate) const fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     pub fn settings(&self) -> &Settings {
@@ -136,6 +144,14 @@ impl Sessions {
             self.cache.forget(hash);
             return Ok(None);
         };
+        if let Some((issuer, email)) = &found.vouched
+            && !self
+                .standing
+                .apply(issuer, email.as_deref(), &mut found.roles)
+        {
+            self.cache.forget(hash);
+            return Ok(None);
+        }
         // What was seen here counts too, though it is not written yet.
         found.last_seen_at = found
             .last_seen_at

@@ -23,7 +23,7 @@ use crate::recovery::{self, Recovery};
 use crate::sessions::{self, Sessions};
 use crate::tenants::{Directory, Tenants};
 use crate::tokens::{self, Tokens};
-use crate::{ApiKeys, Client, Lookup, Outbox, api_keys};
+use crate::{ApiKeys, Client, Lookup, OpenidLogin, Outbox, api_keys};
 
 pub(crate) const EMAIL: &str = "ada@example.org";
 pub(crate) const PASSWORD: &str = "a quiet harbour at dawn";
@@ -145,6 +145,11 @@ pub(crate) async fn bearers(
 }
 
 impl House {
+    pub(crate) fn openid(&self) -> OpenidLogin {
+        let (accounts, issuers) = (self.accounts.clone(), self.bearers.issuers().clone());
+        OpenidLogin::new(accounts, issuers, &keys(), None, String::new()).unwrap()
+    }
+
     pub(crate) async fn build() -> House {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_800_000_000)));

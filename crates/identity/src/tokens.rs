@@ -403,6 +403,7 @@ impl Tokens {
             session: None,
             family: Some(family),
             seen: None,
+            provider: None,
             request: client.request,
             client: client.address,
             roles: None,

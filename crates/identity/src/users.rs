@@ -84,6 +84,14 @@ pub(crate) async fn find_credentials(
     }
 }
 
+/// The name that an account is found and counted by: its canonical address, or what stands for it
+/// where another issuer vouches for its owner.
+pub(crate) async fn canonical(db: &Db, id: UserId) -> Result<Option<String>, Error> {
+    const SQL: &str = "SELECT email_canonical FROM users WHERE id = $1";
+    let row = db.fetch_optional(SQL, &[id.into()]).await?;
+    row.map(|row| row.text("email_canonical")).transpose()
+}
+
 /// Accounts, newest first, at most `limit`; from the first behind `after`. Nothing where there is
 /// no such account.
 pub async fn list(

@@ -126,6 +126,12 @@ fn html(problem: &Problem, id: RequestId, page: Frame<'_>) -> Vec<u8> {
     let wants_more = problem.kind == &portcullis_core::problem::SECOND_FACTOR_REQUIRED;
     let anonymous = problem.kind == &portcullis_core::problem::REAUTHENTICATION_REQUIRED
         || problem.kind.slug == portcullis_core::problem::AUTHENTICATION_REQUIRED.slug;
+    // The way back from a provider leads nowhere twice: from the beginning, without a target.
+    let begins_anew = [
+        &portcullis_core::problem::OPENID_LOGIN_FAILED,
+        &portcullis_core::problem::OPENID_ACCOUNT_REFUSED,
+    ]
+    .contains(&problem.kind);
     let body = maud::html! {
         @if let Some(detail) = &problem.detail { p { (detail) } }
         @if let Some(wait) = wait { p { "You can try again in " (wait) " s." } }
@@ -134,6 +140,7 @@ fn html(problem: &Problem, id: RequestId, page: Frame<'_>) -> Vec<u8> {
         }
         p {
             @if wants_more { a href=(page.second_factor) { "Prove your second factor" } " or go " }
+            @else if begins_anew { a href=(crate::own::SIGN_IN) { "Sign in" } " or go " }
             @else if anonymous { a href=(page.sign_in) { "Sign in" } " or go " } @else { "Go " }
             a href="/" { "back to the start page" }
             ". "

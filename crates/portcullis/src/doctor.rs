@@ -68,6 +68,7 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
                     .map_err(|error| format!("{error}; see state.redis")),
             ));
         }
+        trials.extend(issuers(&loaded).await);
         trials.push(trial("clock".to_owned(), clock()));
         if loaded.config.listen.tls.is_some() {
             trials.push(trial("certificate".to_owned(), certificate(&loaded)));
@@ -179,6 +180,20 @@ async fn redis(loaded: &Loaded, url: &portcullis_core::Secret) -> Result<String,
     .await;
     keeping.abort();
     outcome
+}
+
+/// Other issuers: their discovery documents and keys. What is wrong with their tables is told above.
+async fn issuers(loaded: &Loaded) -> Vec<Trial> {
+    let Ok(compiled) = crate::config::bearers::compile(&loaded.config, &loaded.secrets) else {
+        return Vec::new();
+    };
+    let asked = compiled.issuers.ask(SystemClock.now()).await;
+    let told = |(name, outcome): (String, Result<&str, String>)| {
+        let outcome = outcome.map(str::to_owned);
+        let outcome = outcome.map_err(|error| format!("{error}; see issuer.{name}.issuer"));
+        trial(format!("issuer `{name}`"), outcome)
+    };
+    asked.into_iter().map(told).collect()
 }
 
 /// A clock before this release was written is wrong, and tokens would never end.

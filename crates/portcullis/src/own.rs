@@ -23,6 +23,8 @@ pub(crate) const CHANGE_PASSWORD: &str = "/.well-known/change-password";
 /// Where administrators' pages are.
 pub(crate) const CONSOLE: &str = "/.portcullis/console";
 pub(crate) const SECOND_FACTOR: &str = "/.portcullis/auth/second-factor";
+/// Below it the providers that people sign in at.
+pub(crate) const OPENID: &str = "/.portcullis/auth/openid";
 pub(crate) const SIGN_IN: &str = "/.portcullis/auth/sign-in";
 
 /// Paths that no route of the product can have.
@@ -83,6 +85,7 @@ pub(crate) fn routes(config: &Config) -> Vec<RouteConfig> {
         routes.recovery(mount);
         routes.factors(mount);
     }
+    routes.openid_login();
     if !names(product, CHANGE_PASSWORD) {
         routes.add(&["GET"], CHANGE_PASSWORD, Allow::Public, Some("default"));
     }
@@ -197,6 +200,15 @@ impl Routes {
         let own = at(visitors::http::OWN);
         let own = self.add(&["GET", "DELETE"], &own, Allow::User, Some("default"));
         own.callers = vec![CallerKind::Visitor];
+    }
+
+    /// Browsers come here by links and redirects of other sites. What binds a sign-in to its browser
+    /// is in its state.
+    fn openid_login(&mut self) {
+        let begin = format!("{OPENID}/{{provider}}");
+        self.add(&["GET"], &begin, Allow::Public, Some("default"));
+        let callback = format!("{begin}/callback");
+        self.add(&["GET"], &callback, Allow::Public, Some("auth"));
     }
 
     fn auth_api(&mut self, mount: &str) {

@@ -76,6 +76,7 @@ pub(crate) fn router(
             keys: identity.keys.clone(),
             bearers: identity.bearers.clone(),
             tenants: identity.tenants.clone(),
+            openid: identity.openid.clone(),
             csrf: tokens.clone(),
             mount: mount.into(),
         };

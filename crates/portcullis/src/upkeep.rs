@@ -15,8 +15,8 @@ use portcullis_identity::password_policy::PasswordPolicy;
 use portcullis_identity::recovery::{Postman, Recovery};
 use portcullis_identity::tenants::Directory;
 use portcullis_identity::{
-    ApiKeys, Bearers, Holders, Issuers, Outbox, Record, Sessions, Tenants, Tokens, Visitors,
-    api_keys, bearers, tokens, visitors,
+    ApiKeys, Bearers, Holders, Issuers, OpenidLogin, Outbox, Record, Sessions, Tenants, Tokens,
+    Visitors, api_keys, bearers, tokens, visitors,
 };
 use portcullis_store::Db;
 use portcullis_store::revocations::{Feed, POLL_EVERY};
@@ -26,7 +26,7 @@ use portcullis_vault::passwords::Passwords;
 
 use crate::config::{self, Loaded, mail};
 use crate::gate::Gate;
-use crate::own::AUTH;
+use crate::own::{AUTH, OPENID};
 use crate::signing_keys::SigningKeys;
 use crate::snapshot::is_secure;
 
@@ -43,6 +43,7 @@ pub(crate) struct Identity {
     pub(crate) signing_keys: SigningKeys,
     pub(crate) tenants: Tenants,
     pub(crate) visitors: Visitors,
+    pub(crate) openid: OpenidLogin,
     feed: Arc<Feed>,
 }
 
@@ -124,6 +125,13 @@ pub(crate) async fn identity(
         &feed,
         holders,
     )?;
+    let openid = OpenidLogin::new(
+        accounts.clone(),
+        bearers.issuers().clone(),
+        keys,
+        config.accounts.origin.as_deref(),
+        OPENID.to_owned(),
+    )?;
     Ok(Identity {
         accounts,
         sessions,
@@ -132,6 +140,7 @@ pub(crate) async fn identity(
         signing_keys,
         tenants,
         visitors,
+        openid,
         feed,
     })
 }

@@ -207,6 +207,31 @@ impl std::fmt::Display for PasswordSet {
     }
 }
 
+async fn link(stores: &Stores, user: &str, provider: &str, subject: &str) -> anyhow::Result<()> {
+    let id = find(stores, user).await?;
+    let openid = &stores.identity.openid;
+    openid
+        .link(id, provider, subject, &By::operator())
+        .await
+        .map_err(|error| anyhow::anyhow!("{user}: {error}"))?;
+    output::aside(format_args!("{user} signs in at {provider} as well"));
+    Ok(())
+}
+
+async fn list_users(format: Format, stores: &Stores) -> anyhow::Result<()> {
+    let list = everybody(&stores.db).await?;
+    match format {
+        Format::Json => output::json(&list.iter().map(|account| serde_json::json!({ "id": account.id, "email": account.email, "roles": account.roles, "deactivated": account.deactivated_at.is_some() })).collect::<Vec<_>>()),
+        Format::Text => {
+            for account in &list {
+                let state = if account.deactivated_at.is_some() { "deactivated" } else { "active" };
+                output::line(format_args!("{}  {:<11}  {}  [{}]", account.id, state, account.email, account.roles.join(", ")));
+            }
+        }
+    }
+    Ok(())
+}
+
 async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<bool> {
     let accounts = &stores.identity.accounts;
     match verb {
@@ -239,18 +264,7 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
                 },
             );
         }
-        Users::List => {
-            let list = everybody(&stores.db).await?;
-            match format {
-                Format::Json => output::json(&list.iter().map(|account| serde_json::json!({ "id": account.id, "email": account.email, "roles": account.roles, "deactivated": account.deactivated_at.is_some() })).collect::<Vec<_>>()),
-                Format::Text => {
-                    for account in &list {
-                        let state = if account.deactivated_at.is_some() { "deactivated" } else { "active" };
-                        output::line(format_args!("{}  {:<11}  {}  [{}]", account.id, state, account.email, account.roles.join(", ")));
-                    }
-                }
-            }
-        }
+        Users::List => list_users(format, stores).await?,
         Users::SetRoles { user, roles } => {
             known_roles(stores, roles)?;
             let id = find(stores, user).await?;
@@ -281,6 +295,11 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
                 },
             );
         }
+        Users::Link {
+            user,
+            provider,
+            subject,
+        } => link(stores, user, provider, subject).await?,
         Users::ResetFactors { user } => {
             let id = find(stores, user).await?;
             accounts

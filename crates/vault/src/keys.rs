@@ -41,6 +41,8 @@ pub enum Purpose {
     Mail,
     /// Names under which requests for recovery are counted, so that the table lists no addresses.
     Recovery,
+    /// Sign-ins at a provider that are under way.
+    OpenidLogin,
 }
 
 impl Purpose {
@@ -59,6 +61,7 @@ impl Purpose {
             Purpose::Factor => b"factor-aes256gcm",
             Purpose::Mail => b"mail-aes256gcm",
             Purpose::Recovery => b"recovery",
+            Purpose::OpenidLogin => b"openid-login-aes256gcm",
         }
     }
 }

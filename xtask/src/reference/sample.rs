@@ -34,6 +34,8 @@ const LIVE: &[(&str, &str, &str)] = &[
 const IN_WORDS: &[(&str, &str, &str)] = &[
     ("issuer.NAME", "roles", "[\"user\"]"),
     ("issuer.NAME", "administrator-roles", "[\"admin\"]"),
+    ("issuer.NAME.login", "scopes", "[\"openid\", \"email\"]"),
+    ("issuer.NAME.login", "accounts", "\"anyone\""),
     (
         "cors",
         "allow-methods",
@@ -146,6 +148,24 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ),
     ("issuer.NAME", "tenant-claim", "\"app_metadata.tenant_id\""),
     ("issuer.NAME", "administrators", "[\"you@example.com\"]"),
+    ("issuer.NAME.login", "client-id", "\"the-product\""),
+    (
+        "issuer.NAME.login",
+        "client-secret",
+        "{ env = \"COMPANY_CLIENT_SECRET\" }",
+    ),
+    ("issuer.NAME.login", "label", "\"Example Corp\""),
+    ("issuer.NAME.login", "email-domains", "[\"example.com\"]"),
+    (
+        "issuer.NAME.login",
+        "second-factor-amr",
+        "[\"mfa\", \"otp\"]",
+    ),
+    (
+        "issuer.NAME.login",
+        "second-factor-acr",
+        "[\"urn:example:mfa\"]",
+    ),
     ("environment", "read-by-the-product", "[\"SENTRY_DSN\"]"),
 ];
 
@@ -165,7 +185,13 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
         // A table that needs values of its own, or that makes something be there, is not live.
         let mark = if matches!(
             table,
-            "listen.tls" | "limits.NAME" | "roles.NAME" | "tokens" | "issuer.NAME" | "visitors"
+            "listen.tls"
+                | "limits.NAME"
+                | "roles.NAME"
+                | "tokens"
+                | "issuer.NAME"
+                | "issuer.NAME.login"
+                | "visitors"
         ) {
             "# "
         } else {

@@ -75,6 +75,7 @@ fn table(name: &str, about: &str, keys: &[Key]) -> Result<Value> {
         "[route]" => &["path", "allow"],
         "upstream.NAME" => &["url"],
         "listen.tls" => &["cert", "key"],
+        "issuer.NAME.login" => &["client-id", "client-secret"],
         _ => &[],
     };
     Ok(
@@ -102,11 +103,15 @@ fn place(root: &mut Map<String, Value>, name: &str, table: Value) {
             );
         }
         Some((outer, inner)) => {
-            let properties = root
-                .get_mut(outer)
-                .and_then(|outer| outer.get_mut("properties"));
+            let mut outer = root.get_mut(outer);
+            let mut name = inner;
+            if let Some(rest) = inner.strip_prefix("NAME.") {
+                outer = outer.and_then(|outer| outer.get_mut("additionalProperties"));
+                name = rest;
+            }
+            let properties = outer.and_then(|outer| outer.get_mut("properties"));
             if let Some(properties) = properties.and_then(Value::as_object_mut) {
-                properties.insert(inner.to_owned(), table);
+                properties.insert(name.to_owned(), table);
             }
         }
     }
@@ -168,6 +173,7 @@ fn of(kind: &str, table: &str) -> Option<Value> {
         }] }),
         "CallerKind" => words(&["user", "api-key", "visitor"]),
         "Scope" => words(&["gate", "route"]),
+        "Admit" => words(&["anyone", "known"]),
         "Registration" => words(&["closed", "open"]),
         "Nonces" => words(&["placeholder", "all", "off"]),
         "Level" => words(&["error", "warn", "info", "debug", "trace"]),

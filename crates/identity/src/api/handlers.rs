@@ -204,7 +204,9 @@ pub(crate) fn clear_cookies(api: &Api, response: &mut Response) {
 
 pub(super) async fn me(State(api): State<Api>, parts: Parts) -> Result<Response, Failure> {
     let user = signed_in(&parts)?;
-    let account = api.accounts.get(user.id).await?;
+    let mut account = api.accounts.get(user.id).await?;
+    // What counts now: an issuer may name its administrators by address.
+    account.roles = user.roles.iter().map(ToString::to_string).collect();
     let csrf = match api.cookies().presented(&parts.headers) {
         Presented::Token(hash) | Presented::CarriedOver(hash) => {
             Some((api.csrf.0)(&hash, Some(&parts.headers)))

@@ -16,6 +16,7 @@ fn api(house: &House) -> Router {
         keys: house.keys(),
         bearers: house.bearers.clone(),
         tenants: house.tenants(),
+        openid: house.openid(),
         csrf: CsrfCookie(Arc::new(|hash, _| CsrfToken {
             token: format!("{:x}", hash.prefix()),
             set_cookie: format!("__Host-csrf={:x}; Path=/; Secure", hash.prefix()),

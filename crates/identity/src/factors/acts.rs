@@ -35,7 +35,13 @@ impl Accounts {
     pub async fn begin_totp(&self, user: &User) -> Result<Enrolment, Error> {
         let parts = self.parts();
         let now = parts.clock.now();
+        // How the app lists it: somebody of another issuer may have no address.
         let email = self.get(user.id).await?.email;
+        let email = if email.is_empty() {
+            "account".to_owned()
+        } else {
+            email
+        };
         let (mut tx, _) = self.hold_to_change(user).await?;
         let begun = totp::begin(&parts.factors, &mut tx, user.id, &email, now).await?;
         let enrolment = begun.ok_or(Error::FactorExists)?;

@@ -12,7 +12,7 @@ use crate::backoff::{self, Attempt, Subject};
 use crate::outbox::News;
 use crate::record::{Act, Entry};
 use crate::sessions::{self, NewSession};
-use crate::{Email, users};
+use crate::{openid_login, users};
 
 impl Accounts {
     /// Where the account asks for a second factor, a challenge in place of a session. For a caller
@@ -59,11 +59,15 @@ impl Accounts {
         if !self.redeem(&mut tx, user, typed, client).await? {
             return Err(self.refuse_code(tx, user, client).await);
         }
+        let vouched = openid_login::of_challenge(&mut tx, hash).await?;
         if !challenge::redeem(&mut tx, hash, user, now).await? {
             return Err(Error::ChallengeOver);
         }
         let (session, ended) = parts.sessions.create(&mut tx, user, &here).await?;
         sessions::prove(&mut tx, session.id, now, Some(now)).await?;
+        if let Some(vouched) = vouched {
+            vouched.note(&mut tx, session.id).await?;
+        }
         backoff::clear(&mut tx, &subject).await?;
         let entry = Entry {
             actor: Some(Actor::User(user)),
@@ -189,6 +193,7 @@ impl Accounts {
         tx.execute(SAME_END, &[session.id.into(), old.into()])
             .await?;
         sessions::prove(tx, session.id, user.authenticated_at, Some(now)).await?;
+        openid_login::carry_over(tx, old, session.id).await?;
         backoff::clear(tx, subject).await?;
         let entry = Entry {
             actor: Some(Actor::User(user.id)),
@@ -201,18 +206,21 @@ impl Accounts {
     }
 
     /// The client with the name by which its device is known from now on: the session is bound to it.
-    pub(super) async fn at_known_device(
+    pub(crate) async fn at_known_device(
         &self,
         user: UserId,
         client: &Client,
     ) -> Result<Client, Error> {
         let parts = self.parts();
-        let email = Email::parse(&self.get(user).await?.email)?;
+        // SECURITY: not the address that is shown. That of another issuer's account may be anybody's,
+        // and its device would be a known one of theirs.
+        let canonical = users::canonical(&parts.db, user).await?;
+        let canonical = canonical.ok_or(Error::NotFound)?;
         let now = parts.clock.now();
         let subject = parts
             .backoff
-            .subject(email.canonical(), client.device.as_deref(), now);
-        let device = parts.backoff.issue(email.canonical(), &subject, now)?;
+            .subject(&canonical, client.device.as_deref(), now);
+        let device = parts.backoff.issue(&canonical, &subject, now)?;
         Ok(Client {
             device: Some(device),
             ..client.clone()
@@ -220,7 +228,7 @@ impl Accounts {
     }
 
     /// What goes to somebody whose session has just been made and committed.
-    pub(super) async fn welcome(
+    pub(crate) async fn welcome(
         &self,
         user: UserId,
         session: NewSession,

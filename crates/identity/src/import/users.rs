@@ -133,6 +133,7 @@ fn entry(user: UserId, now: Timestamp) -> Entry {
         client: None,
         roles: None,
         seen: None,
+        provider: None,
     }
 }
 

@@ -9,6 +9,7 @@ use portcullis_vault::jws::Algorithm;
 use serde::Deserialize;
 
 use crate::Email;
+use crate::openid_login::config as openid_login;
 
 /// The table `[issuer.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -60,6 +61,8 @@ pub struct Config {
     /// Supabase's tokens do not say it; set this only where the project has "Confirm email" on.
     #[serde(default)]
     pub emails_are_verified: bool,
+    /// People sign in there: the table `[issuer.NAME.login]`. Default none: only its tokens count.
+    pub login: Option<openid_login::Config>,
     /// The issuer runs on this machine: plain `http` to loopback, and nothing else. Default false.
     /// For development and tests; production refuses it.
     #[serde(default)]
@@ -92,6 +95,8 @@ fn default_administrator_roles() -> Vec<String> {
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
     pub secret: Option<Secret>,
+    /// Of the client that people sign in by.
+    pub client_secret: Option<Secret>,
 }
 
 /// One table, validated.
@@ -109,6 +114,14 @@ pub(crate) struct Settings {
     /// Canonical addresses.
     pub(crate) administrators: Vec<String>,
     pub(crate) audiences: Vec<String>,
+    pub(crate) login: Option<openid_login::Settings>,
+}
+
+impl Settings {
+    /// Whether the holder of this canonical address is an administrator.
+    pub(crate) fn names_administrator(&self, address: &str) -> bool {
+        self.administrators.iter().any(|known| known == address)
+    }
 }
 
 /// Where an issuer's keys come from.
@@ -214,6 +227,7 @@ impl Table<'_> {
         let jwks = self.keys(reach);
         let algorithms = self.algorithms();
         let administrators = self.administrators();
+        let login = self.login(&secrets, jwks.as_ref());
         if self.findings.len() > before {
             return None;
         }
@@ -227,7 +241,22 @@ impl Table<'_> {
             tenant_claims: tenant_claims(config),
             administrators,
             audiences: audiences(config),
+            login,
         })
+    }
+
+    fn login(&mut self, secrets: &Secrets, keys: Option<&Keys>) -> Option<openid_login::Settings> {
+        let login = self.config.login.as_ref()?;
+        if self.config.profile != Profile::Oidc || matches!(keys, Some(Keys::None | Keys::At(_))) {
+            self.wrong(
+                "login",
+                "asks for `profile = \"oidc\"` without `jwks`: places to sign in are found by discovery",
+            );
+        }
+        let name = self.name;
+        let mut wrong =
+            |key: &str, message: &'static str| self.wrong(&format!("login.{key}"), message);
+        login.compile(name, secrets.client_secret.clone(), &mut wrong)
     }
 
     fn claims(&mut self) {
@@ -235,7 +264,8 @@ impl Table<'_> {
         let is_bound = match config.profile {
             Profile::Supabase => true,
             Profile::Clerk => !config.audience.is_empty() || !config.authorized_parties.is_empty(),
-            Profile::Oidc => !config.audience.is_empty(),
+            // Where people only sign in, no token of its own is for us.
+            Profile::Oidc => !config.audience.is_empty() || config.login.is_some(),
         };
         if !is_bound {
             let hint = match config.profile {

@@ -41,6 +41,8 @@ pub enum Error {
     Keys(String, #[source] jws::BadKeySet),
     #[error("the discovery document of {0} is not that of the issuer")]
     Discovery(String),
+    #[error("the discovery document of {0} names no place to sign in")]
+    NoLogin(String),
     #[error("the issuer has not given its keys yet")]
     Unknown,
     #[error("too many wait for the keys of the issuer")]
@@ -51,7 +53,21 @@ pub enum Error {
 #[derive(Debug, Clone)]
 pub(crate) struct Discovered {
     pub(crate) jwks: Target,
+    /// Where the issuer signs people in, if it does.
+    login: Option<Endpoints>,
     read_at: Timestamp,
+}
+
+/// Where a provider signs people in.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoints {
+    pub(crate) authorization: String,
+    pub(crate) token: Target,
+    pub(crate) userinfo: Option<Target>,
+    /// Whether its answers name it (RFC 9207).
+    pub(crate) names_itself: bool,
+    /// Whether it takes the client's secret by HTTP Basic. Else it stands in the form.
+    pub(crate) takes_basic: bool,
 }
 
 #[derive(Debug, Default)]
@@ -153,6 +169,27 @@ impl KeySet {
             return Ok(());
         }
         self.ask(settings, outbound, now).await
+    }
+
+    /// Where the issuer signs people in, by its discovery document.
+    pub(crate) async fn endpoints(
+        &self,
+        settings: &Settings,
+        outbound: &Outbound,
+        now: Timestamp,
+    ) -> Result<Endpoints, Error> {
+        let mut asked = Ok(());
+        if self.fresh(now).is_none() {
+            asked = self.ask(settings, outbound, now).await;
+        }
+        match self.fresh(now) {
+            Some(known) => known
+                .discovered
+                .as_ref()
+                .and_then(|discovered| discovered.login.clone())
+                .ok_or_else(|| Error::NoLogin(settings.name.clone())),
+            None => Err(asked.err().unwrap_or(Error::Unknown)),
+        }
     }
 
     fn fresh(&self, now: Timestamp) -> Option<Arc<Known>> {
@@ -272,6 +309,29 @@ async fn discover(
     let target = |name: &str| Target::parse(url(name)?, settings.reach).ok();
     Ok(Discovered {
         jwks: target("jwks_uri").ok_or_else(refuse)?,
+        login: endpoints(&said, &target),
         read_at: now,
+    })
+}
+
+fn endpoints(said: &Value, target: &dyn Fn(&str) -> Option<Target>) -> Option<Endpoints> {
+    // Browsers are sent there: by https, like the gate itself.
+    let place = |name: &str| {
+        target(name)?;
+        said.get(name).and_then(Value::as_str).map(str::to_owned)
+    };
+    let methods = said.get("token_endpoint_auth_methods_supported");
+    Some(Endpoints {
+        authorization: place("authorization_endpoint")?,
+        token: target("token_endpoint")?,
+        userinfo: target("userinfo_endpoint"),
+        names_itself: said.get("authorization_response_iss_parameter_supported")
+            == Some(&Value::Bool(true)),
+        // Where it does not say, that is what it takes (Discovery section 3).
+        takes_basic: methods.and_then(Value::as_array).is_none_or(|methods| {
+            methods
+                .iter()
+                .any(|method| method.as_str() == Some("client_secret_basic"))
+        }),
     })
 }

@@ -56,7 +56,6 @@ pub(super) async fn create(
     // SECURITY: the canonical address is what people sign in with and are found by. An account of
     // another issuer has none: whatever address its token names, it is never a local account's.
     const USER: &str = "INSERT INTO users (id, email_canonical, email, password_hash, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)";
-    const IDENTITY: &str = "INSERT INTO foreign_identity (id, issuer, subject, user_id, created_at, not_before) VALUES ($1, $2, $3, $4, $5, 0) ON CONFLICT (issuer, subject) DO NOTHING";
     let (id, user) = (Uuid::new_v4(), UserId::new());
     let canonical = format!("foreign:{id}");
     let email: String = new.email.unwrap_or_default().chars().take(254).collect();
@@ -68,18 +67,40 @@ pub(super) async fn create(
         now.into(),
     ];
     tx.execute(USER, &args).await?;
-    let args = [
-        id.into(),
-        new.issuer.into(),
-        new.subject.into(),
-        user.into(),
-        now.into(),
-    ];
-    if tx.execute(IDENTITY, &args).await? == 0 {
+    if !insert(tx, id, (new.issuer, new.subject), user, now).await? {
         return Ok(None);
     }
     users::insert_roles(tx, user, new.roles).await?;
     Ok(Some(user))
+}
+
+/// Says whose account a person of an issuer has. False where they have one.
+pub(crate) async fn link(
+    tx: &mut Tx,
+    issuer: &str,
+    subject: &str,
+    user: UserId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    insert(tx, Uuid::new_v4(), (issuer, subject), user, now).await
+}
+
+async fn insert(
+    tx: &mut Tx,
+    id: Uuid,
+    (issuer, subject): (&str, &str),
+    user: UserId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    const SQL: &str = "INSERT INTO foreign_identity (id, issuer, subject, user_id, created_at, not_before) VALUES ($1, $2, $3, $4, $5, 0) ON CONFLICT (issuer, subject) DO NOTHING";
+    let args = [
+        id.into(),
+        issuer.into(),
+        subject.into(),
+        user.into(),
+        now.into(),
+    ];
+    Ok(tx.execute(SQL, &args).await? == 1)
 }
 
 /// Ends what the issuer gave out for this user until now.

@@ -32,7 +32,10 @@ pub struct Cookies {
     device: String,
     carried_over: Option<String>,
     challenge: String,
+    openid: String,
     attributes: String,
+    /// Of what has to come along when another site sends the browser back.
+    lax: String,
 }
 
 impl Cookies {
@@ -52,6 +55,8 @@ impl Cookies {
             device: format!("{prefix}device"),
             carried_over: None,
             challenge: format!("{prefix}challenge"),
+            openid: format!("{prefix}openid"),
+            lax: format!("; Path=/; HttpOnly; SameSite=Lax{secure}"),
             attributes: format!("; Path=/; HttpOnly; SameSite={same_site}{secure}"),
         }
     }
@@ -74,7 +79,7 @@ impl Cookies {
 
     /// Names that must never reach an upstream.
     pub fn own_names(&self) -> impl Iterator<Item = &str> {
-        [&self.session, &self.device, &self.challenge]
+        [&self.session, &self.device, &self.challenge, &self.openid]
             .into_iter()
             .chain(&self.carried_over)
             .map(String::as_str)
@@ -130,6 +135,31 @@ impl Cookies {
             }
             (None, _) | (Some(_), Some(_)) => None,
         }
+    }
+
+    /// The secret of a browser that signs in at a provider.
+    pub(crate) fn openid_value(&self, headers: &HeaderMap) -> Option<Token> {
+        let mut values = values(headers, self.openid.as_bytes());
+        match (values.next(), values.next()) {
+            (Some(value), None) => Token::parse(std::str::from_utf8(value).ok()?),
+            // SECURITY: with two, a planted one could take the place of the browser's own.
+            (None, _) | (Some(_), Some(_)) => None,
+        }
+    }
+
+    pub(crate) fn openid(&self, token: &Token, lifetime: Span) -> Secret<String> {
+        Secret::new(format!(
+            "{}={}{}; Max-Age={}",
+            self.openid,
+            token.text().expose(),
+            self.lax,
+            lifetime.as_seconds()
+        ))
+    }
+
+    /// Whether browsers withhold the session's cookie where another site sends them here.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.attributes != self.lax
     }
 
     pub(crate) fn challenge(&self, token: &Token, lifetime: Span) -> Secret<String> {

@@ -35,6 +35,8 @@ pub(crate) struct Stored {
     pub(crate) device_mark: u32,
     /// The session that this one takes the place of, until it is used for the first time.
     pub(crate) replaces: Option<SessionId>,
+    /// The provider that vouched for the user, and the address that it verified.
+    pub(crate) vouched: Option<(String, Option<String>)>,
 }
 
 /// A session as its user sees it.
@@ -87,7 +89,7 @@ pub(super) async fn find(
     now: Timestamp,
 ) -> Result<Option<Stored>, Error> {
     // Only a member works in a tenant, whatever the session remembers.
-    const SQL: &str = "SELECT s.user_id, s.authenticated_at, s.second_factor_at, s.last_seen_at, s.expires_at, s.client_kind, s.device_mark, s.replaces, m.tenant_id FROM session s JOIN users u ON u.id = s.user_id LEFT JOIN membership m ON m.user_id = u.id AND m.tenant_id = COALESCE(s.tenant_id, u.tenant_id) WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL";
+    const SQL: &str = "SELECT s.user_id, s.authenticated_at, s.second_factor_at, s.last_seen_at, s.expires_at, s.client_kind, s.device_mark, s.replaces, s.openid_issuer, s.openid_email, m.tenant_id FROM session s JOIN users u ON u.id = s.user_id LEFT JOIN membership m ON m.user_id = u.id AND m.tenant_id = COALESCE(s.tenant_id, u.tenant_id) WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL";
     let Some(row) = db.fetch_optional(SQL, &[hash.as_bytes().into()]).await? else {
         return Ok(None);
     };
@@ -117,6 +119,10 @@ pub(super) async fn find(
         client_kind: small(row.opt_int("client_kind")?),
         device_mark: small(row.opt_int("device_mark")?),
         replaces: row.opt_uuid("replaces")?.map(SessionId::from_uuid),
+        vouched: match row.opt_text("openid_issuer")? {
+            Some(issuer) => Some((issuer, row.opt_text("openid_email")?)),
+            None => None,
+        },
     }))
 }
 

@@ -62,7 +62,11 @@ fn secrets(loaded: &Loaded, found: &mut Vec<Finding>) {
                 .issuers
                 .iter()
                 .map(|(name, secrets)| (format!("issuer.{name}.secret"), secrets.secret.as_ref())),
-        );
+        )
+        .chain(loaded.secrets.issuers.iter().map(|(name, secrets)| {
+            let key = format!("issuer.{name}.login.client-secret");
+            (key, secrets.client_secret.as_ref())
+        }));
     let named: Vec<_> = named
         .filter_map(|(key, secret)| Some((key, secret?)))
         .collect();

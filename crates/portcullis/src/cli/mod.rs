@@ -216,6 +216,21 @@ pub(crate) enum Users {
         #[arg(value_name = "USER")]
         user: String,
     },
+    /// Say which person of a provider (`[issuer.NAME.login]`) an account belongs to: they sign in there.
+    ///
+    /// Make sure that it is the same person: from then on the provider opens the account. An address
+    /// that is equal proves nothing.
+    Link {
+        /// The account: its address or its id.
+        #[arg(value_name = "USER")]
+        user: String,
+        /// The provider: NAME of its table.
+        #[arg(long, value_name = "NAME")]
+        provider: String,
+        /// What the provider calls the person: the `sub` of its tokens.
+        #[arg(long, value_name = "SUBJECT")]
+        subject: String,
+    },
     /// Switch an account off: it cannot sign in, and its sessions end.
     Deactivate {
         /// The account: its address or its id.

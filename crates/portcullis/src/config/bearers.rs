@@ -1,7 +1,8 @@
 //! What judges bearer tokens: `[tokens]` and `[issuer.NAME]`, with their secrets.
 
+use portcullis_core::Mode;
 use portcullis_core::finding::Finding;
-use portcullis_identity::{issuers, tokens};
+use portcullis_identity::{accounts, issuers, tokens};
 
 use super::{Config, Loaded, Secrets, read_secret};
 
@@ -26,6 +27,10 @@ pub(super) fn read_secrets(loaded: &mut Loaded) {
         };
         let secrets = issuers::Secrets {
             secret: read("secret", &config.secret),
+            client_secret: read(
+                "login.client-secret",
+                &config.login.map(|login| login.client_secret),
+            ),
         };
         loaded.secrets.issuers.insert(name, secrets);
     }
@@ -49,6 +54,7 @@ pub(crate) fn compile(config: &Config, secrets: &Secrets) -> Result<Compiled, Ve
             .map_err(|wrong| findings.extend(wrong.iter().map(said)))
             .ok()
     });
+    findings.extend(origin(config));
     let defined = config.access.roles();
     let issuers = issuers::All::compile(
         &config.issuers,
@@ -68,4 +74,19 @@ pub(crate) fn compile(config: &Config, secrets: &Secrets) -> Result<Compiled, Ve
             Err(findings)
         }
     }
+}
+
+/// Providers send people back to `accounts.origin`, whatever host a request names.
+fn origin(config: &Config) -> Option<Finding> {
+    let mut logins = config
+        .issuers
+        .iter()
+        .filter(|(_, issuer)| issuer.login.is_some());
+    let (name, _) = logins.next()?;
+    let message = match &config.accounts.origin {
+        None => format!("is needed by [issuer.{name}.login]: the provider sends people back there"),
+        Some(text) => accounts::origin(text, config.mode == Mode::Production).err()?,
+    };
+    let finding = Finding::error("accounts", "accounts.origin", message);
+    Some(finding.remedy("write where people reach the gate: origin = \"https://shop.example\""))
 }

@@ -38,6 +38,7 @@ mod journey;
 mod limits;
 mod newcomer;
 mod nonces;
+mod openid_login;
 mod pages;
 mod passwords;
 mod privacy;

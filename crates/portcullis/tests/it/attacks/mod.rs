@@ -31,6 +31,7 @@ mod mass_assignment;
 mod missing_files;
 mod object_ids;
 mod open_redirect;
+mod openid_login;
 mod path_spellings;
 mod query_and_fragment;
 mod reflected_input;

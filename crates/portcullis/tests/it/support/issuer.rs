@@ -44,6 +44,21 @@ impl Issuer {
         }
     }
 
+    /// The keys that it publishes at any time.
+    pub(crate) fn published(&self) -> Arc<Mutex<Vec<Value>>> {
+        Arc::clone(&self.keys)
+    }
+
+    /// Another one, which signs with a key of its own.
+    pub(crate) fn clone_with(&self, seed: u8) -> Issuer {
+        Issuer {
+            server: self.server.clone(),
+            url: self.url.clone(),
+            seed: [seed; 32],
+            keys: Arc::default(),
+        }
+    }
+
     /// Publishes another key in place of the first; what it signs from now on.
     pub(crate) fn rotate(&mut self, seed: u8) {
         self.seed = [seed; 32];

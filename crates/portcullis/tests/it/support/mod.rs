@@ -13,6 +13,7 @@ pub(crate) mod forms;
 mod gateway;
 pub(crate) mod issuer;
 pub(crate) mod mailbox;
+pub(crate) mod openid;
 mod program;
 pub(crate) mod signer;
 pub(crate) mod sockets;

@@ -1,0 +1,52 @@
+//! What a session gains, or loses, by who vouched for it.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::Issuers;
+
+/// The providers of the configuration, for whoever loads sessions. Cheap to clone.
+///
+/// SECURITY: administrators by address are looked up with every session that is loaded, and stored
+/// nowhere: an address that is taken out of the configuration is nobody's any more after a start. A
+/// provider that is taken out takes its sessions along.
+#[derive(Clone, Default)]
+pub struct Standing(Arc<OnceLock<Vec<Rule>>>);
+
+struct Rule {
+    issuer: String,
+    administrators: Vec<String>,
+    roles: Vec<Arc<str>>,
+}
+
+impl Standing {
+    pub(super) fn set(&self, issuers: &Issuers) {
+        let rules = issuers.providers().map(|provider| Rule {
+            issuer: provider.url().to_owned(),
+            administrators: provider.administrators().to_vec(),
+            roles: provider.administrator_roles().collect(),
+        });
+        // The second of two, in a test that puts two houses on one, is the same.
+        let _ = self.0.set(rules.collect());
+    }
+
+    /// Adds to the roles of a session that `issuer` vouched for. False where it is not to be.
+    pub(crate) fn apply(
+        &self,
+        issuer: &str,
+        email: Option<&str>,
+        roles: &mut Vec<Arc<str>>,
+    ) -> bool {
+        let known = self.0.get().map_or(&[][..], Vec::as_slice);
+        let Some(rule) = known.iter().find(|rule| rule.issuer == issuer) else {
+            return false;
+        };
+        let is_administrator =
+            email.is_some_and(|email| rule.administrators.iter().any(|known| known == email));
+        if is_administrator {
+            roles.extend(rule.roles.iter().cloned());
+            roles.sort();
+            roles.dedup();
+        }
+        true
+    }
+}
