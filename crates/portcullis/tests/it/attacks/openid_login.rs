@@ -465,3 +465,43 @@ async fn a_discovery_document_of_another_issuer_or_without_https_is_none() {
         assert_eq!(local.get("/x").send().await.status, 200);
     }
 }
+
+#[tokio::test]
+async fn userinfo_about_somebody_else_is_refused_and_a_word_is_no_proof_of_an_address() {
+    let upstream = Upstream::start().await;
+    let provider = Liar::start(32).await;
+    let gateway = gate(&upstream, &provider, "").await;
+    for (said, admin) in [
+        (json!({ "sub": "eve" }), None),
+        (json!({}), None),
+        (json!([]), None),
+        (json!({ "sub": "ana", "email_verified": "true" }), Some(403)),
+        (json!({ "sub": "ana", "email_verified": false }), Some(403)),
+        (json!({ "sub": "ana" }), Some(403)),
+        (json!({ "sub": "ana", "email_verified": true }), Some(200)),
+    ] {
+        let mut said = said;
+        if said.is_object() {
+            said["email"] = json!("root@corp.test");
+        }
+        *provider.userinfo.lock().unwrap() = said.clone();
+        let browser = gateway.browser();
+        let begun = begin(&browser).await;
+        provider.grants(
+            &begun.nonce,
+            &json!({ "email": null, "email_verified": null }),
+        );
+        let answer = come_back(&browser, &provider.back(&begun.state)).await;
+        match admin {
+            None => {
+                assert!(answer.status == 403 || answer.status == 503, "{said}");
+                assert!(answer.cookies().is_empty(), "{said}");
+            }
+            Some(expected) => {
+                assert_eq!(location(&answer), "/", "{said}");
+                let status = browser.get("/admin").send().await.status;
+                assert_eq!(status, expected, "{said}");
+            }
+        }
+    }
+}

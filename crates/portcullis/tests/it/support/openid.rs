@@ -163,6 +163,8 @@ pub(crate) struct Liar {
     pub(crate) answer: Arc<Mutex<(u16, Value)>>,
     /// What the discovery document says besides, or instead.
     pub(crate) discovery: Arc<Mutex<Value>>,
+    /// What its userinfo endpoint says.
+    pub(crate) userinfo: Arc<Mutex<Value>>,
 }
 
 impl Liar {
@@ -171,7 +173,9 @@ impl Liar {
         let keys = issuer.published();
         let answer = Arc::new(Mutex::new((200, json!({}))));
         let discovery = Arc::new(Mutex::new(json!({})));
+        let userinfo = Arc::new(Mutex::new(json!({})));
         let (told, more) = (Arc::clone(&answer), Arc::clone(&discovery));
+        let about = Arc::clone(&userinfo);
         let server = Upstream::answering(move |request| {
             let url = format!("http://{}", request.header("host").unwrap());
             let (status, document) = match request.target.as_str() {
@@ -180,6 +184,7 @@ impl Liar {
                         "issuer": url, "jwks_uri": format!("{url}/jwks"),
                         "authorization_endpoint": format!("{url}/authorize?tenant=1"),
                         "token_endpoint": format!("{url}/token"),
+                        "userinfo_endpoint": format!("{url}/userinfo"),
                         "authorization_response_iss_parameter_supported": true,
                     });
                     for (name, value) in more.lock().unwrap().as_object().unwrap() {
@@ -189,6 +194,11 @@ impl Liar {
                 }
                 "/jwks" => (200, json!({ "keys": *keys.lock().unwrap() })),
                 "/token" => told.lock().unwrap().clone(),
+                "/userinfo" => {
+                    let bearer = request.header("authorization");
+                    assert_eq!(bearer, Some("Bearer an-access-token"));
+                    (200, about.lock().unwrap().clone())
+                }
                 _ => (404, json!({})),
             };
             let mut response = Response::new(Body::from(document.to_string()));
@@ -203,6 +213,7 @@ impl Liar {
             server,
             answer,
             discovery,
+            userinfo,
         }
     }
 
