@@ -58,6 +58,9 @@ impl Page<'_> {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="robots" content="noindex";
+                    // SECURITY: addresses of these pages bear codes and tokens of links, and the next
+                    // page is the product's. Not `no-referrer`: forms need their `Origin`.
+                    meta name="referrer" content="strict-origin";
                     title { (self.title) }
                     style nonce=[self.nonce.map(|nonce| &*nonce.0)] { (PreEscaped(STYLE)) (PreEscaped(style)) }
                 }

@@ -17,9 +17,8 @@ use crate::{Client, Email, sessions, users};
 /// Somebody whom a provider vouches for.
 pub(super) struct Person {
     pub(super) said: Said,
-    /// To show, and for nothing else.
-    pub(super) email: Option<String>,
-    /// The one that the provider says it verified.
+    /// The address that the provider says it verified. Another one is not even kept: letters would
+    /// go to whomever it belongs to.
     pub(super) verified: Option<Email>,
 }
 
@@ -122,7 +121,7 @@ impl OpenidLogin {
         let found = match (login.config.accounts, is_administrator) {
             (Admit::Known, false) => provider.find(subject).await?,
             (Admit::Anyone, _) | (Admit::Known, true) => {
-                let email = person.email.as_deref();
+                let email = person.verified.as_ref().map(Email::typed);
                 provider.find_or_create(subject, email, client).await?
             }
         };

@@ -159,10 +159,8 @@ impl OpenidLogin {
         }
         self.add_userinfo(provider, &endpoints, &granted, &mut claims)
             .await?;
-        let email = claims.get("email").and_then(serde_json::Value::as_str);
         let person = Person {
             said,
-            email: email.map(str::to_owned),
             verified: provider.verified_email(&claims),
         };
         let principal = came.parts.extensions.get::<Principal>();

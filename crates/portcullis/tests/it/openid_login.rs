@@ -362,6 +362,8 @@ async fn who_is_refused_at_the_provider_gets_a_plain_page() {
     let text = page.text();
     assert!(text.contains("The provider did not sign you in"), "{text}");
     assert!(text.contains(&format!("href=\"{AUTH}/sign-in\"")), "{text}");
+    // The product must not learn the address of this page, which bears the state, from a link on it.
+    assert!(text.contains("<meta name=\"referrer\" content=\"strict-origin\">"));
     assert!(
         !text.contains("alert(1)") && !text.contains("state="),
         "{text}"
