@@ -187,9 +187,11 @@ impl OpenidLogin {
             return Err(Refused::UserInfo.into());
         }
         for name in ["email", "email_verified"] {
-            if let Some(value) = said.remove(name) {
-                claims.insert(name.to_owned(), value);
-            }
+            // Both from one place: what the token says of no address is said of none.
+            match said.remove(name) {
+                Some(value) => claims.insert(name.to_owned(), value),
+                None => claims.remove(name),
+            };
         }
         Ok(())
     }
