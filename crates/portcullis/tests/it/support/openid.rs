@@ -105,7 +105,7 @@ impl Certified {
                 answer.status,
                 answer.text()
             );
-            url = answer.header("location").unwrap().to_owned();
+            answer.header("location").unwrap().clone_into(&mut url);
         }
         panic!("the provider does not lead back: {url}");
     }
