@@ -140,6 +140,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "passkeys",
+        "Passkeys: for which domain they are.",
+        "crates/identity/src/factors/passkeys.rs",
+        "Config",
+    ),
+    section(
         "recovery",
         "Forgotten passwords and unproven addresses.",
         "crates/identity/src/recovery.rs",

@@ -133,6 +133,22 @@ pub enum Error {
     NeedsSession,
     #[error("there is such a factor already")]
     FactorExists,
+    #[error("the account's role asks for a factor, and this is the last")]
+    LastFactor,
+    #[error(
+        "there are no passkeys here: `accounts.origin` names no domain, or the account has none"
+    )]
+    NoPasskeys,
+    #[error("the account has {0} passkeys")]
+    TooManyPasskeys(usize),
+    #[error("the name of a passkey is not acceptable")]
+    PasskeyName,
+    /// One answer for a passkey that is unknown, somebody else's, or answered another question.
+    #[error("the passkey was refused")]
+    PasskeyRefused,
+    /// The same, where it would have been the whole sign-in.
+    #[error("the passkey opens no account")]
+    PasskeyUnknown,
     #[error(transparent)]
     Seal(#[from] seal::Error),
     #[error(transparent)]
@@ -173,7 +189,7 @@ impl From<Error> for Problem {
             Error::Weak(field, weak) => weak.into_problem(field),
             Error::OldPassword => invalid("old_password", "is not right"),
             Error::SamePassword => invalid("new_password", "must differ from the old one"),
-            Error::NotFound => Problem::new(&problem::NOT_FOUND),
+            Error::NotFound | Error::NoPasskeys => Problem::new(&problem::NOT_FOUND),
             Error::SecondFactor(_) | Error::SecondFactorMissing => {
                 Problem::second_factor_required()
             }
@@ -185,6 +201,18 @@ impl From<Error> for Problem {
                 .detail("Sign in with both factors to get a token that has both."),
             Error::FactorExists => Problem::new(&problem::CONFLICT)
                 .detail("There is such a factor already. Remove it first."),
+            Error::LastFactor => Problem::new(&problem::CONFLICT).detail(
+                "Your role asks for a second factor. Add another one before you remove the last.",
+            ),
+            Error::TooManyPasskeys(most) => Problem::new(&problem::CONFLICT)
+                .detail(format!("There can be {most} passkeys. Remove one first.")),
+            Error::PasskeyName => invalid(
+                "name",
+                "must be 1 to 100 characters without control characters",
+            ),
+            Error::PasskeyRefused => invalid("credential", "was not accepted. Try again"),
+            Error::PasskeyUnknown => Problem::new(&problem::CREDENTIALS_REFUSED)
+                .detail("This passkey is not known here, or the sign-in took too long."),
             Error::Seal(error) => error.into(),
             Error::Unusable(error) => error.into(),
             Error::LinkSpent => Problem::new(&problem::LINK_NOT_VALID),

@@ -1,4 +1,5 @@
-//! Second factors (I5): codes of an authenticator app, and recovery codes for the day it is lost.
+//! Second factors (I5): codes of an authenticator app, passkeys, and recovery codes for the day that
+//! they are lost.
 //!
 //! - Who has a second factor gets no session for a password: only a *challenge*, which opens
 //!   nothing, lives for five minutes, and becomes a session when the factor is proved. There is no
@@ -8,6 +9,7 @@
 //! - A proof makes a new session with a new token, also where there was one before (CWE-384).
 //! - A code's time step counts once per account, by a row in the database: not again on another
 //!   node, after a restart, or in another spelling. A recovery code is deleted by its use.
+//! - A passkey is both factors at once ([`passkeys`]): it signs in without a password as well.
 //! - Five wrong codes, then waiting, as for passwords ([`crate::backoff`]).
 //! - Factors are changed by whoever has proved who they are in the last quarter of an hour, with a
 //!   second factor where there is one.
@@ -17,6 +19,7 @@ mod api;
 mod challenge;
 mod codes;
 mod pages;
+pub mod passkeys;
 mod prove;
 mod totp;
 
@@ -32,6 +35,8 @@ use crate::accounts::Error;
 pub(crate) use api::{challenge_cookie, routes};
 pub use challenge::Challenge;
 pub(crate) use challenge::end_all as end_challenges;
+pub(crate) use passkeys::offer_to_sign_in;
+pub use passkeys::{Relying, Shown};
 pub use totp::{Enrolment, Unusable};
 
 /// How long ago somebody who changes factors may have proved who they are.
@@ -55,6 +60,9 @@ pub struct Config {
 pub struct Factors {
     sealer: Sealer,
     issuer: String,
+    passkeys: Option<Relying>,
+    /// Roles whose holders keep at least one factor.
+    required_of: Vec<String>,
 }
 
 impl Factors {
@@ -70,7 +78,28 @@ impl Factors {
             issuer: issuer
                 .unwrap_or_else(|| "Portcullis".to_owned())
                 .replace(':', " "),
+            passkeys: None,
+            required_of: Vec::new(),
         })
+    }
+
+    /// The name under which the site is known to apps and authenticators.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// People can use passkeys, too.
+    #[must_use]
+    pub fn with_passkeys(mut self, relying: Option<Relying>) -> Self {
+        self.passkeys = relying;
+        self
+    }
+
+    /// Whoever holds one of these roles cannot remove the last factor.
+    #[must_use]
+    pub fn required_of(mut self, roles: Vec<String>) -> Self {
+        self.required_of = roles;
+        self
     }
 
     /// Seals anew what an older master secret sealed. To be called at each start: after the
@@ -80,7 +109,15 @@ impl Factors {
     }
 }
 
-/// What somebody shows as a second factor, as typed.
+/// What somebody shows as a second factor.
+#[derive(Debug, Clone, Copy)]
+pub enum Proof<'a> {
+    /// A code of the app, or a recovery code.
+    Typed(Typed<'a>),
+    Passkey(&'a Shown),
+}
+
+/// A code, as typed.
 #[derive(Debug, Clone, Copy)]
 pub struct Typed<'a>(pub &'a str);
 
@@ -89,13 +126,14 @@ pub struct Typed<'a>(pub &'a str);
 pub struct Status {
     /// Whether an authenticator app is in use.
     pub totp: bool,
+    pub passkeys: i64,
     pub recovery_codes_left: i64,
 }
 
 impl Status {
     /// Whether anything is asked for beside the password.
     pub const fn has_any(&self) -> bool {
-        self.totp
+        self.totp || self.passkeys > 0
     }
 }
 
@@ -114,16 +152,18 @@ pub(crate) async fn status_in(
     read_status(row.as_ref())
 }
 
-const STATUS: &str = "SELECT (SELECT count(*) FROM totp WHERE user_id = $1 AND confirmed_at IS NOT NULL) AS totp, (SELECT count(*) FROM recovery_code WHERE user_id = $1) AS codes";
+const STATUS: &str = "SELECT (SELECT count(*) FROM totp WHERE user_id = $1 AND confirmed_at IS NOT NULL) AS totp, (SELECT count(*) FROM passkey WHERE user_id = $1) AS passkeys, (SELECT count(*) FROM recovery_code WHERE user_id = $1) AS codes";
 
 fn read_status(row: Option<&portcullis_store::Row>) -> Result<Status, portcullis_store::Error> {
     Ok(match row {
         Some(row) => Status {
             totp: row.int("totp")? > 0,
+            passkeys: row.int("passkeys")?,
             recovery_codes_left: row.int("codes")?,
         },
         None => Status {
             totp: false,
+            passkeys: 0,
             recovery_codes_left: 0,
         },
     })
@@ -152,6 +192,7 @@ pub(crate) async fn prune(db: &Db, now: Timestamp) -> Result<(), portcullis_stor
     tx.execute(CHALLENGES, &[now.into()]).await?;
     tx.execute(ABANDONED, &[(now - Span::from_days(1)).into()])
         .await?;
+    passkeys::prune(&mut tx, now).await?;
     tx.commit().await
 }
 

@@ -1,4 +1,5 @@
-//! The pages: signing in, and a minimal account page with a way out. They need no script.
+//! The pages: signing in, and a minimal account page with a way out. They need no script, except to
+//! ask for a passkey.
 //!
 //! Their forms carry no token: the pipeline refuses a form that comes from another site by
 //! `Sec-Fetch-Site` or `Origin`, sign-in and sign-out included.
@@ -16,7 +17,7 @@ use serde::Deserialize;
 
 use crate::accounts::Error;
 use crate::api::{Api, Failure, clear_cookies, end_current, set_cookies, signed_in};
-use crate::factors::challenge_cookie;
+use crate::factors::{challenge_cookie, offer_to_sign_in};
 use crate::next::local_or_root;
 use crate::sessions::{Notice, SessionInfo};
 
@@ -39,7 +40,7 @@ pub(crate) async fn sign_in(
     parts: Parts,
 ) -> Response {
     let next = query.ok().and_then(|Query(query)| query.next);
-    let form = sign_in_form(&api, "", next.as_deref(), &[]);
+    let form = sign_in_form(&api, &parts, "", next.as_deref(), &[]);
     page(&parts, StatusCode::OK, "Sign in", &form)
 }
 
@@ -77,7 +78,7 @@ pub(crate) async fn submit_sign_in(
             let message = format!(
                 "Too many attempts for this account. The next one is possible in {minutes} min."
             );
-            let body = sign_in_form(&api, &input.email, next, &[message]);
+            let body = sign_in_form(&api, &parts, &input.email, next, &[message]);
             let mut response = page(&parts, StatusCode::TOO_MANY_REQUESTS, "Sign in", &body);
             let seconds = HeaderValue::from(retry_after.as_seconds_ceil());
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
@@ -85,7 +86,7 @@ pub(crate) async fn submit_sign_in(
         }
         Err(error) => return Err(error.into()),
     };
-    let body = sign_in_form(&api, &input.email, next, &[message]);
+    let body = sign_in_form(&api, &parts, &input.email, next, &[message]);
     Ok(page(&parts, status, "Sign in", &body))
 }
 
@@ -153,6 +154,8 @@ pub(crate) fn sentences(problem: &Problem) -> Vec<String> {
         let name = match &*fault.field {
             "old_password" => "present password",
             "code" => "code",
+            "credential" => "passkey",
+            "name" => "name",
             _ => "new password",
         };
         format!("The {name} {}.", fault.message)
@@ -315,12 +318,18 @@ pub(crate) fn to_the_minute(at: Timestamp) -> String {
     minute(&at.to_string())
 }
 
-fn minute(at: &str) -> String {
+pub(crate) fn minute(at: &str) -> String {
     let text: String = at.chars().take(16).collect();
     format!("{} UTC", text.replace('T', " "))
 }
 
-fn sign_in_form(api: &Api, email: &str, next: Option<&str>, faults: &[String]) -> Markup {
+pub(crate) fn sign_in_form(
+    api: &Api,
+    parts: &Parts,
+    email: &str,
+    next: Option<&str>,
+    faults: &[String],
+) -> Markup {
     html! {
         (errors(faults))
         form method="post" action=(api.path("/sign-in")) {
@@ -334,6 +343,7 @@ fn sign_in_form(api: &Api, email: &str, next: Option<&str>, faults: &[String]) -
             // A link: a form that is answered by a redirect to another site is stopped by our CSP.
             p { a.button href=(format!("{path}?next={next}")) { "Sign in with " (label) } }
         }
+        (offer_to_sign_in(api, parts, next))
         @if api.accounts.offers_recovery() {
             p { a href=(api.path("/forgot-password")) { "Forgot your password?" } }
         }

@@ -37,6 +37,7 @@ pub(crate) enum Act {
     FactorRemoved,
     FactorRefused,
     FactorThrottled,
+    PasskeyCloned,
     RecoveryCodesMade,
     RecoveryCodeUsed,
     FactorsReset,
@@ -71,6 +72,7 @@ impl Act {
             Act::FactorRemoved => (Action::FactorRemoved, Outcome::Allowed),
             Act::FactorRefused => (Action::FactorRefused, Outcome::Denied),
             Act::FactorThrottled => (Action::FactorThrottled, Outcome::Denied),
+            Act::PasskeyCloned => (Action::PasskeyCloned, Outcome::Denied),
             Act::RecoveryCodesMade => (Action::RecoveryCodesMade, Outcome::Allowed),
             Act::RecoveryCodeUsed => (Action::RecoveryCodeUsed, Outcome::Allowed),
             Act::FactorsReset => (Action::FactorsReset, Outcome::Allowed),
@@ -105,6 +107,7 @@ impl Act {
             | Act::FactorRemoved
             | Act::FactorRefused
             | Act::FactorThrottled
+            | Act::PasskeyCloned
             | Act::RecoveryCodesMade
             | Act::RecoveryCodeUsed
             | Act::UserRegistered

@@ -84,6 +84,7 @@ pub(crate) fn routes(config: &Config) -> Vec<RouteConfig> {
         routes.auth_api(mount);
         routes.recovery(mount);
         routes.factors(mount);
+        routes.passkeys(mount);
     }
     routes.openid_login();
     if !names(product, CHANGE_PASSWORD) {
@@ -209,6 +210,37 @@ impl Routes {
         self.add(&["GET"], &begin, Allow::Public, Some("default"));
         let callback = format!("{begin}/callback");
         self.add(&["GET"], &callback, Allow::Public, Some("auth"));
+    }
+
+    /// Passkeys: the whole sign-in, a second factor, and what is done about them.
+    fn passkeys(&mut self, mount: &str) {
+        let at = |name: &str| format!("{mount}/{name}");
+        self.add(&["GET"], &at("passkeys.js"), Allow::Public, Some("default"))
+            .is_way_to_factor = true;
+        self.form(&at("passkeys/begin"), "default");
+        self.form(&at("passkeys/sign-in"), "auth");
+        self.form(&at("sign-in/passkey"), "auth");
+        let first = self.0.len();
+        self.form(&at("second-factor/passkey/begin"), "default");
+        self.form(&at("second-factor/passkey"), "auth");
+        self.form(&at("second-factor/prove-passkey"), "auth");
+        let keys = at("factors/passkeys");
+        self.add(&["GET"], &keys, Allow::User, Some("default"));
+        self.add(&["POST"], &keys, Allow::User, Some("auth"));
+        let one = at("factors/passkeys/{id}");
+        self.add(&["PATCH", "DELETE"], &one, Allow::User, Some("auth"));
+        let begin = at("factors/passkeys/begin");
+        self.form(&begin, "default").allow = Some(Allow::User);
+        for name in [
+            "security/passkeys",
+            "security/passkeys/rename",
+            "security/passkeys/remove",
+        ] {
+            self.form(&at(name), "auth").allow = Some(Allow::User);
+        }
+        for route in self.0.iter_mut().skip(first) {
+            route.is_way_to_factor = true;
+        }
     }
 
     fn auth_api(&mut self, mount: &str) {

@@ -402,6 +402,11 @@ fn compile_csrf(config: &Config, keys: &Keys, findings: &mut Vec<Finding>) -> Op
     }
 }
 
+/// The same, for what has been found right already.
+pub(crate) fn roles_with_second_factor(config: &Config) -> Vec<String> {
+    second_factor_for(config, &mut Vec::new())
+}
+
 /// Roles whose holders must prove a second factor: in production those of `[mfa]`, in development
 /// none. Says what is wrong with them, and what an empty list means.
 fn second_factor_for(config: &Config, findings: &mut Vec<Finding>) -> Vec<String> {
@@ -442,6 +447,11 @@ fn second_factor_for(config: &Config, findings: &mut Vec<Finding>) -> Vec<String
 fn accounts(config: &Config, loaded: &Loaded) -> Vec<Finding> {
     let mut findings = identity_findings(config.passwords.findings());
     findings.extend(identity_findings(config.recovery.findings()));
+    let origin = config.accounts.origin.as_deref();
+    let is_production = config.mode == Mode::Production;
+    findings.extend(identity_findings(
+        config.passkeys.findings(origin, is_production),
+    ));
     crate::config::mail::compile(config, loaded, &mut findings);
     findings.extend(identity_findings(config.api_keys.findings()));
     let defined = config.access.roles();

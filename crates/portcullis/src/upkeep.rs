@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use portcullis_core::Clock;
 use portcullis_core::roles::Roles;
+use portcullis_core::{Clock, Mode};
 use portcullis_events::Trail;
 use portcullis_events::metrics::Dependency;
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::backoff::Backoff;
-use portcullis_identity::factors::Factors;
+use portcullis_identity::factors::{Factors, Relying};
 use portcullis_identity::password_policy::PasswordPolicy;
 use portcullis_identity::recovery::{Postman, Recovery};
 use portcullis_identity::tenants::Directory;
@@ -28,7 +28,7 @@ use crate::config::{self, Loaded, mail};
 use crate::gate::Gate;
 use crate::own::{AUTH, OPENID};
 use crate::signing_keys::SigningKeys;
-use crate::snapshot::is_secure;
+use crate::snapshot::{is_secure, roles_with_second_factor};
 
 /// Activity is written and what has ended is dropped this often.
 const HOUSEKEEPING: Duration = Duration::from_mins(1);
@@ -105,7 +105,7 @@ pub(crate) async fn identity(
         record: record.clone(),
         holders: Arc::clone(&holders),
         recovery,
-        factors: Factors::new(keys, &config.mfa, config.accounts.origin.as_deref())?,
+        factors: factors(config, keys)?,
         config: config.accounts.clone(),
     });
     let visitors = Visitors::new(visitors::Parts {
@@ -143,6 +143,20 @@ pub(crate) async fn identity(
         openid,
         feed,
     })
+}
+
+/// Second factors, with passkeys where people reach the gate at a domain.
+fn factors(config: &config::Config, keys: &Keys) -> anyhow::Result<Factors> {
+    let origin = config.accounts.origin.as_deref();
+    let factors = Factors::new(keys, &config.mfa, origin)?;
+    let is_production = config.mode == Mode::Production;
+    let relying = Relying::new(&config.passkeys, origin, is_production, factors.issuer())?;
+    if relying.is_none() {
+        tracing::info!("there are no passkeys: `accounts.origin` names no domain");
+    }
+    Ok(factors
+        .with_passkeys(relying)
+        .required_of(roles_with_second_factor(config)))
 }
 
 /// What judges bearer tokens.

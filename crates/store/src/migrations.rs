@@ -49,6 +49,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     46 "0046_token_family_tenant",
     50 "0050_recovery",
     51 "0051_second_factor",
+    52 "0052_passkey",
     55 "0055_openid_login",
     60 "0060_tenant",
     70 "0070_visitor",

@@ -94,6 +94,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("mail", "folder", "\"mail\""),
     ("mfa", "required-for", "[\"admin\"]"),
     ("mfa", "issuer", "\"Shop\""),
+    ("passkeys", "rp-id", "\"shop.example\""),
     ("[route]", "max-age", "\"15m\""),
     ("state", "redis", "{ env = \"REDIS_URL\" }"),
     ("state", "redis-ca", "\"redis-ca.pem\""),

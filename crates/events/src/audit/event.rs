@@ -126,6 +126,7 @@ actions! {
     FactorRemoved = "factor.removed", Kept;
     FactorRefused = "factor.refused", Kept;
     FactorThrottled = "factor.throttled", Folded;
+    PasskeyCloned = "passkey.cloned", Kept;
     FactorsReset = "factors.reset", Kept;
     RecoveryCodesMade = "recovery-codes.made", Kept;
     RecoveryCodeUsed = "recovery-code.used", Kept;

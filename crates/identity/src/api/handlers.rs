@@ -16,7 +16,7 @@ use super::{Api, Failure, signed_in};
 use crate::accounts::Error;
 use crate::accounts::{AccountView, Registering, SignedIn};
 use crate::backoff::DEVICE_LIFETIME;
-use crate::factors::{Typed, challenge_cookie};
+use crate::factors::{Proof, Typed, challenge_cookie};
 use crate::sessions::{Notice, Presented, SessionView};
 use crate::{Client, tokens};
 
@@ -96,7 +96,7 @@ pub(super) async fn login(
         (Err(Error::SecondFactor(challenge)), Some(code)) => {
             let hash = challenge.token.hash();
             accounts
-                .finish_sign_in(&hash, Typed(code.expose()), &client)
+                .finish_sign_in(&hash, Proof::Typed(Typed(code.expose())), &client)
                 .await?
         }
         (Err(Error::SecondFactor(challenge)), None) => {

@@ -6,7 +6,7 @@ use portcullis_core::{Secret, Timestamp, UserId};
 use portcullis_events::Actor;
 use portcullis_store::Tx;
 
-use super::{Enrolment, Status, Typed, codes, may_change, status, status_in, totp};
+use super::{Enrolment, Status, Typed, Unusable, codes, may_change, status, status_in, totp};
 use crate::accounts::{Accounts, By, Client, Error, SignedIn};
 use crate::outbox::{Message, News};
 use crate::record::{Act, Entry};
@@ -82,7 +82,9 @@ impl Accounts {
         // Tokens, too, were given for a password alone.
         crate::tokens::end_all(&mut tx, user.id, now).await?;
         revoke::user(&mut tx, user.id, now).await?;
-        let session = self.rotate(&mut tx, user, &subject, &here).await?;
+        let session = self
+            .rotate(&mut tx, user, &subject, user.authenticated_at, &here)
+            .await?;
         tx.commit().await?;
         let signed_in = self.welcome(user.id, session, here).await?;
         Ok(Enrolled { signed_in, codes })
@@ -96,7 +98,7 @@ impl Accounts {
         if !totp::remove(&mut tx, user.id).await? {
             return Err(Error::NotFound);
         }
-        self.after_removal(&mut tx, user.id, now).await?;
+        self.after_removal(&mut tx, user, now).await?;
         self.tell(&mut tx, user.id, News::SecondFactorRemoved)
             .await?;
         let entry = Entry {
@@ -136,8 +138,9 @@ impl Accounts {
     /// Takes every factor of an account away for whoever lost them all.
     /// Sessions end, so that nobody keeps what the factors opened.
     pub async fn reset_factors(&self, user: UserId, by: &By) -> Result<(), Error> {
-        const TABLES: [&str; 2] = [
+        const TABLES: [&str; 3] = [
             "DELETE FROM totp WHERE user_id = $1",
+            "DELETE FROM passkey WHERE user_id = $1",
             "DELETE FROM recovery_code WHERE user_id = $1",
         ];
         let parts = self.parts();
@@ -176,22 +179,47 @@ impl Accounts {
     }
 
     /// With the last factor its traces go: no session and no token counts as proved by what is no more.
+    /// Whose role asks for a factor keeps the last.
     pub(super) async fn after_removal(
         &self,
         tx: &mut Tx,
-        user: UserId,
+        user: &User,
         now: Timestamp,
     ) -> Result<(), Error> {
         const CODES: &str = "DELETE FROM recovery_code WHERE user_id = $1";
         const SESSIONS: &str = "UPDATE session SET second_factor_at = NULL WHERE user_id = $1";
         const TOKENS: &str = "UPDATE token_family SET second_factor_at = NULL WHERE user_id = $1";
-        if !status_in(tx, user).await?.has_any() {
-            tx.execute(CODES, &[user.into()]).await?;
-            tx.execute(SESSIONS, &[user.into()]).await?;
-            tx.execute(TOKENS, &[user.into()]).await?;
+        if !status_in(tx, user.id).await?.has_any() {
+            // SECURITY: else whoever sits at an administrator's open session could take the factor
+            // away and put their own in its place.
+            if self.must_keep_a_factor(user)? {
+                return Err(Error::LastFactor);
+            }
+            tx.execute(CODES, &[user.id.into()]).await?;
+            tx.execute(SESSIONS, &[user.id.into()]).await?;
+            tx.execute(TOKENS, &[user.id.into()]).await?;
         }
-        revoke::user(tx, user, now).await?;
+        revoke::user(tx, user.id, now).await?;
         Ok(())
+    }
+
+    /// Whether one of the user's roles, everywhere or in their tenant, asks for a second factor.
+    fn must_keep_a_factor(&self, user: &User) -> Result<bool, Error> {
+        let parts = self.parts();
+        let required = &parts.factors.required_of;
+        if required.is_empty() {
+            return Ok(false);
+        }
+        let roles = parts.sessions.policy().get();
+        let held = roles.resolve(&user.roles);
+        let held = match &user.standing {
+            Some(standing) => held.and(roles.resolve(&standing.roles)),
+            None => held,
+        };
+        let mask = roles
+            .role_mask(required)
+            .map_err(|error| Unusable(error.to_string()))?;
+        Ok(held.has_role(mask))
     }
 
     /// Posts a letter to the account's owner, where letters are sent.

@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use portcullis_core::{Problem, Secret};
 use serde::{Deserialize, Serialize};
 
-use super::{Challenge, Status, Typed, pages};
+use super::{Challenge, Proof, Status, Typed, pages};
 use crate::accounts::{Error, SignedIn};
 use crate::api::{Api, Failure, Grant, json, signed_in};
 
@@ -27,6 +27,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/factors/totp/confirm", post(confirm_totp))
         .route("/factors/recovery-codes", post(make_codes))
         .merge(pages::routes())
+        .merge(super::passkeys::routes())
 }
 
 #[derive(Deserialize)]
@@ -52,12 +53,12 @@ struct TotpView<'a> {
 }
 
 #[derive(Serialize)]
-struct Codes<'a> {
+pub(super) struct Codes<'a> {
     recovery_codes: Vec<&'a str>,
 }
 
 impl<'a> Codes<'a> {
-    fn of(codes: &'a [Secret<String>]) -> Self {
+    pub(super) fn of(codes: &'a [Secret<String>]) -> Self {
         Codes {
             recovery_codes: codes.iter().map(|code| code.expose().as_str()).collect(),
         }
@@ -72,22 +73,23 @@ async fn second_factor(
     let (parts, body) = request.into_parts();
     let input: LastStep = json(&parts.headers, body).await?;
     input.grant.is_offered(&api)?;
-    let signed_in = prove(&api, &parts, input.code.expose()).await?;
+    let proof = Proof::Typed(Typed(input.code.expose()));
+    let signed_in = prove(&api, &parts, proof).await?;
     let client = api.client(&parts);
     let mut response = input.grant.answer(&api, &signed_in, &client).await?;
     clear_challenge(&api, &mut response);
     Ok(response)
 }
 
-/// Proves a typed code for whoever is between two factors, else for whoever is signed in.
-pub(super) async fn prove(api: &Api, parts: &Parts, code: &str) -> Result<SignedIn, Error> {
+/// Proves a factor for whoever is between two factors, else for whoever is signed in.
+pub(super) async fn prove(api: &Api, parts: &Parts, proof: Proof<'_>) -> Result<SignedIn, Error> {
     let client = api.client(parts);
     if let Some(hash) = api.cookies().challenge_value(&parts.headers) {
         let accounts = &api.accounts;
-        return accounts.finish_sign_in(&hash, Typed(code), &client).await;
+        return accounts.finish_sign_in(&hash, proof, &client).await;
     }
     let user = signed_in(parts).map_err(|_| Error::ChallengeOver)?;
-    api.accounts.step_up(user, Typed(code), &client).await
+    api.accounts.step_up(user, proof, &client).await
 }
 
 async fn list(State(api): State<Api>, parts: Parts) -> Result<Json<Status>, Failure> {

@@ -1,5 +1,5 @@
 //! The pages: the code of a sign-in, and the security of an account (factors, codes, devices).
-//! They need no script. Forms come from the gate's own pages: their `Origin` says so.
+//! They need no script, passkeys apart. Forms come from the gate's own pages: their `Origin` says so.
 
 use axum::Router;
 use axum::extract::rejection::{FormRejection, QueryRejection};
@@ -15,8 +15,8 @@ use portcullis_core::{Problem, Secret, problem};
 use serde::Deserialize;
 
 use super::api::clear_challenge;
-use super::{Enrolment, Typed};
-use crate::accounts::Error;
+use super::{Enrolment, Proof, Status, Typed, challenge, passkeys};
+use crate::accounts::{Error, SignedIn};
 use crate::api::{Api, Failure, set_cookies, signed_in};
 use crate::next::local_or_root;
 use crate::pages::{page, refused_form, see_other, sentences, to_the_minute};
@@ -40,7 +40,7 @@ pub(super) struct Where {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Proof {
+pub(super) struct ProofForm {
     code: Secret<String>,
     next: Option<String>,
 }
@@ -58,7 +58,7 @@ pub(super) struct Ended {
 }
 
 const PROVE: &str = "Second factor";
-const SECURITY: &str = "Account security";
+pub(super) const SECURITY: &str = "Account security";
 const ENROL: &str = "Set up an authenticator app";
 
 /// The form for a code; for somebody signed in without a factor, the way to one.
@@ -72,7 +72,8 @@ pub(super) async fn second_factor(
         let Ok(user) = signed_in(&parts) else {
             return Ok(see_other(&api.path("/sign-in")));
         };
-        if !api.accounts.factors(user.id).await?.has_any() {
+        let has = api.accounts.factors(user.id).await?;
+        if !has.has_any() {
             let body = html! {
                 p { "This asks for a second factor, and your account has none yet." }
                 p { a href=(api.path("/security")) { "Set one up" } }
@@ -80,20 +81,49 @@ pub(super) async fn second_factor(
             return Ok(page(&parts, StatusCode::OK, PROVE, &body));
         }
     }
-    let form = prove_form(&api, next.as_deref(), &[]);
+    let form = prove_form(&api, &parts, next.as_deref(), &[]).await?;
     Ok(page(&parts, StatusCode::OK, PROVE, &form))
 }
 
-fn prove_form(api: &Api, next: Option<&str>, faults: &[String]) -> Markup {
-    html! {
+/// What the account that the caller stands before can show; of an unknown one, what all can.
+async fn shows(api: &Api, parts: &Parts) -> Result<Status, Error> {
+    let accounts = api.accounts.parts();
+    let user = match api.cookies().challenge_value(&parts.headers) {
+        Some(hash) => challenge::find(&accounts.db, &hash, accounts.clock.now()).await?,
+        None => signed_in(parts).ok().map(|user| user.id),
+    };
+    match user {
+        Some(user) => api.accounts.factors(user).await,
+        None => Ok(Status {
+            totp: true,
+            passkeys: 0,
+            recovery_codes_left: 0,
+        }),
+    }
+}
+
+async fn prove_form(
+    api: &Api,
+    parts: &Parts,
+    next: Option<&str>,
+    faults: &[String],
+) -> Result<Markup, Error> {
+    let has = shows(api, parts).await?;
+    let label = if has.totp {
+        "Code of your authenticator app, or a recovery code"
+    } else {
+        "A recovery code"
+    };
+    Ok(html! {
         (errors(faults))
+        @if has.passkeys > 0 { (passkeys::offer_to_prove(api, parts, next)) }
         form method="post" action=(api.path("/second-factor/prove")) {
-            (code_field("Code of your authenticator app, or a recovery code"))
+            (code_field(label))
             input type="hidden" name="next" value=(local_or_root(next));
             button type="submit" { "Continue" }
         }
         p { a href=(api.path("/sign-in")) { "Sign in as somebody else" } }
-    }
+    })
 }
 
 /// No `inputmode`: a recovery code has letters.
@@ -107,31 +137,43 @@ fn code_field(label: &str) -> Markup {
 pub(super) async fn prove(
     State(api): State<Api>,
     parts: Parts,
-    form: Result<Form<Proof>, FormRejection>,
+    form: Result<Form<ProofForm>, FormRejection>,
 ) -> Result<Response, Failure> {
     let Form(input) = form.map_err(|rejection| Failure(refused_form(&rejection)))?;
     let next = input.next.as_deref();
-    match super::api::prove(&api, &parts, input.code.expose()).await {
+    let done = super::api::prove(&api, &parts, Proof::Typed(Typed(input.code.expose()))).await;
+    proved(&api, &parts, next, done).await
+}
+
+/// Where somebody goes who has shown a factor, or has tried to.
+pub(super) async fn proved(
+    api: &Api,
+    parts: &Parts,
+    next: Option<&str>,
+    done: Result<SignedIn, Error>,
+) -> Result<Response, Failure> {
+    match done {
         Ok(signed_in) => {
             let mut response = see_other(local_or_root(next));
-            set_cookies(&api, &signed_in, &mut response)?;
-            clear_challenge(&api, &mut response);
+            set_cookies(api, &signed_in, &mut response)?;
+            clear_challenge(api, &mut response);
             Ok(response)
         }
         Err(Error::ChallengeOver) => {
             let mut response = see_other(&api.path("/sign-in"));
-            clear_challenge(&api, &mut response);
+            clear_challenge(api, &mut response);
             Ok(response)
         }
         Err(error) => {
-            let again = |faults: &[String]| prove_form(&api, next, faults);
-            told(&parts, PROVE, error.into(), again)
+            let problem = Problem::from(error);
+            let form = prove_form(api, parts, next, &sentences(&problem)).await?;
+            told(parts, PROVE, problem, |_| form)
         }
     }
 }
 
 /// The page again with what is wrong, where that can be said to its reader.
-fn told(
+pub(super) fn told(
     parts: &Parts,
     title: &str,
     problem: Problem,
@@ -148,13 +190,18 @@ async fn security(State(api): State<Api>, parts: Parts) -> Result<Response, Fail
     let Ok(user) = signed_in(&parts) else {
         return Ok(see_other(&api.path("/sign-in")));
     };
-    let body = security_body(&api, user).await?;
+    let body = security_body(&api, &parts, user).await?;
     Ok(page(&parts, StatusCode::OK, SECURITY, &body))
 }
 
-async fn security_body(api: &Api, user: &User) -> Result<Markup, Failure> {
+pub(super) async fn security_body(
+    api: &Api,
+    parts: &Parts,
+    user: &User,
+) -> Result<Markup, Failure> {
     let account = api.accounts.get(user.id).await?;
     let has = api.accounts.factors(user.id).await?;
+    let keys = api.accounts.passkeys(user.id).await?;
     let sessions = api.accounts.sessions().list(user.id).await?;
     Ok(html! {
         p { "You are signed in as " strong { (account.email) } "." }
@@ -162,12 +209,15 @@ async fn security_body(api: &Api, user: &User) -> Result<Markup, Failure> {
         @if has.totp {
             p { "An app is in use: its code is asked for when you sign in." }
             (button(api, "/security/totp/remove", "Remove the app"))
-            h2 { "Recovery codes" }
-            p { "You have " (has.recovery_codes_left) " left. Each signs you in once when the app is lost." }
-            (button(api, "/security/recovery-codes", "Make new codes"))
         } @else {
-            p { "None. Whoever knows your password is you." }
+            p { "None." @if !has.has_any() { " Whoever knows your password is you." } }
             (button(api, "/security/totp", "Set up an app"))
+        }
+        (passkeys::section(api, parts, &keys))
+        @if has.has_any() {
+            h2 { "Recovery codes" }
+            p { "You have " (has.recovery_codes_left) " left. Each signs you in once when everything else is lost." }
+            (button(api, "/security/recovery-codes", "Make new codes"))
         }
         h2 { "Password" }
         p { a href=(api.path("/password")) { "Change your password" } }
@@ -248,10 +298,10 @@ async fn confirm_totp(
     }
 }
 
-fn codes_body(api: &Api, codes: &[Secret<String>]) -> Markup {
+pub(super) fn codes_body(api: &Api, codes: &[Secret<String>]) -> Markup {
     html! {
         @if !codes.is_empty() {
-            p { "These are your recovery codes. Each signs you in once when the app is lost. They are shown this once: print them, or keep them where you keep your passwords." }
+            p { "These are your recovery codes. Each signs you in once when everything else is lost. They are shown this once: print them, or keep them where you keep your passwords." }
             ul.codes { @for code in codes { li { code { (code.expose()) } } } }
         }
         p { a href=(api.path("/security")) { "Back to account security" } }

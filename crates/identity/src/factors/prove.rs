@@ -1,18 +1,26 @@
 //! Proving a second factor: as the last step of a sign-in, or once more in a session.
 
-use portcullis_core::UserId;
 use portcullis_core::principal::User;
+use portcullis_core::{Timestamp, UserId};
 use portcullis_events::Actor;
 use portcullis_store::Tx;
 use portcullis_vault::{Token, TokenHash};
 
-use super::{Challenge, Typed, challenge, codes, status_in, totp};
+use super::passkeys::Verdict;
+use super::{Challenge, Proof, Shown, Typed, challenge, codes, status_in, totp};
 use crate::accounts::{Accounts, Client, Error, SignedIn};
 use crate::backoff::{self, Attempt, Subject};
 use crate::outbox::News;
 use crate::record::{Act, Entry};
 use crate::sessions::{self, NewSession};
 use crate::{openid_login, users};
+
+/// A proof that may be looked at: its try is counted, its question is used up.
+enum Ready<'a> {
+    Typed(Typed<'a>),
+    /// Nothing where the browser was not asked.
+    Passkey(Option<String>, &'a Shown),
+}
 
 impl Accounts {
     /// Where the account asks for a second factor, a challenge in place of a session. For a caller
@@ -41,14 +49,14 @@ impl Accounts {
     pub async fn finish_sign_in(
         &self,
         hash: &TokenHash,
-        typed: Typed<'_>,
+        proof: Proof<'_>,
         client: &Client,
     ) -> Result<SignedIn, Error> {
         let parts = self.parts();
         let now = parts.clock.now();
         let found = challenge::find(&parts.db, hash, now).await?;
         let user = found.ok_or(Error::ChallengeOver)?;
-        let subject = self.take_code_attempt(user, client).await?;
+        let (subject, ready) = self.ready(user, proof, client).await?;
         let here = self.at_known_device(user, client).await?;
         let mut tx = parts.db.begin().await?;
         // SECURITY: the account may have been closed since the password was right, and a challenge
@@ -56,8 +64,8 @@ impl Accounts {
         if !users::hold_open(&mut tx, user).await? {
             return Err(Error::ChallengeOver);
         }
-        if !self.redeem(&mut tx, user, typed, client).await? {
-            return Err(self.refuse_code(tx, user, client).await);
+        if !self.redeem(&mut tx, user, &ready, client).await? {
+            return Err(self.refuse_proof(tx, user, &ready, client).await);
         }
         let vouched = openid_login::of_challenge(&mut tx, hash).await?;
         if !challenge::redeem(&mut tx, hash, user, now).await? {
@@ -84,29 +92,77 @@ impl Accounts {
     }
 
     /// Proves the second factor once more, for a route that wants it. The session gets a new token.
+    /// A passkey is both factors: with it, the sign-in is as recent as the proof.
     pub async fn step_up(
         &self,
         user: &User,
-        typed: Typed<'_>,
+        proof: Proof<'_>,
         client: &Client,
     ) -> Result<SignedIn, Error> {
         let parts = self.parts();
-        let subject = self.take_code_attempt(user.id, client).await?;
+        let (subject, ready) = self.ready(user.id, proof, client).await?;
+        let first = match proof {
+            Proof::Typed(_) => user.authenticated_at,
+            Proof::Passkey(_) => parts.clock.now(),
+        };
         let here = self.at_known_device(user.id, client).await?;
         let mut tx = parts.db.begin().await?;
         if !users::hold_open(&mut tx, user.id).await? {
             return Err(Error::NotFound);
         }
-        if !self.redeem(&mut tx, user.id, typed, client).await? {
-            return Err(self.refuse_code(tx, user.id, client).await);
+        if !self.redeem(&mut tx, user.id, &ready, client).await? {
+            return Err(self.refuse_proof(tx, user.id, &ready, client).await);
         }
-        let session = self.rotate(&mut tx, user, &subject, &here).await?;
+        let session = self.rotate(&mut tx, user, &subject, first, &here).await?;
         tx.commit().await?;
         self.welcome(user.id, session, here).await
     }
 
-    /// Uses up what was typed: a code of the app, or a recovery code.
+    /// Counts a try that could be a guess; uses up the question that a passkey answers.
+    async fn ready<'a>(
+        &self,
+        user: UserId,
+        proof: Proof<'a>,
+        client: &Client,
+    ) -> Result<(Subject, Ready<'a>), Error> {
+        match proof {
+            Proof::Typed(typed) => {
+                let subject = self.take_code_attempt(user, client).await?;
+                Ok((subject, Ready::Typed(typed)))
+            }
+            Proof::Passkey(shown) => {
+                let question = self.take_passkey_question(user, shown).await?;
+                let subject = self.parts().backoff.second_factor(user);
+                Ok((subject, Ready::Passkey(question, shown)))
+            }
+        }
+    }
+
+    /// Uses up what was shown.
     async fn redeem(
+        &self,
+        tx: &mut Tx,
+        user: UserId,
+        ready: &Ready<'_>,
+        client: &Client,
+    ) -> Result<bool, Error> {
+        let (question, shown) = match ready {
+            Ready::Typed(typed) => return self.redeem_code(tx, user, *typed, client).await,
+            Ready::Passkey(None, _) => return Ok(false),
+            Ready::Passkey(Some(question), shown) => (question, shown),
+        };
+        match self.judge_passkey(tx, user, question, shown).await? {
+            Verdict::Accepted => Ok(true),
+            Verdict::Refused => Ok(false),
+            Verdict::Cloned => {
+                self.note_clone(tx, user, client).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Uses up what was typed: a code of the app, or a recovery code.
+    async fn redeem_code(
         &self,
         tx: &mut Tx,
         user: UserId,
@@ -158,6 +214,19 @@ impl Accounts {
         }
     }
 
+    async fn refuse_proof(
+        &self,
+        tx: Tx,
+        user: UserId,
+        ready: &Ready<'_>,
+        client: &Client,
+    ) -> Error {
+        match (self.refuse_code(tx, user, client).await, ready) {
+            (Error::WrongCode, Ready::Passkey(..)) => Error::PasskeyRefused,
+            (error, _) => error,
+        }
+    }
+
     /// Takes note of a wrong code. The transaction has changed nothing else.
     pub(super) async fn refuse_code(&self, mut tx: Tx, user: UserId, client: &Client) -> Error {
         let entry = Entry {
@@ -173,13 +242,15 @@ impl Accounts {
         }
     }
 
-    /// A new session in place of the caller's, with the second factor proved now. It ends when the
+    /// A new session in place of the caller's, with the second factor proved now, and the first at
+    /// `first`. It ends when the
     /// old one would have: proving a factor again and again makes nobody immortal.
     pub(super) async fn rotate(
         &self,
         tx: &mut Tx,
         user: &User,
         subject: &Subject,
+        first: Timestamp,
         client: &Client,
     ) -> Result<NewSession, Error> {
         const SAME_END: &str = "UPDATE session SET expires_at = (SELECT old.expires_at FROM session old WHERE old.id = $2) WHERE id = $1";
@@ -192,7 +263,7 @@ impl Accounts {
         let (session, _) = parts.sessions.create(tx, user.id, client).await?;
         tx.execute(SAME_END, &[session.id.into(), old.into()])
             .await?;
-        sessions::prove(tx, session.id, user.authenticated_at, Some(now)).await?;
+        sessions::prove(tx, session.id, first, Some(now)).await?;
         openid_login::carry_over(tx, old, session.id).await?;
         backoff::clear(tx, subject).await?;
         let entry = Entry {

@@ -3,7 +3,7 @@ use portcullis_core::principal::User;
 use portcullis_vault::Keys;
 use totp_rs::{Builder, Secret, Totp};
 
-use super::{Challenge, Config, Factors, Typed};
+use super::{Challenge, Config, Factors, Proof, Typed};
 use crate::Client;
 use crate::accounts::{Error, SignedIn};
 use crate::testing::{EMAIL, House, PASSWORD, keys, secret};
@@ -56,7 +56,7 @@ async fn finish(house: &House, challenge: &Challenge, code: &str) -> Result<Sign
     let client = Client::default();
     house
         .accounts
-        .finish_sign_in(&challenge.token.hash(), Typed(code), &client)
+        .finish_sign_in(&challenge.token.hash(), Proof::Typed(Typed(code)), &client)
         .await
 }
 
@@ -121,7 +121,7 @@ async fn proving_again_makes_no_session_live_longer() {
     let code = phone.code(&house);
     let signed_in = house
         .accounts
-        .step_up(&user, Typed(&code), &client)
+        .step_up(&user, Proof::Typed(Typed(&code)), &client)
         .await
         .unwrap();
     assert_eq!(house.count(ends).await, before);

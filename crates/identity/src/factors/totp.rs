@@ -16,10 +16,10 @@ const SECRET_LEN: usize = 20;
 /// What sealed secrets are bound to, beside their user.
 const PLACE: &[u8] = b"totp";
 
-/// The library refused what we gave it: our own fault.
+/// A library refused what we gave it: our own fault.
 #[derive(Debug, thiserror::Error)]
-#[error("an authenticator's secret cannot be used: {0}")]
-pub struct Unusable(String);
+#[error("an authenticator cannot be used: {0}")]
+pub struct Unusable(pub(crate) String);
 
 impl From<Unusable> for Problem {
     fn from(error: Unusable) -> Self {

@@ -46,6 +46,18 @@ pub(super) fn told(to: &str, origin: &str, news: News) -> Letter {
             "A second factor was removed",
             "A second factor was removed from your account.",
         ),
+        News::PasskeyAdded => (
+            "A passkey was added",
+            "A passkey was added to your account. Whoever holds it can sign in.",
+        ),
+        News::PasskeyRemoved => (
+            "A passkey was removed",
+            "A passkey was removed from your account. It does not sign in any more.",
+        ),
+        News::PasskeyCloned => (
+            "A passkey of yours seems to exist twice",
+            "Somebody used one of your passkeys, and the counter in it says that another device holds a copy. They were not let in. Remove that passkey, and make a new one.",
+        ),
         News::RecoveryCodeUsed => (
             "A recovery code was used",
             "One of your recovery codes was used to sign in to your account. It does not work again.",

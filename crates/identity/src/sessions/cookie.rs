@@ -33,6 +33,7 @@ pub struct Cookies {
     carried_over: Option<String>,
     challenge: String,
     openid: String,
+    ceremony: String,
     attributes: String,
     /// Of what has to come along when another site sends the browser back.
     lax: String,
@@ -57,6 +58,7 @@ impl Cookies {
             challenge: format!("{prefix}challenge"),
             openid: format!("{prefix}openid"),
             lax: format!("; Path=/; HttpOnly; SameSite=Lax{secure}"),
+            ceremony: format!("{prefix}passkey"),
             attributes: format!("; Path=/; HttpOnly; SameSite={same_site}{secure}"),
         }
     }
@@ -79,10 +81,16 @@ impl Cookies {
 
     /// Names that must never reach an upstream.
     pub fn own_names(&self) -> impl Iterator<Item = &str> {
-        [&self.session, &self.device, &self.challenge, &self.openid]
-            .into_iter()
-            .chain(&self.carried_over)
-            .map(String::as_str)
+        [
+            &self.session,
+            &self.device,
+            &self.challenge,
+            &self.openid,
+            &self.ceremony,
+        ]
+        .into_iter()
+        .chain(&self.carried_over)
+        .map(String::as_str)
     }
 
     /// `Set-Cookie` that removes the carried-over cookie; none where ours has taken its name.
@@ -127,24 +135,31 @@ impl Cookies {
 
     /// The sign-in that waits for its second factor.
     pub(crate) fn challenge_value(&self, headers: &HeaderMap) -> Option<TokenHash> {
-        let mut values = values(headers, self.challenge.as_bytes());
-        match (values.next(), values.next()) {
-            (Some(value), None) => {
-                let token = Token::parse(std::str::from_utf8(value).ok()?)?;
-                Some(token.hash())
-            }
-            (None, _) | (Some(_), Some(_)) => None,
-        }
+        Some(token_in(headers, &self.challenge)?.hash())
+    }
+
+    /// The question that this browser was asked about a passkey.
+    pub(crate) fn ceremony_value(&self, headers: &HeaderMap) -> Option<TokenHash> {
+        Some(token_in(headers, &self.ceremony)?.hash())
+    }
+
+    pub(crate) fn ceremony(&self, token: &Token, lifetime: Span) -> Secret<String> {
+        Secret::new(format!(
+            "{}={}{}; Max-Age={}",
+            self.ceremony,
+            token.text().expose(),
+            self.attributes,
+            lifetime.as_seconds()
+        ))
+    }
+
+    pub(crate) fn clear_ceremony(&self) -> String {
+        format!("{}={}; Max-Age=0", self.ceremony, self.attributes)
     }
 
     /// The secret of a browser that signs in at a provider.
     pub(crate) fn openid_value(&self, headers: &HeaderMap) -> Option<Token> {
-        let mut values = values(headers, self.openid.as_bytes());
-        match (values.next(), values.next()) {
-            (Some(value), None) => Token::parse(std::str::from_utf8(value).ok()?),
-            // SECURITY: with two, a planted one could take the place of the browser's own.
-            (None, _) | (Some(_), Some(_)) => None,
-        }
+        token_in(headers, &self.openid)
     }
 
     pub(crate) fn openid(&self, token: &Token, lifetime: Span) -> Secret<String> {
@@ -206,6 +221,16 @@ impl Cookies {
             .into_iter()
             .flatten()
             .filter_map(|cookie| HeaderValue::try_from(cookie).ok())
+    }
+}
+
+/// The token in the one cookie of this name.
+fn token_in(headers: &HeaderMap, name: &str) -> Option<Token> {
+    let mut values = values(headers, name.as_bytes());
+    match (values.next(), values.next()) {
+        (Some(value), None) => Token::parse(std::str::from_utf8(value).ok()?),
+        // SECURITY: with two, a planted one could take the place of the browser's own.
+        (None, _) | (Some(_), Some(_)) => None,
     }
 }
 

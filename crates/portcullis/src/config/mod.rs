@@ -53,6 +53,7 @@ pub(crate) struct Config {
     pub(crate) visitors: Option<portcullis_identity::visitors::Config>,
     pub(crate) recovery: portcullis_identity::recovery::Config,
     pub(crate) mfa: portcullis_identity::factors::Config,
+    pub(crate) passkeys: portcullis_identity::factors::passkeys::Config,
     pub(crate) mail: mail::MailConfig,
     pub(crate) auth_api: AuthApiConfig,
     pub(crate) forward_auth: forward_auth::Config,
@@ -63,7 +64,7 @@ pub(crate) struct Config {
 }
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 19] = [
+pub(crate) const AT_START: [&str; 20] = [
     "mode",
     "secrets",
     "listen",
@@ -79,6 +80,7 @@ pub(crate) const AT_START: [&str; 19] = [
     "visitors",
     "recovery",
     "mfa",
+    "passkeys",
     "mail",
     "auth-api",
     "log",
@@ -105,6 +107,7 @@ impl Config {
             visitors,
             recovery,
             mfa,
+            passkeys,
             mail,
             auth_api,
             log,
@@ -135,6 +138,7 @@ impl Config {
         self.visitors.clone_from(visitors);
         self.recovery = recovery.clone();
         self.mfa = mfa.clone();
+        self.passkeys = passkeys.clone();
         self.mail = mail.clone();
         self.auth_api = auth_api.clone();
         self.log = log.clone();
@@ -382,6 +386,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         visitors: sections.take("visitors"),
         recovery: sections.take("recovery"),
         mfa: sections.take("mfa"),
+        passkeys: sections.take("passkeys"),
         mail: sections.take("mail"),
         auth_api: sections.take("auth-api"),
         forward_auth: sections.take("forward-auth"),

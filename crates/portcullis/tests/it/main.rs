@@ -40,6 +40,7 @@ mod newcomer;
 mod nonces;
 mod openid_login;
 mod pages;
+mod passkeys;
 mod passwords;
 mod privacy;
 mod proxies;

@@ -174,7 +174,10 @@ async fn a_recovery_code_works_once_however_it_is_typed_and_new_ones_end_the_old
         assert_eq!(prove(&again, spelled).await.problem(), "invalid-input");
     }
     let left = ana.get(&format!("{AUTH}/factors")).send().await.json();
-    assert_eq!(left, json!({ "totp": true, "recovery_codes_left": 9 }));
+    assert_eq!(
+        left,
+        json!({ "totp": true, "passkeys": 0, "recovery_codes_left": 9 })
+    );
     let made = ana.post(&format!("{AUTH}/factors/recovery-codes"));
     let made = made.send().await;
     assert_eq!(made.status, 201, "{}", made.text());
@@ -310,7 +313,10 @@ async fn a_removed_app_is_asked_for_no_more_and_the_owner_is_told_of_each_change
     assert_eq!(letter.header("Subject"), "A second factor was removed");
     gateway.signed_in(ANA).await;
     let left = ana.get(&format!("{AUTH}/factors")).send().await.json();
-    assert_eq!(left, json!({ "totp": false, "recovery_codes_left": 0 }));
+    assert_eq!(
+        left,
+        json!({ "totp": false, "passkeys": 0, "recovery_codes_left": 0 })
+    );
 }
 
 #[tokio::test]

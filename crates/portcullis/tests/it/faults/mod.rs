@@ -6,6 +6,7 @@
 mod api_keys;
 mod kill;
 mod overload;
+mod passkeys;
 mod postgres;
 mod power;
 mod redis;

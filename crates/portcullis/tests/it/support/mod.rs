@@ -14,6 +14,7 @@ mod gateway;
 pub(crate) mod issuer;
 pub(crate) mod mailbox;
 pub(crate) mod openid;
+pub(crate) mod passkey;
 mod program;
 pub(crate) mod signer;
 pub(crate) mod sockets;
