@@ -95,6 +95,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("mfa", "required-for", "[\"admin\"]"),
     ("mfa", "issuer", "\"Shop\""),
     ("passkeys", "rp-id", "\"shop.example\""),
+    ("passkeys", "origins", "[\"https://app.shop.example\"]"),
     ("[route]", "max-age", "\"15m\""),
     ("state", "redis", "{ env = \"REDIS_URL\" }"),
     ("state", "redis-ca", "\"redis-ca.pem\""),
