@@ -26,6 +26,8 @@ const MANY: usize = 600_000;
 pub(super) fn start_key(stage: &Stage) -> Result<Running> {
     let name = "by-key";
     let folder = gate::prepare(stage, name)?;
+    // Read by the command line, too: how many keys one person may have.
+    gate::write_config(stage, &folder, 0, Also::Keys)?;
     let mut keys = Vec::new();
     for number in 0..FEW.min(stage.sessions) {
         let title = format!("bench {number}");
@@ -110,7 +112,7 @@ impl Also {
         match self {
             Also::Nothing => config.to_owned(),
             // A key holds permissions, no roles.
-            Also::Keys => config.replace(
+            Also::Keys => format!("{config}\n[api-keys]\nmax-per-user = 1000\n").replace(
                 "allow = { role = [\"user\"] }",
                 &format!(
                     "allow = {{ permission = \"{PERMISSION}\" }}\ncallers = [\"user\", \"api-key\"]"
@@ -120,7 +122,7 @@ impl Also {
                 "database = { file = \"database\" }",
                 "database = { file = \"database\" }\nredis = { file = \"redis\" }",
             ),
-            Also::Tokens => format!("{config}\n[tokens]\n"),
+            Also::Tokens => format!("{config}\n[tokens]\nmax-per-user = 1000\n"),
             Also::Foreign => format!(
                 "{config}\n[issuer.bench]\nprofile = \"supabase\"\nissuer = \"{ISSUER}\"\n\
                  secret = {{ file = \"issuer\" }}\nroles = [\"user\"]\n"

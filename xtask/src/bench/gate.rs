@@ -146,7 +146,7 @@ pub(super) fn furnish(stage: &Stage, name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn write_config(stage: &Stage, folder: &Path, port: u16, also: Also) -> Result<()> {
+pub(super) fn write_config(stage: &Stage, folder: &Path, port: u16, also: Also) -> Result<()> {
     let text = also
         .admitted_by(CONFIG)
         .replace("{port}", &port.to_string())
