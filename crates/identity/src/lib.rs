@@ -17,6 +17,7 @@ pub mod factors;
 pub mod holders;
 pub mod import;
 pub mod issuers;
+mod memory;
 pub mod next;
 pub mod openid_login;
 pub mod outbox;

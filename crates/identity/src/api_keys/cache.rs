@@ -1,9 +1,7 @@
-//! Live keys in memory: what the hot path knows of programs. See `sessions/cache.rs`, which this
-//! follows; keys are fewer, so an entry may be larger, and a revocation looks at each.
+//! Live keys in memory: what the hot path knows of programs.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use portcullis_core::principal::ApiKey;
 use portcullis_core::{ApiKeyId, Timestamp};
@@ -11,10 +9,10 @@ use portcullis_store::revocations::Revocation;
 
 use super::KeyHash;
 use super::store::Stored;
+use crate::memory::{Memory, Ticket};
 
-const SHARDS: usize = 64;
-/// So many are remembered by a shard; with more, it starts anew.
-const MOST_PER_SHARD: usize = 32_768;
+/// So many are remembered.
+const MOST: usize = 2_097_152;
 
 /// What memory knows about a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +25,6 @@ pub enum Found {
     Unknown,
 }
 
-/// Proof of when a load began: see [`Cache::remember`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ticket(u64);
-
 struct Entry {
     key: ApiKey,
     expires_at: Option<Timestamp>,
@@ -40,69 +34,43 @@ struct Entry {
     written: AtomicU32,
 }
 
-type Shard = RwLock<HashMap<KeyHash, Entry>>;
-
 /// Live keys in memory.
-pub(super) struct Cache {
-    shards: Vec<Shard>,
-    /// Counts revocations as they are applied.
-    revocations: AtomicU64,
-}
+pub(super) struct Cache(Memory<KeyHash, Entry>);
 
 impl Cache {
     pub(super) fn new() -> Self {
-        Cache {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            revocations: AtomicU64::new(0),
-        }
+        Cache(Memory::holding(MOST))
     }
 
     /// Whom the key stands for, by memory alone; notes that it was used.
     pub(super) fn lookup(&self, hash: &KeyHash, now: Timestamp) -> Found {
-        let Some(shard) = self.shard(hash) else {
-            return Found::Unknown;
-        };
-        let shard = read(shard);
-        let Some(entry) = shard.get(hash) else {
-            return Found::Unknown;
-        };
-        if entry.expires_at.is_some_and(|end| now >= end) {
-            return Found::Dead;
-        }
-        let seconds = seconds(now);
-        if entry.last_used.load(Ordering::Relaxed) < seconds {
-            entry.last_used.fetch_max(seconds, Ordering::Relaxed);
-        }
-        Found::Live(entry.key.clone())
+        let found = self.0.with(hash, |entry| {
+            if entry.expires_at.is_some_and(|end| now >= end) {
+                return Found::Dead;
+            }
+            let seconds = seconds(now);
+            if entry.last_used.load(Ordering::Relaxed) < seconds {
+                entry.last_used.fetch_max(seconds, Ordering::Relaxed);
+            }
+            Found::Live(entry.key.clone())
+        });
+        found.unwrap_or(Found::Unknown)
     }
 
     /// To be taken before the database is asked.
     pub(super) fn ticket(&self) -> Ticket {
-        Ticket(self.revocations.load(Ordering::SeqCst))
+        self.0.ticket()
     }
 
     /// Keeps what the database said, unless a revocation was applied since `ticket` was taken.
-    ///
-    /// SECURITY: without the ticket, a load that read a key just before it was revoked would put it
-    /// back after the revocation was applied. Counted before removed, and compared under the lock.
     pub(super) fn remember(&self, hash: &KeyHash, found: &Stored, now: Timestamp, ticket: Ticket) {
-        let Some(shard) = self.shard(hash) else {
-            return;
-        };
-        let mut shard = write(shard);
-        if self.ticket() != ticket {
-            return;
-        }
-        if shard.len() >= MOST_PER_SHARD {
-            shard.clear();
-        }
         let entry = Entry {
             key: found.key.clone(),
             expires_at: found.expires_at,
             last_used: AtomicU32::new(seconds(now)),
             written: AtomicU32::new(found.last_used_at.map_or(0, seconds)),
         };
-        shard.insert(*hash, entry);
+        self.0.remember(*hash, entry, ticket);
     }
 
     /// Applies one revocation from the feed.
@@ -121,61 +89,35 @@ impl Cache {
 
     /// Forgets the keys that `concerns` names. Uses that are not written yet are lost with them.
     fn forget(&self, concerns: impl Fn(&ApiKey) -> bool) {
-        // INVARIANT: counted before it is removed, see `remember`.
-        self.revocations.fetch_add(1, Ordering::SeqCst);
-        for shard in &self.shards {
-            let any = read(shard).values().any(|entry| concerns(&entry.key));
-            if any {
-                write(shard).retain(|_, entry| !concerns(&entry.key));
-            }
-        }
+        self.0.forget(|entry| concerns(&entry.key));
     }
 
     /// Keys whose last use is not in the database yet.
     pub(super) fn unwritten(&self) -> Vec<(ApiKeyId, Timestamp)> {
         let mut list = Vec::new();
-        for shard in &self.shards {
-            for entry in read(shard).values() {
-                let used = entry.last_used.load(Ordering::Relaxed);
-                if used > entry.written.load(Ordering::Relaxed) {
-                    list.push((entry.key.id, Timestamp::from_seconds(i64::from(used))));
-                }
+        self.0.each(|entry| {
+            let used = entry.last_used.load(Ordering::Relaxed);
+            if used > entry.written.load(Ordering::Relaxed) {
+                list.push((entry.key.id, Timestamp::from_seconds(i64::from(used))));
             }
-        }
+        });
         list
     }
 
     /// Says that what [`Cache::unwritten`] listed is in the database, and drops what has expired.
     pub(super) fn written(&self, list: &[(ApiKeyId, Timestamp)], now: Timestamp) {
         let written: HashMap<ApiKeyId, Timestamp> = list.iter().copied().collect();
-        for shard in &self.shards {
-            write(shard).retain(|_, entry| {
-                if let Some(at) = written.get(&entry.key.id) {
-                    entry.written.fetch_max(seconds(*at), Ordering::Relaxed);
-                }
-                entry.expires_at.is_none_or(|end| now < end)
-            });
-        }
-    }
-
-    fn shard(&self, hash: &KeyHash) -> Option<&Shard> {
-        // Not the bits that the table uses.
-        let index = usize::from(hash.as_bytes().last().copied()?) % SHARDS;
-        self.shards.get(index)
+        self.0.retain(|entry| {
+            if let Some(at) = written.get(&entry.key.id) {
+                entry.written.fetch_max(seconds(*at), Ordering::Relaxed);
+            }
+            entry.expires_at.is_none_or(|end| now < end)
+        });
     }
 }
 
 fn seconds(at: Timestamp) -> u32 {
     u32::try_from(at.as_seconds().max(0)).unwrap_or(u32::MAX)
-}
-
-/// A panic elsewhere leaves the tables whole: every change to them is a single call.
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -3,9 +3,7 @@
 //! Only ids of known callers are looked up, never what a request names, so that no flood of made-up
 //! names reaches the database.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use portcullis_core::binding::Place;
 use portcullis_core::{Clock, TenantId};
@@ -13,17 +11,17 @@ use portcullis_store::Db;
 use portcullis_store::revocations::{Feed, Revocation};
 
 use super::{Error, register};
+use crate::memory::Memory;
 
-const SHARDS: usize = 16;
+/// So many are remembered.
+const MOST: usize = 1_048_576;
 
 /// What is remembered of tenants.
 pub struct Directory {
     db: Db,
     feed: Arc<Feed>,
     clock: Arc<dyn Clock>,
-    shards: [RwLock<HashMap<TenantId, Arc<Place>>>; SHARDS],
-    /// Counts revocations as they are applied.
-    revocations: AtomicU64,
+    places: Memory<TenantId, Arc<Place>>,
 }
 
 impl Directory {
@@ -32,8 +30,7 @@ impl Directory {
             db,
             feed,
             clock,
-            shards: std::array::from_fn(|_| RwLock::default()),
-            revocations: AtomicU64::new(0),
+            places: Memory::holding(MOST),
         }
     }
 
@@ -43,16 +40,12 @@ impl Directory {
         if !self.feed.is_fresh(self.clock.now()) {
             return None;
         }
-        let shard = self.shard(id)?.read();
-        shard
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-            .cloned()
+        self.places.with(&id, Arc::clone)
     }
 
     /// The tenant from the database, and remembers it.
     pub async fn load(&self, id: TenantId) -> Result<Option<Arc<Place>>, Error> {
-        let before = self.revocations.load(Ordering::SeqCst);
+        let ticket = self.places.ticket();
         let Some(tenant) = register::find(&self.db, id).await? else {
             return Ok(None);
         };
@@ -61,46 +54,21 @@ impl Directory {
             slug: tenant.slug.into(),
             is_suspended: tenant.suspended_at.is_some(),
         });
-        if let Some(shard) = self.shard(id) {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            // SECURITY: what was read before a revocation is not remembered after it.
-            if self.revocations.load(Ordering::SeqCst) == before {
-                shard.insert(id, Arc::clone(&place));
-            }
-        }
+        self.places.remember(id, Arc::clone(&place), ticket);
         Ok(Some(place))
     }
 
     /// Applies one revocation from the feed. Never waits.
     pub fn revoked(&self, revocation: Revocation) {
         match revocation {
-            Revocation::Tenant(id) => {
-                self.revocations.fetch_add(1, Ordering::SeqCst);
-                if let Some(shard) = self.shard(id) {
-                    let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-                    shard.remove(&id);
-                }
-            }
-            Revocation::Everything => {
-                self.revocations.fetch_add(1, Ordering::SeqCst);
-                for shard in &self.shards {
-                    shard
-                        .write()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .clear();
-                }
-            }
+            Revocation::Tenant(id) => self.places.forget(|place| place.id == id),
+            Revocation::Everything => self.places.forget(|_| true),
             Revocation::Session(_)
             | Revocation::User(_)
             | Revocation::ApiKey(_)
             | Revocation::TokenFamily(_)
             | Revocation::Visitor(_) => {}
         }
-    }
-
-    fn shard(&self, id: TenantId) -> Option<&RwLock<HashMap<TenantId, Arc<Place>>>> {
-        let last = id.as_uuid().as_bytes().last().copied().unwrap_or_default();
-        self.shards.get(usize::from(last) % SHARDS)
     }
 }
 

@@ -1,12 +1,9 @@
-//! Live visits in memory: what the hot path knows of visitors. See `sessions/cache.rs`, which this
-//! follows.
+//! Live visits in memory: what the hot path knows of visitors.
 //!
 //! An end that memory knows may be an old one, since another node can have renewed the visit: what
 //! seems to be over is asked for in the database.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use portcullis_core::principal::Visitor;
 use portcullis_core::{Span, Timestamp};
@@ -14,10 +11,10 @@ use portcullis_store::revocations::Revocation;
 use portcullis_vault::TokenHash;
 
 use super::store::Stored;
+use crate::memory::{Memory, Ticket};
 
-const SHARDS: usize = 64;
-/// So many are remembered by a shard; with more, it starts anew.
-const MOST_PER_SHARD: usize = 16_384;
+/// So many are remembered.
+const MOST: usize = 1_048_576;
 
 /// A visit that goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +34,6 @@ pub enum Found {
     Unknown,
 }
 
-/// Proof of when a load began: see [`Cache::remember`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ticket(u64);
-
 struct Entry {
     visitor: Visitor,
     /// Microseconds since the epoch.
@@ -51,13 +44,7 @@ struct Entry {
     is_taken: AtomicBool,
 }
 
-type Shard = RwLock<HashMap<TokenHash, Entry>>;
-
-pub(super) struct Cache {
-    shards: Vec<Shard>,
-    /// Counts revocations as they are applied.
-    revocations: AtomicU64,
-}
+pub(super) struct Cache(Memory<TokenHash, Entry>);
 
 /// A visit as the database has it.
 pub(super) fn live(
@@ -78,54 +65,46 @@ fn is_due(expires_at: Timestamp, longest: Timestamp, now: Timestamp, renew_below
     expires_at.since(now) < renew_below && expires_at < longest
 }
 
+impl Entry {
+    fn end(&self) -> Timestamp {
+        Timestamp::from_micros(self.expires_at.load(Ordering::Relaxed))
+    }
+}
+
 impl Cache {
     pub(super) fn new() -> Self {
-        Cache {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            revocations: AtomicU64::new(0),
-        }
+        Cache(Memory::holding(MOST))
     }
 
     /// Whose token it is, by memory alone.
     pub(super) fn lookup(&self, hash: &TokenHash, now: Timestamp, renew_below: Span) -> Found {
-        let Some(shard) = self.shard(hash) else {
-            return Found::Unknown;
-        };
-        let shard = read(shard);
-        let Some(entry) = shard.get(hash) else {
-            return Found::Unknown;
-        };
-        let expires_at = Timestamp::from_micros(entry.expires_at.load(Ordering::Relaxed));
-        if now >= expires_at {
-            return Found::Unknown;
-        }
-        let is_due = is_due(expires_at, entry.longest, now, renew_below)
-            && !entry.is_taken.swap(true, Ordering::Relaxed);
-        Found::Live(Live {
-            visitor: entry.visitor.clone(),
-            expires_at,
-            is_due,
-        })
+        let found = self.0.with(hash, |entry| {
+            let expires_at = entry.end();
+            if now >= expires_at {
+                return Found::Unknown;
+            }
+            let is_due = is_due(expires_at, entry.longest, now, renew_below)
+                && !entry.is_taken.swap(true, Ordering::Relaxed);
+            Found::Live(Live {
+                visitor: entry.visitor.clone(),
+                expires_at,
+                is_due,
+            })
+        });
+        found.unwrap_or(Found::Unknown)
     }
 
     /// When it ends, as far as memory knows.
     pub(super) fn end(&self, hash: &TokenHash) -> Option<Timestamp> {
-        let shard = read(self.shard(hash)?);
-        let entry = shard.get(hash)?;
-        Some(Timestamp::from_micros(
-            entry.expires_at.load(Ordering::Relaxed),
-        ))
+        self.0.with(hash, Entry::end)
     }
 
     /// To be taken before the database is asked.
     pub(super) fn ticket(&self) -> Ticket {
-        Ticket(self.revocations.load(Ordering::SeqCst))
+        self.0.ticket()
     }
 
     /// Keeps what the database said, unless a revocation was applied since `ticket` was taken.
-    ///
-    /// SECURITY: without the ticket, a load that read a visit just before it was revoked would put it
-    /// back after the revocation was applied. Counted before removed, and compared under the lock.
     pub(super) fn remember(
         &self,
         hash: &TokenHash,
@@ -133,36 +112,23 @@ impl Cache {
         longest: Timestamp,
         ticket: Ticket,
     ) {
-        let Some(shard) = self.shard(hash) else {
-            return;
-        };
-        let mut shard = write(shard);
-        if self.ticket() != ticket {
-            return;
-        }
-        if shard.len() >= MOST_PER_SHARD {
-            shard.clear();
-        }
         let entry = Entry {
             visitor: stored.visitor.clone(),
             expires_at: AtomicI64::new(stored.expires_at.as_micros()),
             longest,
             is_taken: AtomicBool::new(false),
         };
-        shard.insert(*hash, entry);
+        self.0.remember(*hash, entry, ticket);
     }
 
     /// A visit that is remembered lasts until `end`. One that was forgotten meanwhile stays forgotten.
     pub(super) fn renewed(&self, hash: &TokenHash, end: Timestamp) {
-        let Some(shard) = self.shard(hash) else {
-            return;
-        };
-        if let Some(entry) = read(shard).get(hash) {
+        self.0.with(hash, |entry| {
             entry
                 .expires_at
                 .fetch_max(end.as_micros(), Ordering::Relaxed);
             entry.is_taken.store(false, Ordering::Relaxed);
-        }
+        });
     }
 
     /// Applies one revocation from the feed.
@@ -179,38 +145,14 @@ impl Cache {
     }
 
     fn forget(&self, concerns: impl Fn(&Visitor) -> bool) {
-        // INVARIANT: counted before it is removed, see `remember`.
-        self.revocations.fetch_add(1, Ordering::SeqCst);
-        for shard in &self.shards {
-            let any = read(shard).values().any(|entry| concerns(&entry.visitor));
-            if any {
-                write(shard).retain(|_, entry| !concerns(&entry.visitor));
-            }
-        }
+        self.0.forget(|entry| concerns(&entry.visitor));
     }
 
     /// Drops what is over, and lets a renewal that came to nothing be tried again.
     pub(super) fn sweep(&self, now: Timestamp) {
-        for shard in &self.shards {
-            write(shard).retain(|_, entry| {
-                entry.is_taken.store(false, Ordering::Relaxed);
-                now.as_micros() < entry.expires_at.load(Ordering::Relaxed)
-            });
-        }
+        self.0.retain(|entry| {
+            entry.is_taken.store(false, Ordering::Relaxed);
+            now < entry.end()
+        });
     }
-
-    fn shard(&self, hash: &TokenHash) -> Option<&Shard> {
-        // Not the bits that the table uses.
-        let index = usize::from(hash.as_bytes().last().copied()?) % SHARDS;
-        self.shards.get(index)
-    }
-}
-
-/// A panic elsewhere leaves the tables whole: every change to them is a single call.
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,9 +5,8 @@
 //! - A tenant that has named none, is suspended or is not there has no widget. One answer for all.
 //! - Memory holds what was asked for lately, also that a name is nobody's; a bounded number of them.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use portcullis_core::{Clock, Mode, TenantId, Timestamp, binding};
 use portcullis_store::revocations::{Feed, Revocation};
@@ -15,8 +14,9 @@ use portcullis_store::{Db, Tx};
 use uuid::Uuid;
 
 use super::Error;
+use crate::memory::Memory;
 
-/// So many names are remembered; with more, memory starts anew.
+/// So many names are remembered.
 const MOST_NAMES: usize = 20_000;
 /// So many origins has a tenant at most: they all stand in a header.
 const MOST_ORIGINS: usize = 32;
@@ -42,9 +42,7 @@ pub struct Widgets {
     db: Db,
     feed: Arc<Feed>,
     clock: Arc<dyn Clock>,
-    names: RwLock<HashMap<Box<str>, Option<Arc<Widget>>>>,
-    /// Counts revocations as they are applied.
-    revocations: AtomicU64,
+    names: Memory<Box<str>, Option<Arc<Widget>>>,
 }
 
 impl Widgets {
@@ -53,8 +51,7 @@ impl Widgets {
             db,
             feed,
             clock,
-            names: RwLock::default(),
-            revocations: AtomicU64::new(0),
+            names: Memory::holding(MOST_NAMES),
         }
     }
 
@@ -67,25 +64,17 @@ impl Widgets {
         if !self.feed.is_fresh(self.clock.now()) {
             return None;
         }
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.get(name).cloned()
+        self.names.with(name, Clone::clone)
     }
 
     /// The same from the database, and remembers it.
     pub async fn load(&self, name: &str) -> Result<Option<Arc<Widget>>, Error> {
-        let before = self.revocations.load(Ordering::SeqCst);
+        let ticket = self.names.ticket();
         let found = match tenant(&self.db, name).await? {
             None => None,
             Some(tenant) => widget(tenant, &origins(&self.db, tenant).await?),
         };
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        // SECURITY: what was read before a revocation is not remembered after it.
-        if self.revocations.load(Ordering::SeqCst) == before {
-            if names.len() >= MOST_NAMES {
-                names.clear();
-            }
-            names.insert(name.into(), found.clone());
-        }
+        self.names.remember(name.into(), found.clone(), ticket);
         Ok(found)
     }
 
@@ -93,16 +82,11 @@ impl Widgets {
     pub(super) fn revoked(&self, revocation: Revocation) {
         match revocation {
             Revocation::Tenant(id) => {
-                self.revocations.fetch_add(1, Ordering::SeqCst);
-                let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
                 // Also what is nobody's: that may be this tenant's from now on.
-                names.retain(|_, known| known.as_ref().is_some_and(|known| known.tenant != id));
+                self.names
+                    .forget(|known| known.as_ref().is_none_or(|known| known.tenant == id));
             }
-            Revocation::Everything => {
-                self.revocations.fetch_add(1, Ordering::SeqCst);
-                let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-                names.clear();
-            }
+            Revocation::Everything => self.names.forget(|_| true),
             Revocation::Session(_)
             | Revocation::User(_)
             | Revocation::ApiKey(_)
