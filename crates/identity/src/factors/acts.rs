@@ -8,6 +8,7 @@ use portcullis_store::Tx;
 
 use super::{Enrolment, Status, Typed, Unusable, codes, may_change, status, status_in, totp};
 use crate::accounts::{Accounts, By, Client, Error, SignedIn};
+use crate::backoff::Subject;
 use crate::outbox::{Message, News};
 use crate::record::{Act, Entry};
 use crate::sessions::end_others;
@@ -19,6 +20,15 @@ pub struct Enrolled {
     pub signed_in: SignedIn,
     /// Shown once; empty where the account had codes already.
     pub codes: Vec<Secret<String>>,
+}
+
+/// A factor that is being taken into use.
+pub(super) struct Added {
+    pub(super) news: News,
+    /// What is particular about the event.
+    pub(super) entry: Entry,
+    /// Whether everything else that is signed in was opened by a password alone.
+    pub(super) ends_others: bool,
 }
 
 impl Accounts {
@@ -66,24 +76,46 @@ impl Accounts {
             return Err(self.refuse_code(tx, user.id, client).await);
         }
         totp::confirm(&mut tx, user.id, now).await?;
+        let added = Added {
+            news: News::SecondFactorAdded,
+            entry: self.entry(Act::FactorAdded, client),
+            ends_others: true,
+        };
+        self.enrolled(tx, user, &had, added, (&subject, here)).await
+    }
+
+    /// The end of taking any factor into use: recovery codes where there are none, the letter, the
+    /// record, and a new session in place of the caller's.
+    pub(super) async fn enrolled(
+        &self,
+        mut tx: Tx,
+        user: &User,
+        had: &Status,
+        added: Added,
+        (subject, here): (&Subject, Client),
+    ) -> Result<Enrolled, Error> {
+        let parts = self.parts();
+        let now = parts.clock.now();
         let codes = if had.recovery_codes_left == 0 {
             codes::replace(&mut tx, user.id).await?
         } else {
             Vec::new()
         };
-        self.tell(&mut tx, user.id, News::SecondFactorAdded).await?;
+        self.tell(&mut tx, user.id, added.news).await?;
         let entry = Entry {
             actor: Some(Actor::User(user.id)),
             user: Some(user.id),
-            ..self.entry(Act::FactorAdded, client)
+            ..added.entry
         };
         parts.record.record_in(&mut tx, entry).await?;
-        end_others(&mut tx, user.id, user.session(), now).await?;
-        // Tokens, too, were given for a password alone.
-        crate::tokens::end_all(&mut tx, user.id, now).await?;
+        if added.ends_others {
+            end_others(&mut tx, user.id, user.session(), now).await?;
+            // Tokens, too, were given for a password alone.
+            crate::tokens::end_all(&mut tx, user.id, now).await?;
+        }
         revoke::user(&mut tx, user.id, now).await?;
         let session = self
-            .rotate(&mut tx, user, &subject, user.authenticated_at, &here)
+            .rotate(&mut tx, user, subject, user.authenticated_at, &here)
             .await?;
         tx.commit().await?;
         let signed_in = self.welcome(user.id, session, here).await?;

@@ -11,12 +11,10 @@ use webauthn_rs::prelude::RegisterPublicKeyCredential;
 use super::ceremony::{self, Begun, Purpose};
 use super::{MOST, PasskeyView, Relying, store};
 use crate::accounts::{Accounts, Client, Error, is_display_name};
-use crate::factors::acts::Enrolled;
-use crate::factors::codes;
+use crate::factors::acts::{Added, Enrolled};
 use crate::outbox::News;
 use crate::record::{Act, Entry};
-use crate::sessions::end_others;
-use crate::{revoke, users};
+use crate::users;
 
 impl Accounts {
     /// Whether people can use passkeys here.
@@ -86,26 +84,16 @@ impl Accounts {
         if !store::insert(&mut tx, user.id, &passkey, name, now).await? {
             return Err(Error::PasskeyRefused);
         }
-        let codes = if had.recovery_codes_left == 0 {
-            codes::replace(&mut tx, user.id).await?
-        } else {
-            Vec::new()
+        let added = Added {
+            news: News::PasskeyAdded,
+            entry: Entry {
+                seen: Some("passkey".to_owned()),
+                ..self.entry(Act::FactorAdded, client)
+            },
+            ends_others: !had.has_any(),
         };
-        self.tell(&mut tx, user.id, News::PasskeyAdded).await?;
-        self.record_change(&mut tx, user.id, Act::FactorAdded, client)
-            .await?;
-        if !had.has_any() {
-            end_others(&mut tx, user.id, user.session(), now).await?;
-            crate::tokens::end_all(&mut tx, user.id, now).await?;
-        }
-        revoke::user(&mut tx, user.id, now).await?;
         let subject = parts.backoff.second_factor(user.id);
-        let session = self
-            .rotate(&mut tx, user, &subject, user.authenticated_at, &here)
-            .await?;
-        tx.commit().await?;
-        let signed_in = self.welcome(user.id, session, here).await?;
-        Ok(Enrolled { signed_in, codes })
+        self.enrolled(tx, user, &had, added, (&subject, here)).await
     }
 
     /// Gives a passkey another name.
@@ -135,8 +123,13 @@ impl Accounts {
         }
         self.after_removal(&mut tx, user, now).await?;
         self.tell(&mut tx, user.id, News::PasskeyRemoved).await?;
-        self.record_change(&mut tx, user.id, Act::FactorRemoved, client)
-            .await?;
+        let entry = Entry {
+            actor: Some(Actor::User(user.id)),
+            user: Some(user.id),
+            seen: Some("passkey".to_owned()),
+            ..self.entry(Act::FactorRemoved, client)
+        };
+        self.parts().record.record_in(&mut tx, entry).await?;
         tx.commit().await?;
         self.forget_user(user.id);
         Ok(())
@@ -145,22 +138,6 @@ impl Accounts {
     /// Why this user may not change factors now, if so.
     pub(super) async fn why_not(&self, user: &User) -> Option<Error> {
         self.hold_to_change(user).await.err()
-    }
-
-    async fn record_change(
-        &self,
-        tx: &mut portcullis_store::Tx,
-        user: UserId,
-        act: Act,
-        client: &Client,
-    ) -> Result<(), Error> {
-        let entry = Entry {
-            actor: Some(Actor::User(user)),
-            user: Some(user),
-            seen: Some("passkey".to_owned()),
-            ..self.entry(act, client)
-        };
-        Ok(self.parts().record.record_in(tx, entry).await?)
     }
 
     /// Asks any browser for any passkey of this site. Nothing is said of any account.
