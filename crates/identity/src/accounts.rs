@@ -10,6 +10,7 @@
 mod by_others;
 mod devices;
 mod password;
+mod sign_in;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,17 +19,18 @@ use portcullis_core::principal::{Credential, User};
 use portcullis_core::{
     Clock, Problem, RequestId, Secret, SessionId, Span, TenantId, Timestamp, UserId, problem,
 };
+use portcullis_edge::ClientAddr;
 use portcullis_events::Actor;
 use portcullis_store::Db;
 use portcullis_store::revocations::Revocation;
-use portcullis_vault::passwords::{self, Passwords, Verdict};
+use portcullis_vault::passwords::{self, Passwords};
 use portcullis_vault::seal;
 use portcullis_vault::tokens;
 use serde::{Deserialize, Serialize};
 
 use crate::Email;
 use crate::admin_pages::once;
-use crate::backoff::{self, Attempt, Backoff};
+use crate::backoff::{self, Backoff};
 use crate::email::NotAnEmail;
 use crate::factors::{self, Challenge, Factors};
 use crate::holders::Holders;
@@ -39,7 +41,7 @@ use crate::record::{Act, Entry, Record};
 use crate::recovery::{self, Recovery};
 use crate::sessions::user_agent::ClientKind;
 use crate::sessions::{self, NewSession, Sessions, notices};
-use crate::users::{self, Account, NewUser, PasswordHash};
+use crate::users::{self, Account, NewUser};
 
 /// The `[accounts]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -74,6 +76,17 @@ pub struct Client {
     pub request: Option<RequestId>,
     /// Value of the device cookie.
     pub device: Option<String>,
+}
+
+impl Client {
+    /// What the pipeline knows of where a request comes from.
+    pub fn of(extensions: &http::Extensions) -> Self {
+        Client {
+            address: extensions.get::<ClientAddr>().map(|client| client.ip()),
+            request: extensions.get::<RequestId>().copied(),
+            ..Client::default()
+        }
+    }
 }
 
 /// Who does something to an account that is not their own, and from where.
@@ -315,165 +328,6 @@ impl Accounts {
 
     pub fn registration(&self) -> Registration {
         self.0.config.registration
-    }
-
-    /// Signs in.
-    pub async fn login(
-        &self,
-        address: &str,
-        password: &Secret<String>,
-        client: &Client,
-    ) -> Result<SignedIn, Error> {
-        let parts = &*self.0;
-        let email = Email::parse(address).ok();
-        let canonical = email.as_ref().map_or(address, Email::canonical);
-        let subject = parts
-            .backoff
-            .subject(canonical, client.device.as_deref(), parts.clock.now());
-        self.take_attempt(&subject, client).await?;
-
-        let found = match &email {
-            Some(email) => users::find_credentials(&parts.db, email).await?,
-            None => None,
-        };
-        let stored = found.as_ref().map(|(_, hash)| hash.0.as_str());
-        let verdict = match parts.passwords.verify(password, stored).await {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                // The password was not compared: the attempt does not count.
-                let mut tx = parts.db.begin().await?;
-                backoff::refund(&mut tx, &subject).await?;
-                tx.commit().await?;
-                return Err(error.into());
-            }
-        };
-        match (verdict, found) {
-            (Verdict::Match { needs_rehash }, Some((user, hash))) => {
-                let stronger = if needs_rehash {
-                    // A full queue must not fail a sign-in that is otherwise done.
-                    parts.passwords.hash(password).await.ok()
-                } else {
-                    None
-                };
-                let device = parts
-                    .backoff
-                    .issue(canonical, &subject, parts.clock.now())?;
-                self.admit(user, &hash, stronger, &subject, client, device)
-                    .await
-            }
-            (Verdict::Mismatch | Verdict::Match { .. }, found) => {
-                let user = found.map(|(user, _)| user);
-                self.refuse(user, client).await
-            }
-        }
-    }
-
-    async fn take_attempt(&self, subject: &backoff::Subject, client: &Client) -> Result<(), Error> {
-        let parts = &*self.0;
-        let now = parts.clock.now();
-        // Only read: an attempt that comes too early must not cost a write, or whoever is throttled
-        // chooses how busy the database is.
-        let attempt = match backoff::look(&parts.db, subject, now).await? {
-            Attempt::Granted => {
-                let mut tx = parts.db.begin().await?;
-                let attempt = backoff::take(&mut tx, subject, now).await?;
-                tx.commit().await?;
-                attempt
-            }
-            throttled @ Attempt::Throttled { .. } => throttled,
-        };
-        match attempt {
-            Attempt::Granted => Ok(()),
-            Attempt::Throttled { retry_after } => {
-                parts.record.note(self.entry(Act::LoginThrottled, client));
-                Err(Error::Throttled { retry_after })
-            }
-        }
-    }
-
-    async fn admit(
-        &self,
-        user: UserId,
-        hash: &PasswordHash,
-        stronger: Option<String>,
-        subject: &backoff::Subject,
-        client: &Client,
-        device: String,
-    ) -> Result<SignedIn, Error> {
-        let parts = &*self.0;
-        let mut tx = parts.db.begin().await?;
-        if !users::hold(&mut tx, user, hash).await? {
-            drop(tx);
-            return self.refuse(Some(user), client).await;
-        }
-        if let Some(stronger) = stronger {
-            users::replace_hash(&mut tx, user, &hash.0, &stronger).await?;
-        }
-        // SECURITY: nothing but a challenge for a password, where there is a second factor.
-        if let Some(challenge) = self.challenge(&mut tx, user, client).await? {
-            backoff::forgive(&mut tx, subject).await?;
-            tx.commit().await?;
-            return Err(Error::SecondFactor(challenge));
-        }
-        let here = Client {
-            device: Some(device.clone()),
-            ..client.clone()
-        };
-        let (session, ended) = match parts.sessions.create(&mut tx, user, &here).await {
-            Ok(made) => made,
-            Err(error @ sessions::Error::Full) => {
-                drop(tx);
-                self.refuse_full(user, subject, client).await?;
-                return Err(error.into());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        backoff::forgive(&mut tx, subject).await?;
-        let entry = Entry {
-            actor: Some(Actor::User(user)),
-            user: Some(user),
-            session: Some(session.id),
-            ..self.entry(Act::LoginSucceeded, client)
-        };
-        parts.record.record_in(&mut tx, entry).await?;
-        tx.commit().await?;
-        self.forget(&ended);
-        let account = self.get(user).await?;
-        Ok(SignedIn {
-            account,
-            session,
-            device,
-        })
-    }
-
-    /// The password was right, so the attempt is forgiven, and yet there is no session.
-    async fn refuse_full(
-        &self,
-        user: UserId,
-        subject: &backoff::Subject,
-        client: &Client,
-    ) -> Result<(), Error> {
-        let parts = &*self.0;
-        let mut tx = parts.db.begin().await?;
-        backoff::forgive(&mut tx, subject).await?;
-        let entry = Entry {
-            user: Some(user),
-            ..self.entry(Act::LoginFailed, client)
-        };
-        parts.record.record_in(&mut tx, entry).await?;
-        Ok(tx.commit().await?)
-    }
-
-    async fn refuse(&self, user: Option<UserId>, client: &Client) -> Result<SignedIn, Error> {
-        let parts = &*self.0;
-        let mut tx = parts.db.begin().await?;
-        let entry = Entry {
-            user,
-            ..self.entry(Act::LoginFailed, client)
-        };
-        parts.record.record_in(&mut tx, entry).await?;
-        tx.commit().await?;
-        Err(Error::Refused)
     }
 
     /// Opens an account for whoever asks, where that is allowed. It does not sign in.

@@ -15,8 +15,7 @@ use axum::routing::get;
 use http::Method;
 use http::request::Parts;
 use portcullis_core::roles::Roles;
-use portcullis_core::{Principal, Problem, RequestId, problem};
-use portcullis_edge::ClientAddr;
+use portcullis_core::{Principal, Problem, problem};
 use portcullis_events::Actor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -202,14 +201,7 @@ impl<S: Send + Sync> FromRequestParts<S> for By {
         };
         Ok(By {
             actor,
-            client: Client {
-                address: parts
-                    .extensions
-                    .get::<ClientAddr>()
-                    .map(|client| client.ip()),
-                request: parts.extensions.get::<RequestId>().copied(),
-                ..Client::default()
-            },
+            client: Client::of(&parts.extensions),
         })
     }
 }

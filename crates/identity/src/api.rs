@@ -1,7 +1,7 @@
 //! The auth API: register, login, logout, me, change-password, sessions; and the pages beside it.
 //!
 //! - By the time a handler runs, the pipeline has checked host, path, limits, session and CSRF, and
-//!   put [`Principal`], [`RequestId`] and the client's address into the request's extensions.
+//!   put [`Principal`], [`portcullis_core::RequestId`] and the client's address into the request's extensions.
 //! - Bodies are JSON of a declared type with known fields only, each once.
 //! - A refusal leaves as an empty response that bears its [`Problem`] as an extension: the one
 //!   function that renders problems does the rest.
@@ -23,8 +23,7 @@ use axum::routing::{delete, get, post};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
 use portcullis_core::principal::User;
-use portcullis_core::{Principal, Problem, RequestId, problem};
-use portcullis_edge::ClientAddr;
+use portcullis_core::{Principal, Problem, problem};
 use portcullis_vault::TokenHash;
 
 use crate::sessions::other_client;
@@ -165,17 +164,13 @@ impl Api {
     pub(crate) fn client(&self, parts: &Parts) -> Client {
         let text = |name| parts.headers.get(name)?.to_str().ok();
         Client {
-            address: parts
-                .extensions
-                .get::<ClientAddr>()
-                .map(|client| client.ip()),
             user_agent: text(header::USER_AGENT).map(|text| text.chars().take(256).collect()),
             kind: other_client::kind_of(&parts.headers),
-            request: parts.extensions.get::<RequestId>().copied(),
             device: self
                 .cookies()
                 .device_value(&parts.headers)
                 .map(str::to_owned),
+            ..Client::of(&parts.extensions)
         }
     }
 

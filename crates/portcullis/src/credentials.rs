@@ -17,8 +17,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use portcullis_core::principal::{Credential, User};
-use portcullis_core::{Principal, Problem, RequestId, Secret, problem};
-use portcullis_edge::ClientAddr;
+use portcullis_core::{Principal, Problem, Secret, problem};
 use portcullis_identity::api_keys::{Found, Shape};
 use portcullis_identity::sessions::{Lookup, Presented};
 use portcullis_identity::{Bearer, Client};
@@ -106,18 +105,6 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         .and_then(|text| text.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
         .map(|(_, token)| token.trim_matches(' ')))
-}
-
-/// Where a request comes from, for the record of somebody's first one.
-fn client_of(head: &Parts) -> Client {
-    Client {
-        address: head
-            .extensions
-            .get::<ClientAddr>()
-            .map(|client| client.ip()),
-        request: head.extensions.get::<RequestId>().copied(),
-        ..Client::default()
-    }
 }
 
 impl Lane {
@@ -219,7 +206,8 @@ impl Lane {
             Bearer::Refused => return Err(invalid_token()),
             Bearer::Unknown => {
                 let (bearers, text) = (self.gate.bearers.clone(), token.to_owned());
-                let client = client_of(head);
+                // For the record of somebody's first request.
+                let client = Client::of(&head.extensions);
                 // Boxed, as all that is rare: room for it here would be copied with every request.
                 let loaded = self.on_back(async move { bearers.load(&text, &client).await });
                 Box::pin(loaded).await??.ok_or_else(invalid_token)?

@@ -156,15 +156,12 @@ impl Accounts {
     }
 
     async fn refuse_change(&self, user: &User, client: &Client) -> Result<SignedIn, Error> {
-        let parts = &*self.0;
-        let mut tx = parts.db.begin().await?;
         let entry = Entry {
             actor: Some(Actor::User(user.id)),
             user: Some(user.id),
             ..self.entry(Act::PasswordChangeRefused, client)
         };
-        parts.record.record_in(&mut tx, entry).await?;
-        tx.commit().await?;
+        self.record_alone(entry).await?;
         Err(Error::OldPassword)
     }
 }

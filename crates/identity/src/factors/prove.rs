@@ -71,24 +71,14 @@ impl Accounts {
         if !challenge::redeem(&mut tx, hash, user, now).await? {
             return Err(Error::ChallengeOver);
         }
-        let (session, ended) = parts.sessions.create(&mut tx, user, &here).await?;
-        sessions::prove(&mut tx, session.id, now, Some(now)).await?;
+        let made = parts.sessions.create(&mut tx, user, &here).await?;
+        sessions::prove(&mut tx, made.0.id, now, Some(now)).await?;
         if let Some(vouched) = vouched {
-            vouched.note(&mut tx, session.id).await?;
+            vouched.note(&mut tx, made.0.id).await?;
         }
         backoff::clear(&mut tx, &subject).await?;
-        let entry = Entry {
-            actor: Some(Actor::User(user)),
-            user: Some(user),
-            session: Some(session.id),
-            ..self.entry(Act::LoginSucceeded, client)
-        };
-        parts.record.record_in(&mut tx, entry).await?;
-        tx.commit().await?;
-        for hash in &ended {
-            parts.sessions.cache().forget(hash);
-        }
-        self.welcome(user, session, here).await
+        let done = self.entry(Act::LoginSucceeded, client);
+        self.conclude(tx, user, made, here, done).await
     }
 
     /// Proves the second factor once more, for a route that wants it. The session gets a new token.
@@ -243,8 +233,8 @@ impl Accounts {
     }
 
     /// A new session in place of the caller's, with the second factor proved now, and the first at
-    /// `first`. It ends when the
-    /// old one would have: proving a factor again and again makes nobody immortal.
+    /// `first`. It ends when the old one would have: proving a factor again and again makes nobody
+    /// immortal.
     pub(super) async fn rotate(
         &self,
         tx: &mut Tx,

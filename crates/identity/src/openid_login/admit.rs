@@ -2,7 +2,6 @@
 
 use portcullis_core::principal::User;
 use portcullis_core::{Timestamp, UserId};
-use portcullis_events::Actor;
 
 use super::config::Admit;
 use super::id_token::Said;
@@ -66,37 +65,29 @@ impl OpenidLogin {
             tx.commit().await?;
             return Ok(Outcome::SecondFactor(challenge));
         }
-        let mut ended = Vec::new();
         // Whoever proves again who they are goes on with a new session in place of the old one.
         let old = present
             .filter(|present| present.id == user)
             .and_then(User::session);
-        if let Some(old) = old {
-            ended.extend(sessions::end_one(&mut tx, user, old, now).await?);
-        }
+        let replaced = match old {
+            Some(old) => sessions::end_one(&mut tx, user, old, now).await?,
+            None => None,
+        };
         let made = parts.sessions.create(&mut tx, user, &here).await;
-        let (session, more) = made.map_err(accounts::Error::from)?;
-        ended.extend(more);
+        let (session, mut ended) = made.map_err(accounts::Error::from)?;
+        ended.extend(replaced);
         vouched.note(&mut tx, session.id).await?;
         if person.said.has_second_factor {
             // Not at nought, which memory keeps for nobody: long ago, and yet proved.
             let at = vouched.authenticated_at.max(Timestamp::from_seconds(1));
             store::mark_second_factor(&mut tx, session.id, at).await?;
         }
-        let entry = Entry {
-            actor: Some(Actor::User(user)),
-            user: Some(user),
-            session: Some(session.id),
+        let done = Entry {
             provider: Some(provider.name().to_owned()),
             ..accounts.entry(Act::LoginSucceeded, client)
         };
-        let recorded = parts.record.record_in(&mut tx, entry).await;
-        recorded.map_err(accounts::Error::from)?;
-        tx.commit().await?;
-        for hash in &ended {
-            parts.sessions.cache().forget(hash);
-        }
-        let signed_in = accounts.welcome(user, session, here).await?;
+        let made = (session, ended);
+        let signed_in = accounts.conclude(tx, user, made, here, done).await?;
         Ok(Outcome::SignedIn(signed_in))
     }
 

@@ -12,8 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use portcullis_core::{Principal, Problem, RequestId, TenantId, VisitorId, problem};
-use portcullis_edge::ClientAddr;
+use portcullis_core::{Principal, Problem, TenantId, VisitorId, problem};
 use portcullis_events::Actor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -71,17 +70,6 @@ impl From<super::Error> for Failure {
     }
 }
 
-fn client(parts: &Parts) -> Client {
-    Client {
-        address: parts
-            .extensions
-            .get::<ClientAddr>()
-            .map(|client| client.ip()),
-        request: parts.extensions.get::<RequestId>().copied(),
-        ..Client::default()
-    }
-}
-
 async fn begin(
     State(visitors): State<Visitors>,
     Path(tenant): Path<String>,
@@ -94,7 +82,7 @@ async fn begin(
     let input: Input = json(&parts.headers, body).await?;
     let metadata = Metadata::reduced(&input.metadata, text(header::USER_AGENT))?;
     let begun = visitors
-        .begin(&tenant, origin, &metadata, &client(&parts))
+        .begin(&tenant, origin, &metadata, &Client::of(&parts.extensions))
         .await?;
     let view = BegunView {
         id: begun.id,
@@ -152,7 +140,7 @@ async fn end(State(visitors): State<Visitors>, parts: Parts) -> Result<StatusCod
     let (id, tenant) = caller(&parts)?;
     let by = By {
         actor: Actor::Visitor(id),
-        client: client(&parts),
+        client: Client::of(&parts.extensions),
     };
     match visitors.revoke(tenant, id, &by).await {
         // Ended meanwhile by somebody else: that was the wish.

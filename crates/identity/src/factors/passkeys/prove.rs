@@ -1,7 +1,6 @@
 //! Showing a passkey: to sign in with it alone, or as a second factor.
 
 use portcullis_core::UserId;
-use portcullis_events::Actor;
 use portcullis_store::Tx;
 
 use super::ceremony::{self, Purpose};
@@ -58,21 +57,13 @@ impl Accounts {
                 return self.refuse_passkey(Some(user), client).await;
             }
         }
-        let (session, ended) = parts.sessions.create(&mut tx, user, &here).await?;
-        sessions::prove(&mut tx, session.id, now, Some(now)).await?;
-        let entry = Entry {
-            actor: Some(Actor::User(user)),
-            user: Some(user),
-            session: Some(session.id),
+        let made = parts.sessions.create(&mut tx, user, &here).await?;
+        sessions::prove(&mut tx, made.0.id, now, Some(now)).await?;
+        let done = Entry {
             seen: Some("passkey".to_owned()),
             ..self.entry(Act::LoginSucceeded, client)
         };
-        parts.record.record_in(&mut tx, entry).await?;
-        tx.commit().await?;
-        for hash in &ended {
-            parts.sessions.cache().forget(hash);
-        }
-        self.welcome(user, session, here).await
+        self.conclude(tx, user, made, here, done).await
     }
 
     /// One answer for an unknown key, a used or foreign answer, and a closed account.
@@ -81,15 +72,12 @@ impl Accounts {
         user: Option<UserId>,
         client: &Client,
     ) -> Result<SignedIn, Error> {
-        let parts = self.parts();
-        let mut tx = parts.db.begin().await?;
         let entry = Entry {
             user,
             seen: Some("passkey".to_owned()),
             ..self.entry(Act::LoginFailed, client)
         };
-        parts.record.record_in(&mut tx, entry).await?;
-        tx.commit().await?;
+        self.record_alone(entry).await?;
         Err(Error::PasskeyUnknown)
     }
 
