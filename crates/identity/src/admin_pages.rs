@@ -37,7 +37,17 @@ pub(crate) use visit::Visit;
 /// Where all of the pages lie, below what the binary reserves for itself.
 pub const MOUNT: &str = "/console";
 /// Rows on one page of a list.
-pub(crate) const ROWS: usize = 50;
+pub(crate) const ROWS: u32 = 50;
+/// What a list is asked for: whether there is a row more, says whether there is another page.
+pub(crate) const ONE_MORE: u32 = ROWS + 1;
+
+/// Cuts a list to one page. Whether it goes on.
+pub(crate) fn cut<T>(list: &mut Vec<T>) -> bool {
+    let rows = usize::try_from(ROWS).unwrap_or(usize::MAX);
+    let more = list.len() > rows;
+    list.truncate(rows);
+    more
+}
 
 /// Makes the token of a form for a session; nothing where that fails.
 pub type IssueToken = dyn Fn(&TokenHash) -> Option<String> + Send + Sync;

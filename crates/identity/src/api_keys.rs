@@ -257,7 +257,7 @@ impl ApiKeys {
         &self,
         hash: &KeyHash,
         found: Option<store::Stored>,
-        ticket: cache::Ticket,
+        ticket: crate::memory::Ticket,
     ) -> Option<ApiKey> {
         let now = self.0.clock.now();
         let found = found.filter(|found| found.expires_at.is_none_or(|end| now < end))?;

@@ -99,25 +99,33 @@ pub async fn list(
     after: Option<UserId>,
     limit: u32,
 ) -> Result<Option<Vec<Account>>, Error> {
-    const FROM: &str = "SELECT created_at FROM users WHERE id = $1";
     const SQL: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at FROM users WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3";
-    let (at, id) = match after {
-        None => (
-            Timestamp::from_micros(i64::MAX),
-            UserId::from_uuid(uuid::Uuid::max()),
-        ),
-        Some(id) => match db.fetch_optional(FROM, &[id.into()]).await? {
-            Some(row) => (row.timestamp("created_at")?, id),
-            None => return Ok(None),
-        },
+    let Some((at, id)) = behind(db, after).await? else {
+        return Ok(None);
     };
     let args = [at.into(), id.into(), i64::from(limit).into()];
     let rows = db.fetch_all(SQL, &args).await?;
+    read_all(db, &rows).await.map(Some)
+}
+
+/// Where a list by age goes on. Nothing where there is no such account.
+async fn behind(db: &Db, after: Option<UserId>) -> Result<Option<(Timestamp, UserId)>, Error> {
+    const SQL: &str = "SELECT created_at FROM users WHERE id = $1";
+    let Some(id) = after else {
+        let end = UserId::from_uuid(uuid::Uuid::max());
+        return Ok(Some((Timestamp::from_micros(i64::MAX), end)));
+    };
+    let row = db.fetch_optional(SQL, &[id.into()]).await?;
+    row.map(|row| Ok((row.timestamp("created_at")?, id)))
+        .transpose()
+}
+
+async fn read_all(db: &Db, rows: &[Row]) -> Result<Vec<Account>, Error> {
     let mut accounts = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         accounts.push(read(db, row).await?);
     }
-    Ok(Some(accounts))
+    Ok(accounts)
 }
 
 async fn read(db: &Db, row: &Row) -> Result<Account, Error> {

@@ -1,5 +1,6 @@
 //! Inputs of the forms, and what is wrong with them in plain words.
 
+use http::StatusCode;
 use maud::{Markup, html};
 use portcullis_console::desk;
 use portcullis_core::{Problem, problem};
@@ -56,8 +57,13 @@ impl Faults {
         Ok(faults)
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.said.is_empty()
+    /// What a page is answered with that shows them.
+    pub(crate) const fn status(&self) -> StatusCode {
+        if self.said.is_empty() {
+            StatusCode::OK
+        } else {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
     }
 
     pub(crate) fn shown(&self) -> Markup {

@@ -100,6 +100,12 @@ impl FromRequestParts<Console> for Visit {
     }
 }
 
+fn sorted<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
 impl Visit {
     /// The address of a page of ours.
     pub(crate) fn to(&self, path: &str) -> String {
@@ -120,6 +126,16 @@ impl Visit {
     fn holds(&self, permission: &str, scope: Scope) -> bool {
         let mask = self.roles.permission_mask(permission);
         mask.is_ok_and(|mask| grants(&self.user, &self.roles, scope).has_permission(mask))
+    }
+
+    /// The roles of the policy, by name.
+    pub(crate) fn role_names(&self) -> Vec<String> {
+        sorted(self.roles.names())
+    }
+
+    /// The permissions of the policy, by name.
+    pub(crate) fn permission_names(&self) -> Vec<String> {
+        sorted(self.roles.permission_names())
     }
 
     /// Where the caller can go, each with what it is for.

@@ -14,7 +14,7 @@ use super::manage::{longest_overlap, tenant};
 use super::{Error, Grantor, KeyInfo, Made, NewKey};
 use crate::admin_api::parse_id;
 use crate::admin_pages::{
-    Asks, Faults, Pages, ROWS, Sent, Visit, number, picks, select, text, textarea,
+    Asks, Faults, ONE_MORE, Pages, Sent, Visit, cut, number, picks, select, text, textarea,
 };
 use crate::api::Failure;
 use crate::pages::to_the_minute;
@@ -63,11 +63,9 @@ async fn list(
         None => None,
         Some(user) => Some(admin.accounts.find(user).await?),
     };
-    let limit = u32::try_from(ROWS).unwrap_or(u32::MAX).saturating_add(1);
-    let found = admin.keys.list(user, after, limit).await?;
+    let found = admin.keys.list(user, after, ONE_MORE).await?;
     let mut found = found.ok_or(Failure(Error::NotFound.into()))?;
-    let more = found.len() > ROWS;
-    found.truncate(ROWS);
+    let more = cut(&mut found);
     let at = |after: Option<ApiKeyId>| {
         let of = user.map(|id| format!("&user={id}")).unwrap_or_default();
         let after = after.map(|id| format!("after={id}")).unwrap_or_default();
@@ -147,13 +145,8 @@ async fn new(
 
 fn new_form(visit: &Visit, sent: &Sent, owner: &str, faults: &Faults) -> Markup {
     let grantor = Grantor::Caller(&visit.principal, &visit.roles);
-    let mut offered: Vec<String> = visit
-        .roles
-        .permission_names()
-        .filter(|permission| grantor.may_give(permission))
-        .map(str::to_owned)
-        .collect();
-    offered.sort();
+    let mut offered = visit.permission_names();
+    offered.retain(|permission| grantor.may_give(permission));
     let inside = html! {
         (text(faults, ("name", "What it is for", "text"), sent.one("name"), "So that you know it later, such as \"nightly export\".", true))
         (picks(faults, ("permissions", "What it may do"), &offered, &sent.all("permissions"), "You can give what you hold yourself. A key has no roles."))

@@ -5,8 +5,8 @@
 
 use portcullis_core::{Span, TenantId, Timestamp, UserId};
 use portcullis_events::{Action, Target};
-use portcullis_store::Tx;
 use portcullis_store::revocations::{Revocation, publish};
+use portcullis_store::{Row, Tx};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -31,6 +31,27 @@ pub struct Delegation {
     pub expires_at: Timestamp,
 }
 
+impl Delegation {
+    fn read(row: &Row) -> Result<Self, portcullis_store::Error> {
+        Ok(Delegation {
+            id: row.uuid("id")?,
+            user_id: row.user_id("user_id")?,
+            permission: row.text("permission")?,
+            granted_by: row.user_id("granted_by")?,
+            created_at: row.timestamp("created_at")?,
+            expires_at: row.timestamp("expires_at")?,
+        })
+    }
+}
+
+/// A permission that was lent, with the addresses of both.
+#[derive(Debug)]
+pub(crate) struct Lending {
+    pub(crate) lent: Delegation,
+    pub(crate) borrower: String,
+    pub(crate) lender: String,
+}
+
 impl Tenants {
     /// What is lent at present, newest first, without the first `skipped`.
     pub async fn delegations(
@@ -43,13 +64,27 @@ impl Tenants {
         let args = [tenant.into(), now.into(), PAGE.into(), skipped.into()];
         let mut list = Vec::new();
         for row in self.db.fetch_all(SQL, &args).await? {
-            list.push(Delegation {
-                id: row.uuid("id")?,
-                user_id: row.user_id("user_id")?,
-                permission: row.text("permission")?,
-                granted_by: row.user_id("granted_by")?,
-                created_at: row.timestamp("created_at")?,
-                expires_at: row.timestamp("expires_at")?,
+            list.push(Delegation::read(&row)?);
+        }
+        Ok(list)
+    }
+
+    /// The same with the addresses of both, at most `limit`.
+    pub(crate) async fn lendings(
+        &self,
+        tenant: TenantId,
+        skipped: u32,
+        limit: u32,
+    ) -> Result<Vec<Lending>, Error> {
+        const SQL: &str = "SELECT d.id, d.user_id, d.permission, d.granted_by, d.created_at, d.expires_at, borrower.email AS borrower, lender.email AS lender FROM delegation d JOIN users borrower ON borrower.id = d.user_id JOIN users lender ON lender.id = d.granted_by WHERE d.tenant_id = $1 AND d.revoked_at IS NULL AND d.expires_at > $2 ORDER BY d.created_at DESC, d.id DESC LIMIT $3 OFFSET $4";
+        let now = self.clock.now();
+        let args = [tenant.into(), now.into(), limit.into(), skipped.into()];
+        let mut list = Vec::new();
+        for row in self.db.fetch_all(SQL, &args).await? {
+            list.push(Lending {
+                lent: Delegation::read(&row)?,
+                borrower: row.text("borrower")?,
+                lender: row.text("lender")?,
             });
         }
         Ok(list)

@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use super::invitations::Written;
 use super::register::Tenant;
-use crate::admin_pages::{Asks, Faults, Pages, ROWS, Sent, Visit, picks, text};
+use crate::admin_pages::{Asks, Faults, Pages, ROWS, Sent, Visit, cut, picks, text};
 use crate::api::Failure;
 use crate::pages::to_the_minute;
 
@@ -65,8 +65,7 @@ fn skipped(page: Page) -> u32 {
 
 /// The ways on from a part of a list that begins behind `skipped` rows.
 fn turned(to: &str, skipped: u32, more: bool) -> Markup {
-    let rows = u32::try_from(ROWS).unwrap_or(u32::MAX);
-    let next = format!("{to}?after={}", skipped.saturating_add(rows));
+    let next = format!("{to}?after={}", skipped.saturating_add(ROWS));
     turn((skipped > 0).then_some(to), more.then_some(&*next))
 }
 
@@ -79,8 +78,7 @@ async fn list(visit: Visit, page: Page) -> Result<Response, Failure> {
     let after = after(page);
     let tenants = &visit.console.admin.tenants;
     let mut found = tenants.list(after.as_deref().unwrap_or_default()).await?;
-    let more = found.len() > ROWS;
-    found.truncate(ROWS);
+    let more = cut(&mut found);
     let at = |slug: &str| format!("{}?after={slug}", visit.to("/tenants"));
     let next = found.last().filter(|_| more).map(|last| at(&last.slug));
     let first = after.map(|_| visit.to("/tenants"));
@@ -126,20 +124,13 @@ fn new_form(visit: &Visit, sent: &Sent, faults: &Faults) -> Markup {
         (text(faults, ("slug", "Short name", "text"), sent.one("slug"), "Such as acme: it can stand in paths, hosts and headers, and is never given twice.", true))
         (text(faults, ("name", "Name", "text"), sent.one("name"), "What people read. Left empty: the short name.", false))
         (text(faults, ("email", "First member", "email"), sent.one("email"), "E-mail address of an invitation. May be left out.", false))
-        (picks(faults, ("roles", "Roles of the first member"), &policy_roles(visit), &sent.all("roles"), ""))
+        (picks(faults, ("roles", "Roles of the first member"), &visit.role_names(), &sent.all("roles"), ""))
         button type="submit" { "Make the tenant" }
     };
     html! {
         (faults.shown())
         div.sheet { (visit.form("wide", "/tenants", &inside)) }
     }
-}
-
-/// The roles of the policy, by name.
-fn policy_roles(visit: &Visit) -> Vec<String> {
-    let mut names: Vec<String> = visit.roles.names().map(str::to_owned).collect();
-    names.sort();
-    names
 }
 
 async fn create(visit: Visit, sent: Sent) -> Result<Response, Failure> {
@@ -213,12 +204,7 @@ fn page(visit: &Visit, tenant: &Tenant, faults: &Faults) -> Response {
             (visit.grave(&at("suspend"), "Suspend the tenant", "Nobody reaches the product from it, from the next request on, until it is resumed."))
         }
     };
-    let status = if faults.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
-    visit.page_as(status, &tenant.name, UP, &body)
+    visit.page_as(faults.status(), &tenant.name, UP, &body)
 }
 
 async fn suspend(visit: Visit, Path(id): Path<String>) -> Result<Response, Failure> {

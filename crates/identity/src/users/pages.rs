@@ -7,14 +7,14 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_console::Status;
 use portcullis_console::desk::{mark, shown_once, turn};
-use portcullis_core::{Problem, UserId};
+use portcullis_core::{Problem, Secret, UserId};
 use serde::Deserialize;
 
 use super::Account;
 use super::manage::check_roles;
 use crate::accounts::Registering;
 use crate::admin_api::parse_id;
-use crate::admin_pages::{Asks, Faults, Pages, ROWS, Sent, Visit, picks, text};
+use crate::admin_pages::{Asks, Faults, ONE_MORE, Pages, Sent, Visit, cut, picks, text};
 use crate::api::Failure;
 use crate::pages::to_the_minute;
 use crate::password_policy::one_time_password;
@@ -51,10 +51,8 @@ async fn list(
     let after: Option<UserId> = asked.after.as_deref().map(parse_id).transpose()?;
     let find = asked.find.trim();
     let accounts = &visit.console.admin.accounts;
-    let limit = u32::try_from(ROWS).unwrap_or(u32::MAX).saturating_add(1);
-    let mut found = accounts.search(find, after, limit).await?;
-    let more = found.len() > ROWS;
-    found.truncate(ROWS);
+    let mut found = accounts.search(find, after, ONE_MORE).await?;
+    let more = cut(&mut found);
     let at = |after: Option<UserId>| {
         let find = utf8_percent_encode(find, NON_ALPHANUMERIC);
         let after = after.map(|id| format!("&after={id}")).unwrap_or_default();
@@ -124,7 +122,7 @@ fn new_form(visit: &Visit, sent: &Sent, faults: &Faults) -> Markup {
     let inside = html! {
         (text(faults, ("email", "E-mail address", "email"), sent.one("email"), "", true))
         (text(faults, ("display_name", "Name", "text"), sent.one("display_name"), "May be left out.", false))
-        (picks(faults, ("roles", "Roles"), &names(visit), &sent.all("roles"), "What the account may do everywhere, in every tenant."))
+        (picks(faults, ("roles", "Roles"), &visit.role_names(), &sent.all("roles"), "What the account may do everywhere, in every tenant."))
         button type="submit" { "Create the account" }
     };
     html! {
@@ -134,13 +132,6 @@ fn new_form(visit: &Visit, sent: &Sent, faults: &Faults) -> Markup {
             (visit.form("wide", "/users", &inside))
         }
     }
-}
-
-/// The roles of the policy, by name.
-fn names(visit: &Visit) -> Vec<String> {
-    let mut names: Vec<String> = visit.roles.names().map(str::to_owned).collect();
-    names.sort();
-    names
 }
 
 async fn create(visit: Visit, sent: Sent) -> Result<Response, Failure> {
@@ -164,13 +155,19 @@ async fn create(visit: Visit, sent: Sent) -> Result<Response, Failure> {
         Ok(made) => made,
         Err(error) => return Ok(again(&Faults::from(error)?)),
     };
-    let body = html! {
-        p { strong { (made.email) } " has an account." }
+    let said = html! { strong { (made.email) } " has an account." };
+    let body = handed_over(&visit, made.id, &said, &password);
+    Ok(visit.page_as(StatusCode::CREATED, "Account created", UP, &body))
+}
+
+/// A one-time password, this once.
+fn handed_over(visit: &Visit, id: UserId, said: &Markup, password: &Secret<String>) -> Markup {
+    html! {
+        p { (said) }
         (shown_once("The one-time password", password.expose()))
         p { "Hand it over by a way that only its owner reads, and ask them to change it at once." }
-        p { a href=(visit.to(&format!("/users/{}", made.id))) { "To the account" } }
-    };
-    Ok(visit.page_as(StatusCode::CREATED, "Account created", UP, &body))
+        p { a href=(visit.to(&format!("/users/{id}"))) { "To the account" } }
+    }
 }
 
 async fn show(visit: Visit, Path(id): Path<String>) -> Result<Response, Failure> {
@@ -194,7 +191,7 @@ async fn shown(
     );
     let id = account.id;
     let roles = html! {
-        (picks(faults, ("roles", "Roles"), &names(visit), typed.unwrap_or(&account.roles), "What the account may do everywhere, in every tenant."))
+        (picks(faults, ("roles", "Roles"), &visit.role_names(), typed.unwrap_or(&account.roles), "What the account may do everywhere, in every tenant."))
         button type="submit" { "Save the roles" }
     };
     let body = html! {
@@ -280,12 +277,9 @@ async fn set_password(
     let accounts = &visit.console.admin.accounts;
     accounts.set_password(id, &password, &visit.by).await?;
     let account = accounts.find(id).await?;
-    let body = html! {
-        p { strong { (account.email) } " has a new password, and its sessions have ended." }
-        (shown_once("The one-time password", password.expose()))
-        p { "Hand it over by a way that only its owner reads, and ask them to change it at once." }
-        p { a href=(visit.to(&format!("/users/{id}"))) { "To the account" } }
-    };
+    let said =
+        html! { strong { (account.email) } " has a new password, and its sessions have ended." };
+    let body = handed_over(&visit, id, &said, &password);
     Ok(visit.page("One-time password", UP, &body))
 }
 

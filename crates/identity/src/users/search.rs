@@ -1,10 +1,9 @@
 //! Finding accounts by a part of their address or name, a page at a time.
 
 use portcullis_core::UserId;
-use portcullis_store::{Db, Error, Value};
-use uuid::Uuid;
+use portcullis_store::{Db, Error};
 
-use super::{Account, find, find_by_email, read};
+use super::{Account, behind, find_by_email, list, read_all};
 use crate::Email;
 
 /// Accounts, newest first, from the first behind `after`. With `words`, those whose address or name has
@@ -15,7 +14,6 @@ pub(crate) async fn search(
     after: Option<UserId>,
     limit: u32,
 ) -> Result<Vec<Account>, Error> {
-    const ALL: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at FROM users WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3";
     const WITH: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at FROM users WHERE (created_at, id) < ($1, $2) AND (email_canonical LIKE $4 ESCAPE '\\' OR lower(display_name) LIKE $4 ESCAPE '\\') ORDER BY created_at DESC, id DESC LIMIT $3";
     let words = words.trim();
     // A whole address is found by its index, however many accounts there are.
@@ -28,27 +26,22 @@ pub(crate) async fn search(
             Vec::new()
         });
     }
-    let (at, id): (Value<'_>, UserId) = match after {
-        None => (i64::MAX.into(), UserId::from_uuid(Uuid::max())),
-        Some(id) => match find(db, id).await? {
-            Some(account) => (account.created_at.into(), id),
-            // Accounts are never deleted: nobody was given this one to go on behind.
-            None => return Ok(Vec::new()),
-        },
-    };
-    let limit = i64::from(limit);
-    let rows = if words.is_empty() {
-        db.fetch_all(ALL, &[at, id.into(), limit.into()]).await?
-    } else {
-        let pattern = format!("%{}%", literal(&words.to_lowercase()));
-        let args = [at, id.into(), limit.into(), (&pattern).into()];
-        db.fetch_all(WITH, &args).await?
-    };
-    let mut accounts = Vec::with_capacity(rows.len());
-    for row in &rows {
-        accounts.push(read(db, row).await?);
+    // Accounts are never deleted: nobody was given one to go on behind that is not there.
+    if words.is_empty() {
+        return Ok(list(db, after, limit).await?.unwrap_or_default());
     }
-    Ok(accounts)
+    let Some((at, id)) = behind(db, after).await? else {
+        return Ok(Vec::new());
+    };
+    let pattern = format!("%{}%", literal(&words.to_lowercase()));
+    let args = [
+        at.into(),
+        id.into(),
+        i64::from(limit).into(),
+        (&pattern).into(),
+    ];
+    let rows = db.fetch_all(WITH, &args).await?;
+    read_all(db, &rows).await
 }
 
 /// `LIKE` without its wild cards: somebody looks for `a_b` and means it.

@@ -10,10 +10,11 @@ use uuid::Uuid;
 
 use super::{OWN, Page, below, named, skipped, turned};
 use crate::admin_api::parse_id;
-use crate::admin_pages::{Faults, Pages, ROWS, Sent, Visit, select, text};
+use crate::admin_pages::{Faults, ONE_MORE, Pages, Sent, Visit, cut, select, text};
 use crate::api::Failure;
 use crate::pages::to_the_minute;
 use crate::tenants::Error;
+use crate::tenants::delegations::Lending;
 use crate::tenants::register::Tenant;
 use crate::{Email, users};
 
@@ -44,11 +45,9 @@ async fn list(visit: Visit, Path(tenant): Path<String>, page: Page) -> Result<Re
 /// What the caller holds and could lend.
 fn held(visit: &Visit) -> Vec<(String, String)> {
     let holds = grants(&visit.user, &visit.roles, Scope::Tenant);
-    let is_held = |name: &&str| holds.covers(visit.roles.permissions(&[*name]));
-    let mut names: Vec<&str> = visit.roles.permission_names().filter(is_held).collect();
-    names.sort_unstable();
-    let pair = |name: &str| (name.to_owned(), name.to_owned());
-    names.into_iter().map(pair).collect()
+    let mut names = visit.permission_names();
+    names.retain(|name| holds.covers(visit.roles.permissions(&[name])));
+    names.into_iter().map(|name| (name.clone(), name)).collect()
 }
 
 async fn body(
@@ -58,18 +57,9 @@ async fn body(
     sent: &Sent,
     faults: &Faults,
 ) -> Result<Markup, Failure> {
-    let admin = &visit.console.admin;
-    let mut lent = admin.tenants.delegations(tenant.id, skipped).await?;
-    let more = lent.len() > ROWS;
-    lent.truncate(ROWS);
-    let mut rows = Vec::new();
-    for one in &lent {
-        let (to, by) = (
-            admin.accounts.find(one.user_id).await?.email,
-            admin.accounts.find(one.granted_by).await?.email,
-        );
-        rows.push((one, to, by));
-    }
+    let tenants = &visit.console.admin.tenants;
+    let mut rows = tenants.lendings(tenant.id, skipped, ONE_MORE).await?;
+    let more = cut(&mut rows);
     let to = below(tenant, "grants");
     let times = TIMES.map(|(value, words)| (value.to_owned(), words.to_owned()));
     let inside = html! {
@@ -90,7 +80,7 @@ async fn body(
             div.sheet { p { "Nothing." } }
         } @else {
             ul.rows {
-                @for (one, borrower, lender) in &rows {
+                @for Lending { lent: one, borrower, lender } in &rows {
                     li {
                         div {
                             strong { (one.permission) } " to " (borrower)

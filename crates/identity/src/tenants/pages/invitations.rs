@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::members::offered;
 use super::{OWN, Page, below, invited, named, skipped, turned};
 use crate::admin_api::parse_id;
-use crate::admin_pages::{Faults, Pages, ROWS, Sent, Visit, picks, text};
+use crate::admin_pages::{Faults, Pages, Sent, Visit, cut, picks, text};
 use crate::api::Failure;
 use crate::pages::to_the_minute;
 use crate::tenants::Error;
@@ -37,15 +37,15 @@ async fn body(
     sent: &Sent,
     faults: &Faults,
 ) -> Result<Markup, Failure> {
-    let (open, offered) = (
+    let (mut open, offered) = (
         visit.console.admin.tenants.invitations(tenant.id).await?,
         offered(visit, tenant).await?,
     );
     let to = below(tenant, "invitations");
     // A tenant has no more of them than one answer brings.
     let begin = usize::try_from(skipped).unwrap_or(usize::MAX);
-    let more = open.len().saturating_sub(begin) > ROWS;
-    let part = open.iter().skip(begin).take(ROWS);
+    open.drain(..begin.min(open.len()));
+    let more = cut(&mut open);
     let inside = html! {
         (text(faults, ("email", "E-mail address", "email"), sent.one("email"), "Of the account that may use it. The account need not be there yet.", true))
         (picks(faults, ("roles", "Roles in this tenant"), &offered, &sent.all("roles"), "You can give what you hold yourself, now and when it is used."))
@@ -62,7 +62,7 @@ async fn body(
             div.sheet { p { "There are none." } }
         } @else {
             ul.rows {
-                @for one in part {
+                @for one in &open {
                     li {
                         div {
                             strong { (one.email) }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use maud::{Markup, html};
 use portcullis_core::roles::CUSTOM;
 
-use super::{OWN, below, named, policy_roles, segment};
+use super::{OWN, below, named, segment};
 use crate::admin_pages::{Faults, Pages, Sent, Visit, picks, text};
 use crate::api::Failure;
 use crate::pages::to_the_minute;
@@ -65,7 +65,7 @@ async fn list_body(
             (visit.form("", &to, &inside))
         }
         h2 { "Roles of the policy" }
-        div.sheet { p { (policy_roles(visit).join(", ")) } p.quiet { "They stand in the configuration, and are the same for every tenant." } }
+        div.sheet { p { (visit.role_names().join(", ")) } p.quiet { "They stand in the configuration, and are the same for every tenant." } }
     })
 }
 
@@ -82,11 +82,10 @@ fn gives(role: &MadeRole) -> Markup {
 }
 
 fn choices(visit: &Visit, faults: &Faults, permissions: &[String], inherits: &[String]) -> Markup {
-    let mut known: Vec<String> = visit.roles.permission_names().map(str::to_owned).collect();
-    known.sort();
+    let known = visit.permission_names();
     html! {
         (picks(faults, ("permissions", "Permissions that it gives"), &known, permissions, "You can give what you hold yourself."))
-        (picks(faults, ("inherits", "Roles of the policy that it counts as"), &policy_roles(visit), inherits, ""))
+        (picks(faults, ("inherits", "Roles of the policy that it counts as"), &visit.role_names(), inherits, ""))
     }
 }
 

@@ -2,16 +2,15 @@
 
 use axum::extract::Path;
 use axum::response::Response;
-use http::StatusCode;
 use maud::html;
 use portcullis_console::Status;
 use portcullis_console::desk::{mark, turn};
 use portcullis_core::UserId;
 use portcullis_core::roles::CUSTOM;
 
-use super::{OWN, Page, after, below, named, policy_roles};
+use super::{OWN, Page, after, below, named};
 use crate::admin_api::parse_id;
-use crate::admin_pages::{Faults, Pages, ROWS, Sent, Visit, picks};
+use crate::admin_pages::{Faults, Pages, Sent, Visit, cut, picks};
 use crate::api::Failure;
 use crate::pages::to_the_minute;
 use crate::tenants::Error;
@@ -35,8 +34,7 @@ async fn list(visit: Visit, Path(tenant): Path<String>, page: Page) -> Result<Re
         .tenants
         .members(tenant.id, after)
         .await?;
-    let more = found.len() > ROWS;
-    found.truncate(ROWS);
+    let more = cut(&mut found);
     let to = visit.to(&below(&tenant, "members"));
     let last = found.last().filter(|_| more);
     let next = last.map(|member| format!("{to}?after={}", member.user_id));
@@ -80,7 +78,7 @@ pub(super) async fn offered(visit: &Visit, tenant: &Tenant) -> Result<Vec<String
     let made = made
         .into_iter()
         .map(|role| format!("{CUSTOM}{}", role.name));
-    Ok(policy_roles(visit).into_iter().chain(made).collect())
+    Ok(visit.role_names().into_iter().chain(made).collect())
 }
 
 async fn show(
@@ -119,12 +117,12 @@ async fn shown(
         (visit.grave(&format!("{to}/remove"), "End the membership", "The account stays; it may nothing more in this tenant. What it was lent here ends too."))
     };
     let up = below(tenant, "members");
-    let status = if faults.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
-    Ok(visit.page_as(status, &member.email, Some((&up, "Members")), &body))
+    Ok(visit.page_as(
+        faults.status(),
+        &member.email,
+        Some((&up, "Members")),
+        &body,
+    ))
 }
 
 async fn set_roles(
