@@ -4,7 +4,7 @@
 use http::Method;
 use serde_json::json;
 
-use crate::support::authenticator::enrol;
+use crate::support::authenticator::{ROUTES, enrol};
 use crate::support::openid::{
     BEGIN, Certified, ORIGIN, come_back, location, parameter, sign_in, target,
 };
@@ -14,26 +14,6 @@ use crate::support::{
 
 const AUTH: &str = "/.portcullis/auth";
 const ANA: &str = "ana@corp.test";
-
-const ROUTES: &str = r#"
-[[route]]
-path = "/payouts"
-allow = "user"
-mfa = true
-
-[[route]]
-path = "/recent"
-allow = "user"
-max-age = "1s"
-
-[[route]]
-path = "/admin"
-allow = { role = ["admin"] }
-
-[[route]]
-path = "/{*rest}"
-allow = "user"
-"#;
 
 async fn builder(upstream: &Upstream, provider: &Certified, more: &str) -> GatewayBuilder {
     Gateway::builder(upstream, ROUTES)
@@ -540,7 +520,7 @@ async fn in_a_browser_the_button_leads_to_the_provider_and_back() {
     let gateway = builder(&upstream, &provider, "")
         .await
         .replace(
-            "path = \"/recent\"\nallow = \"user\"\nmax-age = \"1s\"",
+            "path = \"/recent\"\nallow = \"user\"\nmax-age = \"4s\"",
             "path = \"/recent\"\nallow = \"user\"\nmax-age = \"1h\"",
         )
         .more("\n[hosts]\nallow = [\"gate.test\"]\n")

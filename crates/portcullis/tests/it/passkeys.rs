@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::authenticator::{enrol, prove, sign_in};
+use crate::support::authenticator::{ROUTES, enrol, prove, sign_in};
 use crate::support::mailbox::{Mailbox, ORIGIN};
 use crate::support::passkey::{Authenticator, ask, encode, show};
 use crate::support::sockets::NAME;
@@ -16,36 +16,10 @@ const AUTH: &str = "/.portcullis/auth";
 const ANA: &str = "ana@corp.test";
 const EVE: &str = "eve@corp.test";
 
-const ROUTES: &str = r#"
-[[route]]
-path = "/public"
-allow = "public"
-
-[[route]]
-path = "/payouts"
-allow = "user"
-mfa = true
-
-[[route]]
-path = "/recent"
-allow = "user"
-max-age = "1s"
-
-[[route]]
-path = "/admin"
-allow = { role = ["admin"] }
-
-[[route]]
-path = "/{*rest}"
-allow = "user"
-
-[limits.auth]
-rate = "1000/minute"
-"#;
-
 async fn builder(upstream: &Upstream) -> GatewayBuilder {
     Gateway::builder(upstream, ROUTES)
         .await
+        .more("\n[limits.auth]\nrate = \"1000/minute\"\n")
         .user(ANA, &["user"])
         .user(EVE, &["user"])
 }

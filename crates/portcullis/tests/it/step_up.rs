@@ -3,37 +3,13 @@
 use http::Method;
 use serde_json::json;
 
-use crate::support::authenticator::{enrol, prove, sign_in};
+use crate::support::authenticator::{ROUTES, enrol, prove, sign_in};
 use crate::support::sockets::NAME;
 use crate::support::{Answer, Browser, Gateway, PASSWORD, Upstream};
 
 const AUTH: &str = "/.portcullis/auth";
 const ROOT: &str = "root@corp.test";
 const ANA: &str = "ana@corp.test";
-
-const ROUTES: &str = r#"
-[[route]]
-path = "/public"
-allow = "public"
-
-[[route]]
-path = "/payouts"
-allow = "user"
-mfa = true
-
-[[route]]
-path = "/recent"
-allow = "user"
-max-age = "1s"
-
-[[route]]
-path = "/admin"
-allow = { role = ["admin"] }
-
-[[route]]
-path = "/{*rest}"
-allow = "user"
-"#;
 
 async fn production(upstream: &Upstream, mfa: &str) -> Gateway {
     Gateway::builder(upstream, ROUTES)
@@ -126,7 +102,7 @@ async fn a_route_that_wants_a_recent_sign_in_refuses_an_old_one() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         answer = ana.get("/recent").send().await;
     }
-    assert_asks(&answer, "reauthentication-required", "max_age=\"1\"");
+    assert_asks(&answer, "reauthentication-required", "max_age=\"4\"");
     assert_eq!(
         ana.get("/anything").send().await.status,
         200,

@@ -4,6 +4,31 @@ use serde_json::json;
 
 use super::{Answer, Browser};
 
+/// A policy with a route for each thing that a proof may be asked for.
+pub(crate) const ROUTES: &str = r#"
+[[route]]
+path = "/public"
+allow = "public"
+
+[[route]]
+path = "/payouts"
+allow = "user"
+mfa = true
+
+[[route]]
+path = "/recent"
+allow = "user"
+max-age = "4s"
+
+[[route]]
+path = "/admin"
+allow = { role = ["admin"] }
+
+[[route]]
+path = "/{*rest}"
+allow = "user"
+"#;
+
 /// Knows the secret and the time.
 pub(crate) struct App(totp_rs::Totp);
 
