@@ -1,8 +1,9 @@
-//! The frame of the server-rendered pages: layout, components, forms.
+//! The frame of what the gate answers itself: pages (layout, components, forms) and APIs.
 //!
 //! No script, no font, no picture, nothing from elsewhere: one style sheet in the page, which the
 //! content security policy admits by its nonce. Light and dark follow the system.
 
+pub mod api;
 pub mod desk;
 
 use std::sync::Arc;

@@ -6,19 +6,15 @@
 //! - A handler takes [`By`], [`Input`] and the ids in the path, calls one method, and answers.
 //! - Whatever it changes is one transaction with its audit event, in the slice's own code.
 
-use std::sync::Arc;
-
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::FromRequestParts;
 use axum::routing::get;
 use http::Method;
 use http::request::Parts;
-use portcullis_core::roles::Roles;
+use portcullis_console::api::{Failure, no_store};
 use portcullis_core::{Principal, Problem, problem};
 use portcullis_events::Actor;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
@@ -26,7 +22,6 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::accounts::By;
-use crate::api::{Failure, body, no_store};
 use crate::{
     Accounts, ApiKeys, Client, Tenants, Visitors, api_keys, sessions, tenants, users, visitors,
 };
@@ -204,47 +199,4 @@ impl<S: Send + Sync> FromRequestParts<S> for By {
             client: Client::of(&parts.extensions),
         })
     }
-}
-
-/// The permitted caller, for what may only be given on.
-pub struct Caller(pub Principal);
-
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let caller = parts.extensions.get::<Principal>().cloned();
-        Ok(Caller(caller.unwrap_or(Principal::Anonymous)))
-    }
-}
-
-/// A JSON body, read as strictly as everywhere.
-pub struct Input<T>(pub T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
-    type Rejection = Failure;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let (parts, body) = request.into_parts();
-        let body: Body = body;
-        Ok(Input(body::json(&parts.headers, body).await?))
-    }
-}
-
-/// The roles of the policy that the request is judged by.
-pub struct Known(pub Arc<Roles>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Known {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let roles = parts.extensions.get::<Arc<Roles>>();
-        Ok(Known(roles.cloned().unwrap_or_default()))
-    }
-}
-
-/// An id in the path; what is none names nothing.
-pub fn parse_id<T: std::str::FromStr>(text: &str) -> Result<T, Failure> {
-    text.parse()
-        .map_err(|_| Failure(Problem::new(&problem::NOT_FOUND)))
 }

@@ -23,11 +23,11 @@ use axum::Router;
 use axum::handler::Handler;
 use axum::routing;
 use http::Method;
+use portcullis_console::api::{Failure, no_store};
 use portcullis_core::{Problem, problem};
 use portcullis_vault::TokenHash;
 
 use crate::admin_api::Admin;
-use crate::api::{Failure, no_store};
 use crate::{api_keys, sessions, tenants, users};
 
 pub(crate) use inputs::{Faults, number, picks, select, text, textarea};

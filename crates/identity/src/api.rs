@@ -10,7 +10,6 @@
 //! `Clear-Site-Data` is not sent on sign-out: it would wipe the product's own storage and the
 //! cookie by which the device is known.
 
-pub(crate) mod body;
 mod handlers;
 
 use std::fmt;
@@ -18,10 +17,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
+use portcullis_console::api::{Failure, no_store};
 use portcullis_core::principal::User;
 use portcullis_core::{Principal, Problem, problem};
 use portcullis_vault::TokenHash;
@@ -31,11 +30,7 @@ use crate::{
     Accounts, ApiKeys, Bearers, Client, OpenidLogin, Tenants, accounts, api_keys, pages, tenants,
     tokens,
 };
-pub(crate) use body::json;
 pub(crate) use handlers::{Grant, clear_cookies, end_current, set_cookies};
-
-/// Largest body, in bytes.
-const MAX_BODY: usize = 16 * 1024;
 
 /// A CSRF token for a session, as the guard makes it.
 #[derive(Debug, Clone)]
@@ -117,28 +112,9 @@ pub fn router(api: Api) -> Router {
         .merge(crate::openid_login::routes())
         .fallback(async || Failure(Problem::new(&problem::NOT_FOUND)))
         .method_not_allowed_fallback(async || Failure(Problem::new(&problem::METHOD_NOT_ALLOWED)))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::max(portcullis_console::api::MAX_BODY))
         .layer(axum::middleware::map_response(no_store))
         .with_state(api)
-}
-
-pub(crate) async fn no_store(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-/// A refusal on its way out.
-#[derive(Debug)]
-pub struct Failure(pub Problem);
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let mut response = self.0.kind.status.into_response();
-        response.extensions_mut().insert(self.0);
-        response
-    }
 }
 
 impl From<accounts::Error> for Failure {
@@ -150,12 +126,6 @@ impl From<accounts::Error> for Failure {
 impl From<crate::sessions::Error> for Failure {
     fn from(error: crate::sessions::Error) -> Self {
         Failure(error.into())
-    }
-}
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Failure(problem)
     }
 }
 

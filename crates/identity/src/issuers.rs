@@ -19,6 +19,7 @@ mod trial;
 
 use std::sync::Arc;
 
+use portcullis_console::api::Failure;
 use portcullis_core::principal::{Credential, User};
 use portcullis_core::{Clock, Problem, TenantId, Timestamp, UserId};
 use portcullis_edge::Outbound;
@@ -29,7 +30,6 @@ use portcullis_vault::jws::Unverified;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::api::Failure;
 use crate::claims::Rules;
 use crate::holders::{Holder, Holders, Source, Verified};
 use crate::record::{Act, Entry, Record};

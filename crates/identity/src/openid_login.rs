@@ -27,13 +27,13 @@ mod store;
 
 use std::sync::Arc;
 
+use portcullis_console::api::Failure;
 use portcullis_core::{Problem, Timestamp, problem};
 use portcullis_store::Db;
 use portcullis_vault::keys::{Keys, Purpose};
 use portcullis_vault::{seal, tokens};
 
 use crate::accounts;
-use crate::api::Failure;
 use crate::issuers::{self, Provider};
 use crate::{Accounts, Issuers};
 

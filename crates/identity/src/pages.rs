@@ -11,12 +11,13 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use portcullis_console::api::Failure;
 use portcullis_console::{Nonce, Page, errors, field};
 use portcullis_core::{Principal, Problem, Secret, Timestamp, problem};
 use serde::Deserialize;
 
 use crate::accounts::Error;
-use crate::api::{Api, Failure, clear_cookies, end_current, set_cookies, signed_in};
+use crate::api::{Api, clear_cookies, end_current, set_cookies, signed_in};
 use crate::factors::{challenge_cookie, offer_to_sign_in};
 use crate::next::local_or_root;
 use crate::sessions::{Notice, SessionInfo};

@@ -2,10 +2,9 @@
 
 use http::StatusCode;
 use maud::{Markup, html};
+use portcullis_console::api::Failure;
 use portcullis_console::desk;
 use portcullis_core::{Problem, problem};
-
-use crate::api::Failure;
 
 /// What is wrong with a form: sentences, and the inputs they are about.
 #[derive(Debug, Default)]

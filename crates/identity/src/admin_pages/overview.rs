@@ -3,8 +3,9 @@
 use axum::response::Response;
 use maud::html;
 
+use portcullis_console::api::Failure;
+
 use super::Visit;
-use crate::api::Failure;
 
 pub(super) async fn overview(visit: Visit) -> Result<Response, Failure> {
     let account = visit.console.admin.accounts.get(visit.user.id).await?;

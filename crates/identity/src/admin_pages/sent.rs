@@ -8,11 +8,11 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
+use portcullis_console::api::Failure;
 use portcullis_core::{Problem, problem};
 use portcullis_vault::TokenHash;
 
 use super::Console;
-use crate::api::Failure;
 
 /// Largest form, in bytes: a few hundred boxes that can be ticked.
 const MAX_BODY: usize = 64 * 1024;

@@ -7,6 +7,7 @@ use axum::response::{Html, IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 use maud::{Markup, html};
+use portcullis_console::api::{Failure, Known};
 use portcullis_console::desk::{Desk, Place};
 use portcullis_console::{Nonce, Page};
 use portcullis_core::decision::{Scope, grants};
@@ -18,8 +19,7 @@ use portcullis_vault::TokenHash;
 use super::sent::{Sent, TOKEN};
 use super::{Console, once};
 use crate::accounts::By;
-use crate::admin_api::Known;
-use crate::api::{Failure, signed_in};
+use crate::api::signed_in;
 use crate::pages::see_other;
 
 /// Words after an act, by the word in the address: nothing else of an address is ever shown.

@@ -7,11 +7,11 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode, header};
+use portcullis_console::api::json;
 use portcullis_core::principal::Credential;
 use portcullis_core::{Principal, Problem, Secret, problem};
 use serde::{Deserialize, Serialize};
 
-use super::body::json;
 use super::{Api, Failure, signed_in};
 use crate::accounts::Error;
 use crate::accounts::{AccountView, Registering, SignedIn};

@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode};
+use portcullis_console::api::{Failure, Known, json, parse_id};
 use portcullis_core::roles::Roles;
 use portcullis_core::{Principal, Secret, Timestamp};
 use portcullis_events::Actor;
@@ -14,8 +15,7 @@ use utoipa::ToSchema;
 
 use super::{Grantor, KeyInfo, Made, NewKey};
 use crate::accounts::By;
-use crate::admin_api::{Known, parse_id};
-use crate::api::{Api, Failure, body, signed_in};
+use crate::api::{Api, signed_in};
 
 /// A key as it is told: everything but its text.
 #[derive(Debug, Serialize, ToSchema)]
@@ -146,7 +146,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let user = signed_in(&parts)?.clone();
-    let input: OwnKey = body::json(&parts.headers, body).await?;
+    let input: OwnKey = json(&parts.headers, body).await?;
     let new = NewKey {
         name: input.name,
         permissions: input.permissions,
@@ -183,7 +183,7 @@ pub(crate) async fn report(
     request: Request<Body>,
 ) -> Result<StatusCode, Failure> {
     let (parts, body) = request.into_parts();
-    let input: Report = body::json(&parts.headers, body).await?;
+    let input: Report = json(&parts.headers, body).await?;
     let by = acting(&api, &parts, Actor::Anonymous);
     api.keys.report(&input.key, &by).await?;
     Ok(StatusCode::NO_CONTENT)

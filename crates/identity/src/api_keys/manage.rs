@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
+use portcullis_console::api::{Caller, Failure, Input, Known, parse_id};
 use portcullis_core::limit::Rate;
 use portcullis_core::{Principal, Problem, Span, TenantId, UserId, problem};
 use serde::Deserialize;
@@ -13,8 +14,7 @@ use utoipa_axum::routes;
 use super::handlers::{Instant, KeyView, NewKeyView};
 use super::{Grantor, NewKey};
 use crate::accounts::By;
-use crate::admin_api::{Admin, Caller, Input, Known, parse_id};
-use crate::api::Failure;
+use crate::admin_api::Admin;
 
 pub(crate) fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new()

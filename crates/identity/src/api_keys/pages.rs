@@ -5,6 +5,7 @@ use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
 use portcullis_console::Status;
+use portcullis_console::api::{Failure, parse_id};
 use portcullis_console::desk::{mark, shown_once, turn};
 use portcullis_core::limit::Rate;
 use portcullis_core::{ApiKeyId, Problem, Span, TenantId, Timestamp, UserId};
@@ -12,11 +13,9 @@ use serde::Deserialize;
 
 use super::manage::{longest_overlap, tenant};
 use super::{Error, Grantor, KeyInfo, Made, NewKey};
-use crate::admin_api::parse_id;
 use crate::admin_pages::{
     Asks, Faults, ONE_MORE, Pages, Sent, Visit, cut, number, picks, select, text, textarea,
 };
-use crate::api::Failure;
 use crate::pages::to_the_minute;
 use crate::{Email, tenants, users};
 

@@ -7,12 +7,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode, header};
+use portcullis_console::api::{Failure, json};
 use portcullis_core::{Problem, Secret};
 use serde::{Deserialize, Serialize};
 
 use super::{Challenge, Proof, Status, Typed, pages};
 use crate::accounts::{Error, SignedIn};
-use crate::api::{Api, Failure, Grant, json, signed_in};
+use crate::api::{Api, Grant, signed_in};
 
 /// Everything of second factors, relative to where the auth API is mounted.
 pub(crate) fn routes() -> Router<Api> {

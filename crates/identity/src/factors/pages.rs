@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use http::StatusCode;
 use http::request::Parts;
 use maud::{Markup, PreEscaped, html};
+use portcullis_console::api::Failure;
 use portcullis_console::errors;
 use portcullis_core::principal::User;
 use portcullis_core::{Problem, Secret, problem};
@@ -17,7 +18,7 @@ use serde::Deserialize;
 use super::api::clear_challenge;
 use super::{Enrolment, Proof, Status, Typed, challenge, passkeys};
 use crate::accounts::{Error, SignedIn};
-use crate::api::{Api, Failure, set_cookies, signed_in};
+use crate::api::{Api, set_cookies, signed_in};
 use crate::next::local_or_root;
 use crate::pages::{page, refused_form, see_other, sentences, to_the_minute};
 

@@ -7,11 +7,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::request::Parts;
 use http::{Request, StatusCode};
+use portcullis_console::api::{Failure, json};
 use portcullis_core::Secret;
 use serde::Deserialize;
 
 use super::pages;
-use crate::api::{Api, Failure, json, signed_in};
+use crate::api::{Api, signed_in};
 
 /// Everything of recovery, relative to where the auth API is mounted.
 pub(crate) fn routes() -> Router<Api> {

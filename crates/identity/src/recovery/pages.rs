@@ -9,12 +9,13 @@ use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use maud::{Markup, html};
+use portcullis_console::api::Failure;
 use portcullis_console::{errors, field};
 use portcullis_core::{Problem, Secret};
 use serde::Deserialize;
 
 use crate::accounts::Error;
-use crate::api::{Api, Failure};
+use crate::api::Api;
 use crate::pages::{page, refused_form, sentences};
 
 #[derive(Deserialize)]

@@ -8,10 +8,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use portcullis_console::api::{Failure, parse_id};
+
 use super::SessionInfo;
 use crate::accounts::By;
-use crate::admin_api::{Admin, parse_id};
-use crate::api::Failure;
+use crate::admin_api::Admin;
 
 pub(crate) fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new()

@@ -3,12 +3,11 @@
 use axum::extract::Path;
 use axum::response::Response;
 use maud::html;
+use portcullis_console::api::{Failure, parse_id};
 use portcullis_core::{SessionId, UserId};
 
 use crate::accounts::Error;
-use crate::admin_api::parse_id;
 use crate::admin_pages::{Asks, Pages, Sent, Visit};
-use crate::api::Failure;
 use crate::pages::to_the_minute;
 
 const MANAGE: Asks = Asks::Permission("manage:users");

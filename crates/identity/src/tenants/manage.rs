@@ -7,6 +7,7 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
+use portcullis_console::api::{Failure, Input, parse_id};
 use portcullis_core::{Problem, Span, TenantId, UserId, problem};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -17,8 +18,7 @@ use super::invitations::Written;
 use super::made_roles::Gives;
 use super::register::Tenant;
 use super::{By, Error};
-use crate::admin_api::{Admin, Input, parse_id};
-use crate::api::Failure;
+use crate::admin_api::Admin;
 
 pub(crate) fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new()

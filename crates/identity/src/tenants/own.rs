@@ -6,13 +6,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, Request, header};
+use portcullis_console::api::{Failure, json};
 use portcullis_core::{Problem, Secret, TenantId};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::members::Membership;
-use crate::api::body::json;
-use crate::api::{Api, Failure, signed_in};
+use crate::api::{Api, signed_in};
 
 /// A tenant of the caller's.
 #[derive(Serialize)]

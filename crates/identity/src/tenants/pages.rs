@@ -14,6 +14,7 @@ use http::StatusCode;
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_console::Status;
+use portcullis_console::api::Failure;
 use portcullis_console::desk::{mark, shown_once, turn};
 use portcullis_core::TenantId;
 use serde::Deserialize;
@@ -21,7 +22,6 @@ use serde::Deserialize;
 use super::invitations::Written;
 use super::register::Tenant;
 use crate::admin_pages::{Asks, Faults, Pages, ROWS, Sent, Visit, cut, picks, text};
-use crate::api::Failure;
 use crate::pages::to_the_minute;
 
 /// Of whoever looks after all tenants.

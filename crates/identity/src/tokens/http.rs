@@ -7,11 +7,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::Request;
 use http::request::Parts;
+use portcullis_console::api::{Failure, json};
 use portcullis_core::{Problem, Secret, problem};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Pair, Tokens};
-use crate::api::{Api, Failure, clear_cookies, json, signed_in};
+use crate::api::{Api, clear_cookies, signed_in};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
+use portcullis_console::api::{Failure, Input, Known, parse_id};
 use portcullis_core::{Problem, Secret, problem};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,8 +12,7 @@ use utoipa_axum::routes;
 
 use super::Account;
 use crate::accounts::{By, Registering};
-use crate::admin_api::{Admin, Input, Known, parse_id};
-use crate::api::Failure;
+use crate::admin_api::Admin;
 
 pub(crate) fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new()

@@ -6,6 +6,7 @@ use http::StatusCode;
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portcullis_console::Status;
+use portcullis_console::api::{Failure, parse_id};
 use portcullis_console::desk::{mark, shown_once, turn};
 use portcullis_core::{Problem, Secret, UserId};
 use serde::Deserialize;
@@ -13,9 +14,7 @@ use serde::Deserialize;
 use super::Account;
 use super::manage::check_roles;
 use crate::accounts::Registering;
-use crate::admin_api::parse_id;
 use crate::admin_pages::{Asks, Faults, ONE_MORE, Pages, Sent, Visit, cut, picks, text};
-use crate::api::Failure;
 use crate::pages::to_the_minute;
 use crate::password_policy::one_time_password;
 

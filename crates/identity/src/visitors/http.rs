@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use portcullis_console::api::{Failure, json, no_store};
 use portcullis_core::{Principal, Problem, TenantId, VisitorId, problem};
 use portcullis_events::Actor;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,6 @@ use serde_json::Value;
 use super::{Found, MARK, Metadata, Shape, Visitors, script};
 use crate::Client;
 use crate::accounts::By;
-use crate::api::{Failure, json, no_store};
 
 /// Where the routes lie, below what the binary reserves for itself.
 pub const BEGIN: &str = "/visitors/{tenant}";

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
+use portcullis_console::api::{Failure, Input, parse_id};
 use portcullis_core::{TenantId, VisitorId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,8 +15,7 @@ use utoipa_axum::routes;
 
 use super::VisitorInfo;
 use crate::accounts::By;
-use crate::admin_api::{Admin, Input, parse_id};
-use crate::api::Failure;
+use crate::admin_api::Admin;
 
 pub(crate) fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new()

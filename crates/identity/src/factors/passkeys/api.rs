@@ -9,6 +9,7 @@ use axum::routing::{get, patch, post};
 use axum::{Json, Router};
 use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode, header};
+use portcullis_console::api::{Failure, json};
 use portcullis_core::{Problem, problem};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use webauthn_rs::prelude::{PublicKeyCredential, RegisterPublicKeyCredential};
 use super::ceremony::LIFETIME;
 use super::{Begun, PasskeyView, Shown, pages};
 use crate::accounts::Error;
-use crate::api::{Api, Failure, Grant, json, set_cookies, signed_in};
+use crate::api::{Api, Grant, set_cookies, signed_in};
 use crate::factors::api::{Codes, clear_challenge, prove};
 use crate::factors::{Proof, challenge};
 

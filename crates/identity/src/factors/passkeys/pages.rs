@@ -11,13 +11,14 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use maud::{Markup, html};
 use portcullis_console::Nonce;
+use portcullis_console::api::Failure;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::PasskeyView;
 use super::api::{clear_ceremony, parse_id, shown};
 use crate::accounts::Error;
-use crate::api::{Api, Failure, set_cookies, signed_in};
+use crate::api::{Api, set_cookies, signed_in};
 use crate::factors::Proof;
 use crate::factors::api::prove;
 use crate::factors::pages::{SECURITY, codes_body, told};

@@ -4,14 +4,13 @@ use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
+use portcullis_console::api::{Failure, parse_id};
 use portcullis_core::decision::{Scope, grants};
 use portcullis_core::{Problem, Span, UserId};
 use uuid::Uuid;
 
 use super::{OWN, Page, below, named, skipped, turned};
-use crate::admin_api::parse_id;
 use crate::admin_pages::{Faults, ONE_MORE, Pages, Sent, Visit, cut, select, text};
-use crate::api::Failure;
 use crate::pages::to_the_minute;
 use crate::tenants::Error;
 use crate::tenants::delegations::Lending;

@@ -6,11 +6,11 @@ use http::StatusCode;
 use maud::{Markup, html};
 use uuid::Uuid;
 
+use portcullis_console::api::{Failure, parse_id};
+
 use super::members::offered;
 use super::{OWN, Page, below, invited, named, skipped, turned};
-use crate::admin_api::parse_id;
 use crate::admin_pages::{Faults, Pages, Sent, Visit, cut, picks, text};
-use crate::api::Failure;
 use crate::pages::to_the_minute;
 use crate::tenants::Error;
 use crate::tenants::register::Tenant;

@@ -4,11 +4,11 @@ use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
+use portcullis_console::api::Failure;
 use portcullis_core::roles::CUSTOM;
 
 use super::{OWN, below, named, segment};
 use crate::admin_pages::{Faults, Pages, Sent, Visit, picks, text};
-use crate::api::Failure;
 use crate::pages::to_the_minute;
 use crate::tenants::Error;
 use crate::tenants::made_roles::{Gives, MadeRole};

@@ -4,14 +4,13 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::html;
 use portcullis_console::Status;
+use portcullis_console::api::{Failure, parse_id};
 use portcullis_console::desk::{mark, turn};
 use portcullis_core::UserId;
 use portcullis_core::roles::CUSTOM;
 
 use super::{OWN, Page, after, below, named};
-use crate::admin_api::parse_id;
 use crate::admin_pages::{Faults, Pages, Sent, Visit, cut, picks};
-use crate::api::Failure;
 use crate::pages::to_the_minute;
 use crate::tenants::Error;
 use crate::tenants::members::Member;

@@ -6,15 +6,13 @@ use portcullis_core::{Problem, problem};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use super::MAX_BODY;
+/// Largest body, in bytes, where nothing else is said.
+pub const MAX_BODY: usize = 16 * 1024;
 
 /// The body as `T`: 415 for another type, 413 when it is too large, 400 when it is no JSON, 422
 /// when a field is missing, unknown, there twice or of another type. The body is not repeated in
 /// the answer, for it may hold a password.
-pub(crate) async fn json<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<T, Problem> {
+pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
     if !is_json(headers) {
         return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).detail("Send application/json."));
     }
