@@ -1,5 +1,6 @@
 //! A transaction. Dropped without [`Tx::commit`], it never was.
 
+use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::Postgres;
 use sqlx::sqlite::Sqlite;
@@ -53,66 +54,80 @@ impl Tx {
     }
 
     /// The first row, if there is one.
-    pub async fn fetch_optional(
-        &mut self,
+    pub fn fetch_optional<'a>(
+        &'a mut self,
         sql: &'static str,
-        args: &[Value<'_>],
-    ) -> Result<Option<Row>, Error> {
-        let limits = self.limits;
-        match &mut self.connection {
-            Connection::Sqlite(open) => {
-                fetch_optional(&mut open.connection, limits, for_sqlite(sql, args)).await
+        args: &'a [Value<'a>],
+    ) -> BoxFuture<'a, Result<Option<Row>, Error>> {
+        Box::pin(async move {
+            let limits = self.limits;
+            match &mut self.connection {
+                Connection::Sqlite(open) => {
+                    fetch_optional(&mut open.connection, limits, for_sqlite(sql, args)).await
+                }
+                Connection::Postgres(open) => {
+                    fetch_optional(&mut open.connection, limits, for_postgres(sql, args)).await
+                }
             }
-            Connection::Postgres(open) => {
-                fetch_optional(&mut open.connection, limits, for_postgres(sql, args)).await
-            }
-        }
+        })
     }
 
     /// All rows. Bound the query: they are all held in memory.
-    pub async fn fetch_all(
-        &mut self,
+    pub fn fetch_all<'a>(
+        &'a mut self,
         sql: &'static str,
-        args: &[Value<'_>],
-    ) -> Result<Vec<Row>, Error> {
-        let limits = self.limits;
-        match &mut self.connection {
-            Connection::Sqlite(open) => {
-                fetch_all(&mut open.connection, limits, for_sqlite(sql, args)).await
+        args: &'a [Value<'a>],
+    ) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+        Box::pin(async move {
+            let limits = self.limits;
+            match &mut self.connection {
+                Connection::Sqlite(open) => {
+                    fetch_all(&mut open.connection, limits, for_sqlite(sql, args)).await
+                }
+                Connection::Postgres(open) => {
+                    fetch_all(&mut open.connection, limits, for_postgres(sql, args)).await
+                }
             }
-            Connection::Postgres(open) => {
-                fetch_all(&mut open.connection, limits, for_postgres(sql, args)).await
-            }
-        }
+        })
     }
 
     /// Runs a statement; how many rows it touched.
     ///
     /// On PostgreSQL a statement that failed, also with [`Error::Conflict`], spoils the whole
     /// transaction: begin again, or write `ON CONFLICT DO NOTHING`.
-    pub async fn execute(&mut self, sql: &'static str, args: &[Value<'_>]) -> Result<u64, Error> {
-        let limits = self.limits;
-        match &mut self.connection {
-            Connection::Sqlite(open) => {
-                let query = for_sqlite(sql, args);
-                let answer = timeout(limits.statement, query.execute(&mut *open.connection)).await;
-                Ok(settle(&mut open.connection, limits, answer)?.rows_affected())
+    pub fn execute<'a>(
+        &'a mut self,
+        sql: &'static str,
+        args: &'a [Value<'a>],
+    ) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(async move {
+            let limits = self.limits;
+            match &mut self.connection {
+                Connection::Sqlite(open) => {
+                    let query = for_sqlite(sql, args);
+                    let answer =
+                        timeout(limits.statement, query.execute(&mut *open.connection)).await;
+                    Ok(settle(&mut open.connection, limits, answer)?.rows_affected())
+                }
+                Connection::Postgres(open) => {
+                    let query = for_postgres(sql, args);
+                    let answer =
+                        timeout(limits.statement, query.execute(&mut *open.connection)).await;
+                    Ok(settle(&mut open.connection, limits, answer)?.rows_affected())
+                }
             }
-            Connection::Postgres(open) => {
-                let query = for_postgres(sql, args);
-                let answer = timeout(limits.statement, query.execute(&mut *open.connection)).await;
-                Ok(settle(&mut open.connection, limits, answer)?.rows_affected())
-            }
-        }
+        })
     }
 
     /// Makes it all true, and durable. After [`Error::Unavailable`] or [`Error::TimedOut`] it is
     /// not known whether it took place: repeat only what may be done twice.
-    pub async fn commit(self) -> Result<(), Error> {
-        match self.connection {
-            Connection::Sqlite(open) => open.commit(self.limits).await,
-            Connection::Postgres(open) => open.commit(self.limits).await,
-        }
+    pub fn commit(self) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move {
+            match self.connection {
+                Connection::Sqlite(open) => open.commit(self.limits).await,
+                Connection::Postgres(open) => open.commit(self.limits).await,
+            }
+        })
     }
 }
 
