@@ -163,7 +163,7 @@ fn cargo_test(targets: &[&str], services: &Surroundings) -> Result<Command> {
     }
     command
         .current_dir(crate::workspace::root())
-        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(["test", "--workspace", "--all-features", "--no-fail-fast"])
         .args(targets);
     command.envs(services.environment()?);
     Ok(command)

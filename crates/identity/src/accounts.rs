@@ -149,7 +149,7 @@ pub enum Error {
     #[error("the account's role asks for a factor, and this is the last")]
     LastFactor,
     #[error(
-        "there are no passkeys here: `accounts.origin` names no domain, or the account has none"
+        "there are no passkeys here: `accounts.origin` names no domain, the program was built without them, or the account has none"
     )]
     NoPasskeys,
     #[error("the account has {0} passkeys")]

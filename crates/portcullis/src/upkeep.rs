@@ -152,7 +152,9 @@ fn factors(config: &config::Config, keys: &Keys) -> anyhow::Result<Factors> {
     let is_production = config.mode == Mode::Production;
     let relying = Relying::new(&config.passkeys, origin, is_production, factors.issuer())?;
     if relying.is_none() {
-        tracing::info!("there are no passkeys: `accounts.origin` names no domain");
+        tracing::info!(
+            "there are no passkeys: `accounts.origin` names no domain, or the program was built without them"
+        );
     }
     Ok(factors
         .with_passkeys(relying)

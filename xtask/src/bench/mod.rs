@@ -154,6 +154,7 @@ fn build(options: &Options, chosen: &[&Contestant]) -> Result<(PathBuf, PathBuf,
     let mut command = cargo("build");
     if given.is_none() {
         command.args(["--package", "portcullis", "--bin", "portcullis"]);
+        command.args(["--features", "portcullis/full"]);
         command.args(["--package", "portcullis-edge", "--example", "floor"]);
     }
     if fills {

@@ -15,6 +15,7 @@
 mod acts;
 mod api;
 mod ceremony;
+mod library;
 mod pages;
 mod prove;
 mod relying;
@@ -22,11 +23,11 @@ mod store;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use webauthn_rs::prelude::PublicKeyCredential;
 
 pub(super) use api::routes;
 pub use ceremony::Begun;
 pub(super) use ceremony::prune;
+use library::PublicKeyCredential;
 pub(crate) use pages::offer_to_sign_in;
 pub(super) use pages::{offer_to_prove, section};
 pub(super) use prove::Verdict;
@@ -35,7 +36,8 @@ pub use relying::Relying;
 /// Passkeys that an account may have at once.
 const MOST: usize = 20;
 
-/// The `[passkeys]` table. People can use passkeys where `accounts.origin` names a domain.
+/// The `[passkeys]` table. People can use passkeys where `accounts.origin` names a domain, and the
+/// program was built with the feature `passkeys` (`full` has it).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Config {

@@ -6,9 +6,9 @@ use portcullis_core::principal::User;
 use portcullis_events::Actor;
 use portcullis_vault::{Token, TokenHash};
 use uuid::Uuid;
-use webauthn_rs::prelude::RegisterPublicKeyCredential;
 
 use super::ceremony::{self, Begun, Purpose};
+use super::library::RegisterPublicKeyCredential;
 use super::{MOST, PasskeyView, Relying, store};
 use crate::accounts::{Accounts, Client, Error, is_display_name};
 use crate::factors::acts::{Added, Enrolled};
@@ -53,7 +53,7 @@ impl Accounts {
 
     /// Takes a new passkey into use. The caller has proved it by that, and gets a new session; if it
     /// is the account's first factor, all others end, for they were opened by a password alone.
-    pub async fn finish_passkey(
+    pub(crate) async fn finish_passkey(
         &self,
         user: &User,
         question: Option<&TokenHash>,

@@ -13,9 +13,9 @@ use portcullis_console::api::{Failure, json};
 use portcullis_core::{Problem, problem};
 use serde::Deserialize;
 use uuid::Uuid;
-use webauthn_rs::prelude::{PublicKeyCredential, RegisterPublicKeyCredential};
 
 use super::ceremony::LIFETIME;
+use super::library::{PublicKeyCredential, RegisterPublicKeyCredential};
 use super::{Begun, PasskeyView, Shown, pages};
 use crate::accounts::Error;
 use crate::api::{Api, Grant, set_cookies, signed_in};

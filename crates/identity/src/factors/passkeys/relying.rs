@@ -4,12 +4,11 @@ use portcullis_core::UserId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::{Host, Url};
-use webauthn_rs::prelude::{
-    CredentialID, DiscoverableAuthentication, Passkey, PasskeyRegistration, PublicKeyCredential,
-    RegisterPublicKeyCredential, WebauthnError,
-};
-use webauthn_rs::{Webauthn, WebauthnBuilder};
 
+use super::library::{
+    CredentialID, DiscoverableAuthentication, IS_BUILT_IN, Passkey, PasskeyRegistration,
+    PublicKeyCredential, RegisterPublicKeyCredential, Webauthn, WebauthnBuilder, WebauthnError,
+};
 use super::{Config, Verdict, ceremony};
 use crate::Finding;
 use crate::accounts::{self, Error};
@@ -38,6 +37,16 @@ impl Config {
     ) -> Result<Option<(String, Vec<Url>)>, Finding> {
         let wrong = |key, message| Err(Finding { key, message });
         let is_asked_for = *self != Config::default();
+        if !IS_BUILT_IN {
+            return if is_asked_for {
+                wrong(
+                    "passkeys",
+                    "this program was built without passkeys: build it with `--features passkeys`",
+                )
+            } else {
+                Ok(None)
+            };
+        }
         let parsed = origin
             .filter(|origin| accounts::origin(origin, is_production).is_ok())
             .and_then(|origin| Url::parse(origin).ok());
@@ -93,7 +102,7 @@ fn is_within(host: &str, domain: &str) -> bool {
 }
 
 impl Relying {
-    /// Nothing where `accounts.origin` names no domain: there are no passkeys then.
+    /// Nothing where `accounts.origin` names no domain, or the build knows no passkeys.
     pub fn new(
         config: &Config,
         origin: Option<&str>,

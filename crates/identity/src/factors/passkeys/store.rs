@@ -3,9 +3,9 @@
 use portcullis_core::{Timestamp, UserId};
 use portcullis_store::{Db, Error, Row, Tx};
 use uuid::Uuid;
-use webauthn_rs::prelude::{CredentialID, Passkey};
 
 use super::PasskeyView;
+use super::library::{CredentialID, Passkey};
 use super::relying::to_text;
 use crate::factors::Unusable;
 
