@@ -194,6 +194,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "[webhook]",
+        "What other services tell the product: verified, kept, and delivered until it is taken.",
+        "crates/events/src/webhooks/config.rs",
+        "Config",
+    ),
+    section(
         "csrf",
         "Requests that another site could have caused.",
         "crates/guard/src/csrf.rs",

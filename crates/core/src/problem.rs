@@ -40,6 +40,8 @@ kinds! {
     INVALID_TOKEN = "invalid-token", UNAUTHORIZED, "The token or key is not valid";
     SECOND_FACTOR_REQUIRED = "second-factor-required", UNAUTHORIZED, "This wants a second factor";
     REAUTHENTICATION_REQUIRED = "reauthentication-required", UNAUTHORIZED, "You have to prove again who you are";
+    WEBHOOK_SIGNATURE_INVALID = "webhook-signature-invalid", UNAUTHORIZED, "The signature is not right";
+    WEBHOOK_TIMESTAMP_OUTSIDE = "webhook-timestamp-outside", BAD_REQUEST, "The message was signed too long ago, or in the future";
     HTTPS_REQUIRED = "https-required", FORBIDDEN, "This is served over HTTPS only";
     CSRF_CROSS_SITE = "csrf-cross-site", FORBIDDEN, "The request came from another site";
     CSRF_TOKEN_MISSING = "csrf-token-missing", FORBIDDEN, "The CSRF token is missing";

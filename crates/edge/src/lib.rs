@@ -9,6 +9,7 @@ pub mod client_addr;
 pub mod config;
 mod connection;
 mod deadline;
+pub mod deliver;
 pub mod drain;
 pub mod forward;
 pub mod framing;

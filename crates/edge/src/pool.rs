@@ -16,9 +16,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 
 use crate::body::{Body, BodyError};
 use crate::deadline::Deadline;
@@ -147,7 +145,7 @@ impl Pool {
 
     /// A new HTTP/1.1 connection.
     pub(crate) async fn connect(&self) -> Result<Line, ForwardError> {
-        let transport = self.dial().await?;
+        let transport = self.upstream.dial().await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_RESPONSE_HEAD)
             .handshake(TokioIo::new(transport))
@@ -163,7 +161,7 @@ impl Pool {
         if let Some(sender) = self.h2.borrow().as_ref().filter(|it| !it.is_closed()) {
             return Ok(sender.clone());
         }
-        let transport = self.dial().await?;
+        let transport = self.upstream.dial().await?;
         let (sender, connection) = http2::Builder::new(LocalExecutor)
             .timer(hyper_util::rt::TokioTimer::new())
             .keep_alive_interval(std::time::Duration::from_secs(20))
@@ -178,28 +176,6 @@ impl Pool {
         });
         *self.h2.borrow_mut() = Some(sender.clone());
         Ok(sender)
-    }
-
-    async fn dial(&self) -> Result<Transport, ForwardError> {
-        tokio::time::timeout(self.upstream.connect_timeout, self.dial_without_limit())
-            .await
-            .map_err(|_| ForwardError::ConnectTimeout)?
-    }
-
-    async fn dial_without_limit(&self) -> Result<Transport, ForwardError> {
-        let (host, port) = &self.upstream.connect_to;
-        let tcp = TcpStream::connect((host.as_str(), *port))
-            .await
-            .map_err(ForwardError::Connect)?;
-        tcp.set_nodelay(true).map_err(ForwardError::Connect)?;
-        let Some((config, name)) = &self.upstream.tls else {
-            return Ok(Transport::Plain(tcp));
-        };
-        let tls = TlsConnector::from(Arc::clone(config))
-            .connect(name.clone(), tcp)
-            .await
-            .map_err(ForwardError::Tls)?;
-        Ok(Transport::Tls(Box::new(tls.into())))
     }
 }
 

@@ -10,9 +10,13 @@ use http::{HeaderValue, header};
 use portcullis_core::Span;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::config::finding;
+use crate::forward::ForwardError;
 use crate::tls;
+use crate::transport::Transport;
 use portcullis_core::finding::Finding;
 
 /// The table `[upstream.NAME]`.
@@ -174,6 +178,29 @@ impl Upstream {
             return None;
         }
         Some(Place(Arc::clone(self)))
+    }
+
+    /// A new connection, with TLS where the upstream has it.
+    pub(crate) async fn dial(&self) -> Result<Transport, ForwardError> {
+        tokio::time::timeout(self.connect_timeout, self.dial_without_limit())
+            .await
+            .map_err(|_| ForwardError::ConnectTimeout)?
+    }
+
+    async fn dial_without_limit(&self) -> Result<Transport, ForwardError> {
+        let (host, port) = &self.connect_to;
+        let tcp = TcpStream::connect((host.as_str(), *port))
+            .await
+            .map_err(ForwardError::Connect)?;
+        tcp.set_nodelay(true).map_err(ForwardError::Connect)?;
+        let Some((config, name)) = &self.tls else {
+            return Ok(Transport::Plain(tcp));
+        };
+        let tls = TlsConnector::from(Arc::clone(config))
+            .connect(name.clone(), tcp)
+            .await
+            .map_err(ForwardError::Tls)?;
+        Ok(Transport::Tls(Box::new(tls.into())))
     }
 
     /// The `Host` that this upstream gets when the client's is not preserved.

@@ -5,6 +5,7 @@
 //! - [`access_log`]: one line per request, written by a thread of its own; overflow drops and counts.
 //! - [`log`]: the application's own messages.
 //! - [`redact`]: what keeps secrets and e-mail addresses out of all four.
+//! - [`webhooks`]: what other services tell the product: verified, kept, delivered.
 //!
 //! Audit fails closed, telemetry fails open: that is the rule behind every bound in this crate.
 
@@ -13,7 +14,9 @@ pub mod audit;
 pub mod log;
 pub mod metrics;
 pub mod redact;
+pub mod webhooks;
 
 pub use access_log::AccessLog;
 pub use audit::{Action, Actor, Event, Outcome, Target, Trail};
 pub use metrics::Metrics;
+pub use webhooks::Webhooks;

@@ -34,6 +34,7 @@ pub static SUSPICIOUS: &[&Kind] = &[
     &problem::CSRF_CROSS_SITE,
     &problem::CSRF_TOKEN_INVALID,
     &problem::ORIGIN_NOT_ALLOWED,
+    &problem::WEBHOOK_SIGNATURE_INVALID,
 ];
 
 /// What the gate depends on.
@@ -61,6 +62,39 @@ impl Dependency {
     }
 }
 
+/// What becomes of the messages of webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookMark {
+    Received,
+    AlreadySeen,
+    Refused,
+    Delivered,
+    Retried,
+    Dead,
+}
+
+impl WebhookMark {
+    const ALL: [WebhookMark; 6] = [
+        WebhookMark::Received,
+        WebhookMark::AlreadySeen,
+        WebhookMark::Refused,
+        WebhookMark::Delivered,
+        WebhookMark::Retried,
+        WebhookMark::Dead,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            WebhookMark::Received => "received",
+            WebhookMark::AlreadySeen => "already-seen",
+            WebhookMark::Refused => "refused",
+            WebhookMark::Delivered => "delivered",
+            WebhookMark::Retried => "retried",
+            WebhookMark::Dead => "dead",
+        }
+    }
+}
+
 /// All numbers of one process.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -70,6 +104,10 @@ pub struct Metrics {
     feed_age: AtomicI64,
     audit: Audit,
     access_log_dropped: AtomicU64,
+    webhooks: [AtomicU64; WebhookMark::ALL.len()],
+    /// As the database said when it was last asked.
+    webhooks_waiting: AtomicI64,
+    webhooks_dead: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +169,15 @@ impl Metrics {
     /// Lines of the access log that were dropped because its writer could not keep up.
     pub fn access_log_dropped(&self, lines: u64) {
         self.access_log_dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    pub(crate) fn webhook(&self, mark: WebhookMark) {
+        add(&self.webhooks, mark as usize, 1);
+    }
+
+    pub(crate) fn webhooks_kept(&self, waiting: i64, dead: i64) {
+        self.webhooks_waiting.store(waiting, Ordering::Relaxed);
+        self.webhooks_dead.store(dead, Ordering::Relaxed);
     }
 
     pub(crate) fn observe(&self, action: Action) {

@@ -7,13 +7,13 @@
 //! - Whatever it changes is one transaction with its audit event, in the slice's own code.
 
 use axum::Router;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::routing::get;
 use http::Method;
 use http::request::Parts;
 use portcullis_console::api::{Failure, no_store};
 use portcullis_core::{Principal, Problem, problem};
-use portcullis_events::Actor;
+use portcullis_events::{Actor, Webhooks, webhooks};
 use serde::Serialize;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
@@ -38,6 +38,13 @@ pub struct Admin {
     pub keys: ApiKeys,
     pub tenants: Tenants,
     pub visitors: Visitors,
+    pub webhooks: Webhooks,
+}
+
+impl FromRef<Admin> for Webhooks {
+    fn from_ref(admin: &Admin) -> Self {
+        admin.webhooks.clone()
+    }
 }
 
 /// One route of the API: what the pipeline has to know of it.
@@ -58,6 +65,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .merge(api_keys::manage::routes())
         .merge(tenants::manage::routes())
         .merge(visitors::manage::routes())
+        .merge(webhooks::manage::routes())
 }
 
 /// The handlers, relative to [`MOUNT`].

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use axum::Router;
 use portcullis_core::Clock;
-use portcullis_events::{Metrics, Trail};
+use portcullis_events::{Metrics, Trail, Webhooks};
 use portcullis_identity::tenants::Directory;
 use portcullis_identity::{Accounts, ApiKeys, Bearers, Sessions, Visitors};
 use portcullis_store::Db;
@@ -32,6 +32,7 @@ pub(crate) struct Gate {
     pub(crate) visitors: Visitors,
     /// Which tenants there are.
     pub(crate) directory: Arc<Directory>,
+    pub(crate) webhooks: Webhooks,
     pub(crate) trail: Trail,
     pub(crate) metrics: Arc<Metrics>,
     /// The keys that sign assertions and tokens.

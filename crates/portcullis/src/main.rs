@@ -39,6 +39,7 @@ mod streams;
 mod tenants;
 mod upkeep;
 mod verbs;
+mod webhooks;
 mod widget;
 
 use std::process::ExitCode;

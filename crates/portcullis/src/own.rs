@@ -9,6 +9,7 @@ use portcullis_core::Mode;
 use portcullis_core::decision::Scope;
 use portcullis_core::principal::CallerKind;
 use portcullis_core::size::ByteSize;
+use portcullis_events::webhooks;
 use portcullis_identity::admin_pages::Asks;
 use portcullis_identity::{admin_api, admin_pages, visitors};
 
@@ -93,6 +94,7 @@ pub(crate) fn routes(config: &Config) -> Vec<RouteConfig> {
     if config.visitors.is_some() {
         routes.visitors();
     }
+    routes.webhooks(&config.webhooks);
     routes.admin_api(product, config.mode);
     routes.console(product, config.mode);
     routes.0
@@ -201,6 +203,23 @@ impl Routes {
         let own = at(visitors::http::OWN);
         let own = self.add(&["GET", "DELETE"], &own, Allow::User, Some("default"));
         own.callers = vec![CallerKind::Visitor];
+    }
+
+    /// Where other services post to. They prove themselves by signatures: no session counts there.
+    fn webhooks(&mut self, webhooks: &[webhooks::Config]) {
+        for webhook in webhooks {
+            let route = self.form(&webhook.path, "default");
+            route.limits.clone_from(&webhook.limits);
+            route.max_body = Some(webhook.max_body);
+            route.cors = false;
+            // SECURITY: what comes to this path of the product comes from here alone, verified.
+            let target = webhook.upstream_path();
+            let is_known = self.0.iter().any(|route| route.path == target);
+            if !is_known {
+                self.add(&[], target, Allow::Closed, Some("default"))
+                    .methods = None;
+            }
+        }
     }
 
     /// Browsers come here by links and redirects of other sites. What binds a sign-in to its browser

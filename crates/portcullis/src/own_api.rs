@@ -10,6 +10,7 @@ use axum::{Extension, Json, Router};
 use portcullis_console::api::Failure;
 use portcullis_console::{Nonce, Page};
 use portcullis_core::{Clock, Problem, problem};
+use portcullis_events::webhooks;
 use portcullis_guard::csrf::Csrf;
 use portcullis_identity::admin_api::{self, Admin};
 use portcullis_identity::admin_pages::{self, Console, FormTokens};
@@ -58,6 +59,7 @@ pub(crate) fn router(
         keys: identity.keys.clone(),
         tenants: identity.tenants.clone(),
         visitors: identity.visitors.clone(),
+        webhooks: identity.webhooks.clone(),
     };
     router = router.nest(
         &format!("{BASE}{}", admin_api::MOUNT),
@@ -83,7 +85,8 @@ pub(crate) fn router(
         };
         router = router.nest(mount, api::router(api));
     }
-    router
+    // Their paths are those of the snapshot, which a reload changes.
+    router.fallback_service(webhooks::http::router(identity.webhooks.clone()))
 }
 
 /// Tokens of forms, for the same.

@@ -113,6 +113,8 @@ impl Watcher {
         match self.compile() {
             Ok((snapshot, waiting)) => {
                 let roles = Arc::clone(snapshot.product.policy.roles());
+                // Before there is a route that leads to them.
+                self.gate.webhooks.set(Arc::clone(&snapshot.webhooks));
                 self.gate.snapshot.store(Arc::new(snapshot));
                 // What was lent counts while the lender holds it, and the new policy may say otherwise.
                 self.gate.sessions.policy().set(roles);

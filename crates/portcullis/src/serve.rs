@@ -37,6 +37,9 @@ use crate::snapshot::{Snapshot, is_secure};
 use crate::streams::Streams;
 use crate::{admin, check, reload, shell, upkeep};
 
+/// How long a stop waits for messages of webhooks that are being delivered.
+const LAST_DELIVERIES: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// A gate that stands.
 pub(crate) struct Standing {
     pub(crate) gate: Arc<Gate>,
@@ -216,6 +219,7 @@ async fn assemble(
         bearers: identity.bearers.clone(),
         visitors: identity.visitors.clone(),
         directory: Arc::clone(identity.tenants.directory()),
+        webhooks: identity.webhooks.clone(),
         trail: trail.clone(),
         metrics,
         ring: Arc::clone(&identity.signing_keys.ring),
@@ -227,6 +231,9 @@ async fn assemble(
     });
     upkeep::start(&gate, &identity);
     upkeep::reseal(&identity).await;
+    gate.webhooks
+        .set(Arc::clone(&gate.snapshot.load().webhooks));
+    gate.back.spawn(gate.webhooks.clone().run());
     upkeep::send_letters(&gate, &identity, loaded);
     trail
         .record(Event::new(clock.now(), Action::GateStarted, Outcome::Allowed).by(Actor::System))
@@ -356,6 +363,7 @@ impl Standing {
             }
         }
         self.back.block_on(async {
+            self.gate.webhooks.finish(LAST_DELIVERIES).await;
             if let Err(error) = self.gate.sessions.flush().await {
                 tracing::warn!(%error, "the activity of sessions could not be written");
             }

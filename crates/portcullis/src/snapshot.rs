@@ -14,6 +14,7 @@ use portcullis_core::finding::Finding;
 use portcullis_core::route::Params;
 use portcullis_core::size::ByteSize;
 use portcullis_edge::{TrustedProxies, Upstream};
+use portcullis_events::webhooks::Endpoints;
 use portcullis_guard::cors::Cors;
 use portcullis_guard::csrf::Csrf;
 use portcullis_guard::headers::{CspChoice, Framing, Headers, RouteHeaders};
@@ -23,7 +24,7 @@ use portcullis_identity::sessions::Cookies;
 use portcullis_vault::keys::{Keys, Purpose};
 
 use crate::config::{AssertionConfig, Config, Loaded};
-use crate::own;
+use crate::{own, webhooks};
 
 /// The name under which the gate's own handlers stand among the upstreams.
 pub(crate) const OWN_UPSTREAM: &str = "portcullis";
@@ -51,6 +52,7 @@ pub(crate) struct Snapshot {
     pub(crate) unrouted: RouteGuards,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) assertion: Assertion,
+    pub(crate) webhooks: Arc<Endpoints>,
     /// Names and attributes of the session's cookies.
     pub(crate) cookies: Cookies,
     /// Port of the https listener as clients see it.
@@ -322,11 +324,14 @@ fn compile(
     );
     let assertion = compile_assertion(&config.assertion, findings);
     let limits = keep(config.limits.compile(), findings);
+    let named = limit_names(config, limits.as_ref());
+    let (behind, stamp) = (upstreams.as_deref(), assertion.as_ref());
+    let webhooks = webhooks::compile(config, loaded, behind, stamp, &named, findings);
     let headers = keep(config.headers.compile(), findings);
     findings.extend(config.headers.advise());
     let known = Known {
         upstreams: config.upstreams.keys().cloned().collect(),
-        limits: limit_names(config, limits.as_ref()),
+        limits: named,
         hosts: config.hosts.allow.clone(),
         reserved: own::reserved(&config.auth_api.mounts),
         second_factor_for: second_factor_for(config, findings),
@@ -381,6 +386,7 @@ fn compile(
         unrouted,
         upstreams: upstreams?,
         assertion: assertion?,
+        webhooks: webhooks?,
         cookies: cookies?,
         https_port: if config.listen.tls.is_some() {
             config.listen.address.port()

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::anyhow;
 use portcullis_core::roles::Roles;
 use portcullis_core::{Clock, Mode};
-use portcullis_events::Trail;
 use portcullis_events::metrics::Dependency;
+use portcullis_events::{Trail, Webhooks, webhooks};
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::backoff::Backoff;
 use portcullis_identity::factors::{Factors, Relying};
@@ -44,6 +44,7 @@ pub(crate) struct Identity {
     pub(crate) tenants: Tenants,
     pub(crate) visitors: Visitors,
     pub(crate) openid: OpenidLogin,
+    pub(crate) webhooks: Webhooks,
     feed: Arc<Feed>,
 }
 
@@ -132,6 +133,13 @@ pub(crate) async fn identity(
         config.accounts.origin.as_deref(),
         OPENID.to_owned(),
     )?;
+    let webhooks = webhooks::Parts {
+        db: db.clone(),
+        clock: Arc::clone(clock),
+        trail: trail.clone(),
+        ring: Arc::clone(&signing_keys.ring),
+    };
+    let webhooks = Webhooks::new(webhooks, keys)?;
     Ok(Identity {
         accounts,
         sessions,
@@ -141,6 +149,7 @@ pub(crate) async fn identity(
         tenants,
         visitors,
         openid,
+        webhooks,
         feed,
     })
 }
@@ -220,6 +229,9 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
             if let Err(error) = identity.visitors.keep_house().await {
                 tracing::warn!(%error, "visits that are over could not be cleaned up");
             }
+            if let Err(error) = identity.webhooks.keep_house().await {
+                tracing::warn!(%error, "old messages of webhooks could not be cleaned up");
+            }
             keep_bearers(&identity).await;
             gate.streams.forget_ended();
             gate.probe.readiness().await;
@@ -250,6 +262,14 @@ pub(crate) async fn reseal(identity: &Identity) {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "second factors are sealed by the new master secret"),
         Err(error) => tracing::warn!(%error, "second factors could not be sealed anew"),
+    }
+    match identity.webhooks.reseal().await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(
+            count,
+            "messages of webhooks are sealed by the new master secret"
+        ),
+        Err(error) => tracing::warn!(%error, "messages of webhooks could not be sealed anew"),
     }
 }
 

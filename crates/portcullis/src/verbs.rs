@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
 use crate::cli::{
-    Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, sessions, visitors,
+    Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, sessions, visitors, webhooks,
 };
 use crate::config::Loaded;
 use crate::config::document::Environment;
@@ -70,6 +70,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         }),
         Verb::Visitors(verb) => with_stores(&cli.config, async |stores| {
             visitors::run(cli.output, verb, stores).await
+        }),
+        Verb::Webhooks(verb) => with_stores(&cli.config, async |stores| {
+            webhooks::run(cli.output, verb, stores).await
         }),
         Verb::Audit(verb) => with_stores(&cli.config, async |stores| {
             audit(cli.output, verb, stores).await

@@ -43,6 +43,8 @@ pub enum Purpose {
     Recovery,
     /// Sign-ins at a provider that are under way.
     OpenidLogin,
+    /// What other services told us, until the product has it.
+    Webhook,
 }
 
 impl Purpose {
@@ -62,6 +64,7 @@ impl Purpose {
             Purpose::Mail => b"mail-aes256gcm",
             Purpose::Recovery => b"recovery",
             Purpose::OpenidLogin => b"openid-login-aes256gcm",
+            Purpose::Webhook => b"webhook-aes256gcm",
         }
     }
 }
@@ -196,8 +199,22 @@ impl ForeignMac {
         ))
     }
 
+    /// The same with a key that is no text.
+    pub fn of_bytes(key: &Secret<Vec<u8>>) -> Self {
+        ForeignMac(hmac::Key::new(hmac::HMAC_SHA256, key.expose()))
+    }
+
     pub fn tag(&self, message: &[u8]) -> [u8; 32] {
-        bytes(&hmac::sign(&self.0, message))
+        self.tag_of_parts(&[message])
+    }
+
+    /// The tag of the parts as one message, nothing between them.
+    pub fn tag_of_parts(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in parts {
+            context.update(part);
+        }
+        bytes(&context.sign())
     }
 }
 

@@ -32,6 +32,7 @@ const LIVE: &[(&str, &str, &str)] = &[
 
 /// Defaults that a doc comment tells in words.
 const IN_WORDS: &[(&str, &str, &str)] = &[
+    ("[webhook]", "limits", "[\"default\"]"),
     ("issuer.NAME", "roles", "[\"user\"]"),
     ("issuer.NAME", "administrator-roles", "[\"admin\"]"),
     ("issuer.NAME.login", "scopes", "[\"openid\", \"email\"]"),
@@ -168,6 +169,22 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "second-factor-acr",
         "[\"urn:example:mfa\"]",
     ),
+    ("[webhook]", "name", "\"stripe\""),
+    ("[webhook]", "path", "\"/webhooks/stripe\""),
+    ("[webhook]", "scheme", "\"stripe\""),
+    (
+        "[webhook]",
+        "secrets",
+        "[{ env = \"STRIPE_WEBHOOK_SECRET\" }]",
+    ),
+    ("[webhook]", "upstream", "\"app\""),
+    ("[webhook]", "upstream-path", "\"/hooks/stripe\""),
+    ("[webhook]", "order-by", "\"/data/object/id\""),
+    ("[webhook]", "signature-header", "\"X-Signature\""),
+    ("[webhook]", "signature-prefix", "\"sha256=\""),
+    ("[webhook]", "signature-encoding", "\"base64\""),
+    ("[webhook]", "timestamp-header", "\"X-Timestamp\""),
+    ("[webhook]", "id-at", "\"/id\""),
     ("environment", "read-by-the-product", "[\"SENTRY_DSN\"]"),
 ];
 
@@ -194,6 +211,7 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
                 | "issuer.NAME"
                 | "issuer.NAME.login"
                 | "visitors"
+                | "[webhook]"
         ) {
             "# "
         } else {

@@ -73,6 +73,7 @@ fn table(name: &str, about: &str, keys: &[Key]) -> Result<Value> {
     }
     let required: &[&str] = match name {
         "[route]" => &["path", "allow"],
+        "[webhook]" => &["name", "path", "scheme", "secrets"],
         "upstream.NAME" => &["url"],
         "listen.tls" => &["cert", "key"],
         "issuer.NAME.login" => &["client-id", "client-secret"],
@@ -161,6 +162,8 @@ fn of(kind: &str, table: &str) -> Option<Value> {
             "EdDSA", "ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "HS256",
         ]),
         "Profile" => words(&["supabase", "clerk", "oidc"]),
+        "Scheme" => words(&["stripe", "standard", "github", "slack", "hmac"]),
+        "Encoding" => words(&["hex", "base64"]),
         "SameSite" => words(&["lax", "strict"]),
         "WhenFull" => words(&["end-oldest", "refuse"]),
         "OnOtherClient" => words(&["ignore", "challenge", "end"]),

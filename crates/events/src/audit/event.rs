@@ -160,6 +160,9 @@ actions! {
     VisitorCreated = "visitor.created", Kept;
     VisitorRevoked = "visitor.revoked", Kept;
     WidgetOriginsChanged = "widget-origins.changed", Kept;
+    WebhookRefused = "webhook.refused", Folded;
+    WebhookGivenUp = "webhook.given-up", Kept;
+    WebhookReplayed = "webhook.replayed", Kept;
     AccessDenied = "access.denied", Folded;
     LimitExceeded = "limit.exceeded", Folded;
     CsrfRefused = "csrf.refused", Folded;

@@ -162,6 +162,11 @@ impl Trail {
         }
     }
 
+    /// Where events are counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
     /// Hands `event` over and returns at once: for refusals on the hot path.
     pub fn note(&self, event: Event) {
         let action = event.action;

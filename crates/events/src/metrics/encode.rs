@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::lane::{BOUNDS, BUCKETS, FIRST_STATUS, PROBLEMS, STATUSES};
-use super::{Dependency, Exit, Lane, Metrics, SUSPICIOUS, Stage};
+use super::{Dependency, Exit, Lane, Metrics, SUSPICIOUS, Stage, WebhookMark};
 use crate::audit::Action;
 
 /// The type of what [`Metrics::encode`] returns.
@@ -56,11 +56,37 @@ impl Collector for Metrics {
             "Lines of the access log that its writer had no room for",
             self.access_log_dropped.load(Ordering::Relaxed),
         )?;
+        self.webhooks(&mut page)?;
         self.security(&mut page, &lanes)
     }
 }
 
 impl Metrics {
+    /// Nothing where there never was a message.
+    fn webhooks(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let counts = WebhookMark::ALL.iter().zip(&self.webhooks);
+        let counts = counts.map(|(mark, count)| (mark, count.load(Ordering::Relaxed)));
+        let rows: Vec<_> = counts
+            .filter(|(_, count)| *count > 0)
+            .map(|(mark, count)| ([("outcome", mark.as_str())], count))
+            .collect();
+        page.counters(
+            "portcullis_webhooks",
+            "Messages of webhooks by what became of them",
+            rows,
+        )?;
+        page.gauge(
+            "portcullis_webhooks_waiting",
+            "Messages of webhooks that wait to be delivered, of all nodes, a minute ago at most",
+            self.webhooks_waiting.load(Ordering::Relaxed),
+        )?;
+        page.gauge(
+            "portcullis_webhooks_dead",
+            "Messages of webhooks that were given up, of all nodes, a minute ago at most",
+            self.webhooks_dead.load(Ordering::Relaxed),
+        )
+    }
+
     fn dependencies(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let known = Dependency::ALL.iter().zip(&self.dependencies);
         let known = known.filter(|(_, health)| health.known.load(Ordering::Relaxed));

@@ -4,6 +4,7 @@ pub(crate) mod api_keys;
 pub(crate) mod output;
 pub(crate) mod sessions;
 pub(crate) mod visitors;
+pub(crate) mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -140,6 +141,11 @@ pub(crate) enum Verb {
     /// Like `users`, it works on the database, and a running gate hears of it within a second.
     #[command(subcommand)]
     Visitors(visitors::Visitors),
+    /// Show and deliver again what other services told the product.
+    ///
+    /// Like `users`, it works on the database: a running gate delivers within a second.
+    #[command(subcommand)]
+    Webhooks(webhooks::Webhooks),
     /// Read the audit trail.
     #[command(subcommand)]
     Audit(Audit),

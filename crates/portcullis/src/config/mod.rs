@@ -55,6 +55,7 @@ pub(crate) struct Config {
     pub(crate) mfa: portcullis_identity::factors::Config,
     pub(crate) passkeys: portcullis_identity::factors::passkeys::Config,
     pub(crate) mail: mail::MailConfig,
+    pub(crate) webhooks: Vec<portcullis_events::webhooks::Config>,
     pub(crate) auth_api: AuthApiConfig,
     pub(crate) forward_auth: forward_auth::Config,
     pub(crate) access: AccessConfig,
@@ -121,6 +122,7 @@ impl Config {
             body: _,
             forward_auth: _,
             access: _,
+            webhooks: _,
             environment: _,
         } = running;
         self.mode = *mode;
@@ -249,6 +251,8 @@ pub(crate) struct Secrets {
     pub(crate) tokens: portcullis_identity::tokens::Secrets,
     pub(crate) issuers: BTreeMap<String, portcullis_identity::issuers::Secrets>,
     pub(crate) mail_password: Option<Secret>,
+    /// Those of each `[[webhook]]`, in its order.
+    pub(crate) webhooks: Vec<Vec<Secret>>,
 }
 
 impl Loaded {
@@ -388,6 +392,11 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         mfa: sections.take("mfa"),
         passkeys: sections.take("passkeys"),
         mail: sections.take("mail"),
+        webhooks: sections
+            .take_each("webhook")
+            .into_iter()
+            .map(|(_, one)| one)
+            .collect(),
         auth_api: sections.take("auth-api"),
         forward_auth: sections.take("forward-auth"),
         access: AccessConfig {
@@ -591,6 +600,7 @@ fn read_secrets(loaded: &mut Loaded) {
         loaded.secrets.redis = read_location(loaded, "state.redis", &redis);
     }
     bearers::read_secrets(loaded);
+    crate::webhooks::read_secrets(loaded);
     if let Some(password) = loaded.config.mail.password.clone() {
         loaded.secrets.mail_password = read_secret(loaded, "mail.password", &password);
     }
@@ -619,7 +629,7 @@ fn in_folder(url: &str, folder: &Path) -> String {
     }
 }
 
-fn read_secret(loaded: &mut Loaded, key: &str, reference: &SecretRef) -> Option<Secret> {
+pub(crate) fn read_secret(loaded: &mut Loaded, key: &str, reference: &SecretRef) -> Option<Secret> {
     loaded.asked.extend(reference.variable().map(str::to_owned));
     match reference.read(&loaded.environment, &loaded.folder) {
         Ok(secret) => Some(secret),

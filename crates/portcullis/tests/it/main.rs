@@ -63,5 +63,6 @@ mod tokens;
 mod verbs;
 mod verifiers;
 mod visitors;
+mod webhooks;
 mod websocket;
 mod widget;

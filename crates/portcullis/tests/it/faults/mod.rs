@@ -17,6 +17,7 @@ mod tracer;
 mod transport;
 mod upstream;
 mod visitors;
+mod webhooks;
 mod wire;
 
 use std::time::Duration;

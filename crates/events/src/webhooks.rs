@@ -1,0 +1,308 @@
+//! Webhooks in: what other services tell the product, verified, kept, delivered.
+//!
+//! 1. [`verify`]: the bytes as they came are genuine and fresh, or the message is refused.
+//! 2. It is a row in the database, sealed, before it is acknowledged. A second one of the same event is
+//!    acknowledged too, and changes nothing: senders ask for that ("already seen" is not a fault of theirs).
+//! 3. It is delivered from there until the product takes it: by one node at a time, with waits between
+//!    attempts, and what is not taken in the end is a dead letter for a person to look at.
+//!
+//! - Whoever kills the process at any point loses nothing: what was acknowledged is in the database,
+//!   and what was not, the sender sends again.
+//! - A message is delivered at least once: the process may die between the product's answer and our note
+//!   of it. `X-Portcullis-Delivery` is the same for every attempt.
+//! - Nothing is stored that was not [verified](verify::Verified), and only what was stored is delivered.
+//! - Order is kept where it is asked for: of messages about the same thing the next is not begun before
+//!   the one before it was taken or given up.
+
+mod config;
+mod content;
+mod deliver;
+mod endpoint;
+pub mod http;
+pub mod manage;
+mod store;
+pub mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ::http::HeaderMap;
+use arc_swap::ArcSwap;
+use portcullis_core::{Clock, Problem, RequestId, Timestamp};
+use portcullis_store::Db;
+use portcullis_vault::KeyRing;
+use portcullis_vault::keys::{Keys, Purpose};
+use portcullis_vault::seal::{self, Sealer};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+pub use config::{Config, Known, compile};
+pub use content::Message;
+pub use endpoint::{Endpoint, Endpoints, Stamp};
+pub use store::{Delivery, Filter, State};
+
+use crate::audit::{self, Action, Actor, Event, Outcome, Target, Trail};
+use crate::metrics::{Metrics, WebhookMark};
+use content::Facts;
+use verify::{Refused, Verified};
+
+/// What sealed messages are bound to, beside their id and endpoint.
+const PLACE: &[u8] = b"webhook";
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the message is refused: {0}")]
+    Refused(#[from] Refused),
+    #[error("there is no such delivery")]
+    NotFound,
+    #[error("a message cannot be read")]
+    Unreadable,
+    #[error(transparent)]
+    Seal(#[from] seal::Error),
+    #[error(transparent)]
+    Trail(#[from] audit::Error),
+    #[error(transparent)]
+    Store(#[from] portcullis_store::Error),
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(_: serde_json::Error) -> Self {
+        Error::Unreadable
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused(refused) => refused.into(),
+            Error::NotFound => Problem::new(&portcullis_core::problem::NOT_FOUND),
+            Error::Unreadable => Problem::internal(error),
+            Error::Seal(error) => error.into(),
+            Error::Trail(error) => error.into(),
+            Error::Store(error) => error.into(),
+        }
+    }
+}
+
+/// What a sender is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receipt {
+    /// It is durable, and will be delivered.
+    Received,
+    /// One of the same event was received before.
+    AlreadySeen,
+    /// Slack asks for these words back.
+    Challenge(String),
+}
+
+/// Who does something about deliveries, and from where.
+#[derive(Debug, Clone, Copy)]
+pub struct By {
+    pub actor: Actor,
+    pub client: Option<IpAddr>,
+    pub request: Option<RequestId>,
+}
+
+/// What the slice is put together from.
+pub struct Parts {
+    pub db: Db,
+    pub clock: Arc<dyn Clock>,
+    pub trail: Trail,
+    pub ring: Arc<KeyRing>,
+}
+
+/// The slice. Cheap to clone.
+#[derive(Clone)]
+pub struct Webhooks {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    trail: Trail,
+    ring: Arc<KeyRing>,
+    sealer: Arc<Sealer>,
+    endpoints: Arc<ArcSwap<Endpoints>>,
+    /// Something may be due on this node.
+    arrived: Arc<Notify>,
+}
+
+impl Webhooks {
+    pub fn new(parts: Parts, keys: &Keys) -> Result<Self, seal::Error> {
+        Ok(Webhooks {
+            db: parts.db,
+            clock: parts.clock,
+            trail: parts.trail,
+            ring: parts.ring,
+            sealer: Arc::new(Sealer::new(keys, Purpose::Webhook)?),
+            endpoints: Arc::default(),
+            arrived: Arc::default(),
+        })
+    }
+
+    /// Takes the endpoints of a configuration into use.
+    pub fn set(&self, endpoints: Arc<Endpoints>) {
+        self.endpoints.store(endpoints);
+        self.arrived.notify_one();
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.trail.metrics()
+    }
+
+    /// Verifies a message and makes it durable. When this returns without an error it will be delivered,
+    /// or was before.
+    async fn receive(
+        &self,
+        endpoint: &Endpoint,
+        headers: &HeaderMap,
+        body: &[u8],
+        by: &By,
+    ) -> Result<Receipt, Error> {
+        let now = self.clock.now();
+        let verified = endpoint.verifier.verify(headers, body, now);
+        let verified = verified.inspect_err(|refused| self.refused(endpoint, *refused, now, by))?;
+        self.keep(endpoint, verified, headers, body, now).await
+    }
+
+    /// SECURITY: takes the proof of the verification by value: what was not verified is not stored.
+    async fn keep(
+        &self,
+        endpoint: &Endpoint,
+        verified: Verified,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Receipt, Error> {
+        let facts = Facts::of(endpoint, verified, body);
+        let id = Uuid::now_v7();
+        let message = Message::taken(endpoint, headers, body);
+        let sealed = self.seal(endpoint.name(), id, &message)?;
+        let mut tx = self.db.begin().await?;
+        if let Some(challenge) = &facts.challenge {
+            store::insert_answered(&mut tx, endpoint, id, &facts, &sealed, now).await?;
+            tx.commit().await?;
+            return Ok(Receipt::Challenge(challenge.clone()));
+        }
+        let is_new = store::insert(&mut tx, endpoint, id, &facts, &sealed, now).await?;
+        tx.commit().await?;
+        if !is_new {
+            self.metrics().webhook(WebhookMark::AlreadySeen);
+            return Ok(Receipt::AlreadySeen);
+        }
+        self.metrics().webhook(WebhookMark::Received);
+        self.arrived.notify_one();
+        Ok(Receipt::Received)
+    }
+
+    fn refused(&self, endpoint: &Endpoint, refused: Refused, now: Timestamp, by: &By) {
+        self.metrics().webhook(WebhookMark::Refused);
+        let mut event = Event::new(now, Action::WebhookRefused, Outcome::Denied)
+            .to(Target::named("webhook", endpoint.name()))
+            .with("reason", refused.to_string());
+        event.client = by.client;
+        event.request = by.request;
+        self.trail.note(event);
+    }
+
+    fn seal(&self, endpoint: &str, id: Uuid, message: &Message) -> Result<Vec<u8>, Error> {
+        let plain = message.to_bytes()?;
+        let place = [PLACE, id.as_bytes(), endpoint.as_bytes()];
+        Ok(self.sealer.seal(&place, &plain)?)
+    }
+
+    fn open(&self, endpoint: &str, id: Uuid, sealed: &[u8]) -> Result<Message, Error> {
+        let place = [PLACE, id.as_bytes(), endpoint.as_bytes()];
+        let plain = self.sealer.open(&place, sealed)?;
+        Message::from_bytes(plain.expose()).ok_or(Error::Unreadable)
+    }
+
+    /// Deliveries, newest first. None where there is no `after`.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Option<Vec<Delivery>>, Error> {
+        store::list(&self.db, filter, after, limit).await
+    }
+
+    pub async fn get(&self, id: Uuid) -> Result<Delivery, Error> {
+        let found = store::find(&self.db, id).await?;
+        found.ok_or(Error::NotFound)
+    }
+
+    /// What a message says. For whoever holds the master secret: the command line alone.
+    pub async fn message(&self, id: Uuid) -> Result<Message, Error> {
+        let found = store::sealed(&self.db, id).await?;
+        let (endpoint, sealed) = found.ok_or(Error::NotFound)?;
+        self.open(&endpoint, id, &sealed)
+    }
+
+    /// Delivers a message again, whatever became of it, with all attempts before it.
+    pub async fn replay(&self, id: Uuid, by: &By) -> Result<(), Error> {
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        let endpoint = store::replay(&mut tx, id, now).await?;
+        let endpoint = endpoint.ok_or(Error::NotFound)?;
+        let mut event = Event::new(now, Action::WebhookReplayed, Outcome::Allowed)
+            .by(by.actor)
+            .to(Target::named("webhook", &endpoint))
+            .with("delivery", id.to_string());
+        event.client = by.client;
+        event.request = by.request;
+        self.trail.record_in(&mut tx, event).await?;
+        tx.commit().await?;
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// The same for every dead letter of an endpoint, oldest first. How many.
+    pub async fn replay_dead(&self, endpoint: &str, by: &By) -> Result<u64, Error> {
+        const AT_ONCE: u32 = 200;
+        let mut count = 0_u64;
+        loop {
+            let ids = store::dead(&self.db, endpoint, AT_ONCE).await?;
+            for id in &ids {
+                self.replay(*id, by).await?;
+                count = count.saturating_add(1);
+            }
+            if ids.len() < 200 {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Forgets what was kept for long enough, and counts what waits.
+    pub async fn keep_house(&self) -> Result<(), Error> {
+        store::forget(&self.db, self.clock.now()).await?;
+        let (waiting, dead) = store::count(&self.db).await?;
+        self.metrics().webhooks_kept(waiting, dead);
+        Ok(())
+    }
+
+    /// Seals anew what an older master secret sealed. How many.
+    pub async fn reseal(&self) -> Result<usize, Error> {
+        let mark = self.sealer.mark();
+        let (mut count, mut after) = (0_usize, 0);
+        loop {
+            let rows = store::sealed_otherwise(&self.db, &mark, after).await?;
+            let Some((last, ..)) = rows.last() else {
+                return Ok(count);
+            };
+            after = *last;
+            for (seq, id, endpoint, old) in &rows {
+                match self.open(endpoint, *id, old) {
+                    Ok(message) => {
+                        let new = self.seal(endpoint, *id, &message)?;
+                        store::set_sealed(&self.db, *seq, old, &new).await?;
+                        count = count.saturating_add(1);
+                    }
+                    Err(error) => {
+                        tracing::error!(delivery = %id, %error, "a message of a webhook is lost");
+                    }
+                }
+            }
+        }
+    }
+}
