@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::load::Requests;
 use super::request::{self, Session};
-use super::{credentials, gate, live_sessions, nginx, usage};
+use super::{credentials, gate, live_sessions, nginx, usage, webhooks};
 use crate::process::{Process, tethered};
 use crate::services;
 use crate::tools::{Tool, Toolbox};
@@ -87,6 +87,12 @@ pub(super) const ALL: &[Contestant] = &[
         description: "the gate, POST with a CSRF token",
         always: false,
         start: gate::start_post,
+    },
+    Contestant {
+        name: "gate-webhooks",
+        description: "the gate, webhooks acknowledged",
+        always: false,
+        start: webhooks::start,
     },
     Contestant {
         name: "by-key",

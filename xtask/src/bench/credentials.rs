@@ -102,6 +102,8 @@ pub(super) enum Also {
     Keys,
     Tokens,
     Foreign,
+    /// No other caller: another service.
+    Webhooks,
     /// No other caller: counters that nodes share.
     Redis,
 }
@@ -122,6 +124,7 @@ impl Also {
                 "database = { file = \"database\" }",
                 "database = { file = \"database\" }\nredis = { file = \"redis\" }",
             ),
+            Also::Webhooks => format!("{config}{}", super::webhooks::TABLES),
             Also::Tokens => format!("{config}\n[tokens]\nmax-per-user = 1000\n"),
             Also::Foreign => format!(
                 "{config}\n[issuer.bench]\nprofile = \"supabase\"\nissuer = \"{ISSUER}\"\n\

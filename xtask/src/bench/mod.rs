@@ -14,6 +14,7 @@ mod request;
 mod revocation;
 mod table;
 mod usage;
+mod webhooks;
 
 use std::env;
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ const REMEDY: &str = "cargo xtask bench --install";
   cargo xtask bench --rounds 1 --seconds 2 --only nginx,nginx-guarded
   cargo xtask bench --gate target/release/portcullis --only nginx,gate
   cargo xtask bench --only gate,gate-post
+  cargo xtask bench --only gate-webhooks
   cargo xtask bench --only floor,gate,by-key,by-token,by-foreign,by-foreign-unmet
   cargo xtask bench --only sessions-1k,sessions-1m,sessions-1m-even   (some minutes to fill and warm up)
   cargo xtask bench --only revocation
@@ -64,7 +66,7 @@ pub(crate) struct Options {
     sessions: u32,
 
     /// Contestants, by comma: nginx, nginx-guarded, caddy, fastapi, floor, gate, which is all unless given;
-    /// gate-post (changes with a CSRF token); by-key, by-token, by-foreign, by-foreign-unmet (other credentials);
+    /// gate-post (changes with a CSRF token); gate-webhooks (messages acknowledged, each with its durable row); by-key, by-token, by-foreign, by-foreign-unmet (other credentials);
     /// sessions-1k, sessions-1m, sessions-1m-even (live sessions in the
     /// gate's database); revocation (how soon another node hears of it); limiter (decisions per second and core,
     /// without a network).
