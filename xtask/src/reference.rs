@@ -200,6 +200,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "vault",
+        "The product seals its fields here. Without this table there is no field API.",
+        "crates/vault/src/fields.rs",
+        "Config",
+    ),
+    section(
         "csrf",
         "Requests that another site could have caused.",
         "crates/guard/src/csrf.rs",

@@ -16,7 +16,7 @@ use portcullis_core::roles::Roles;
 use portcullis_core::{Principal, Problem, problem};
 use serde::de::DeserializeOwned;
 
-pub use body::{MAX_BODY, json};
+pub use body::{MAX_BODY, json, json_up_to};
 
 /// Nothing of ours is kept by caches. A layer of every router.
 pub fn no_store(mut response: Response) -> std::future::Ready<Response> {

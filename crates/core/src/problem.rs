@@ -63,6 +63,7 @@ kinds! {
     URI_TOO_LONG = "uri-too-long", URI_TOO_LONG, "The address is longer than is accepted";
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body's type is not accepted here";
     UNKNOWN_HOST = "unknown-host", MISDIRECTED_REQUEST, "This host is not served here";
+    DOES_NOT_OPEN = "does-not-open", UNPROCESSABLE_ENTITY, "The sealed value does not open here";
     INVALID_INPUT = "invalid-input", UNPROCESSABLE_ENTITY, "A field is not acceptable";
     RATE_LIMITED = "rate-limited", TOO_MANY_REQUESTS, "Too many requests";
     HEADER_TOO_LARGE = "header-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is larger than is accepted";

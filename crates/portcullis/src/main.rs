@@ -38,6 +38,7 @@ mod story;
 mod streams;
 mod tenants;
 mod upkeep;
+mod vault_api;
 mod verbs;
 mod webhooks;
 mod widget;

@@ -14,6 +14,7 @@ use portcullis_identity::admin_pages::Asks;
 use portcullis_identity::{admin_api, admin_pages, visitors};
 
 use crate::config::Config;
+use crate::vault_api;
 
 /// Everything of ours lies below this.
 pub(crate) const BASE: &str = "/.portcullis";
@@ -95,6 +96,9 @@ pub(crate) fn routes(config: &Config) -> Vec<RouteConfig> {
         routes.visitors();
     }
     routes.webhooks(&config.webhooks);
+    if config.vault.is_some() {
+        routes.vault(product);
+    }
     routes.admin_api(product, config.mode);
     routes.console(product, config.mode);
     routes.0
@@ -219,6 +223,24 @@ impl Routes {
                 self.add(&[], target, Allow::Closed, Some("default"))
                     .methods = None;
             }
+        }
+    }
+
+    /// The field API: for programs alone.
+    fn vault(&mut self, product: &AccessConfig) {
+        let is_given = is_given(product);
+        for (path, asked) in vault_api::ROUTES {
+            let allow = if is_given(asked) {
+                Allow::Permission(asked.to_owned())
+            } else {
+                Allow::Closed
+            };
+            let route = self.add(&["POST"], &format!("{BASE}{path}"), allow, Some("default"));
+            route.callers = vec![CallerKind::ApiKey];
+            route.cors = false;
+            // A tenant's key works here, for its own tenant: the handlers see to it.
+            route.scope = Scope::Tenant;
+            route.max_body = Some(ByteSize::kib(1024));
         }
     }
 

@@ -22,6 +22,7 @@ use portcullis_vault::tokens::TokenHash;
 use crate::health::Probe;
 use crate::own::{AUTH, BASE, CHANGE_PASSWORD, CONSOLE};
 use crate::upkeep::Identity;
+use crate::vault_api;
 
 /// All of them. By the time one runs, the pipeline has decided.
 pub(crate) fn router(
@@ -66,6 +67,7 @@ pub(crate) fn router(
         admin_api::router(admin.clone(), BASE),
     );
     router = router.nest(BASE, visitors::http::router(identity.visitors.clone()));
+    router = router.nest(BASE, vault_api::router(identity.vault.clone()));
     let console = Console {
         admin,
         tokens: form_tokens(csrf),

@@ -310,6 +310,7 @@ fn compile(
     let cookies = keep(cookies.map_err(identity_findings), findings);
     findings.extend(accounts(config, loaded));
     findings.extend(crate::widget::findings(config));
+    findings.extend(crate::vault_api::findings(config));
     if let Err(more) = crate::config::bearers::compile(config, &loaded.secrets) {
         findings.extend(more);
     }

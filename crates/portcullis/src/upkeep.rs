@@ -21,6 +21,7 @@ use portcullis_identity::{
 use portcullis_store::Db;
 use portcullis_store::revocations::{Feed, POLL_EVERY};
 use portcullis_vault::KeyRing;
+use portcullis_vault::fields::Rewrapped;
 use portcullis_vault::keys::Keys;
 use portcullis_vault::passwords::Passwords;
 
@@ -29,7 +30,10 @@ use crate::gate::Gate;
 use crate::own::{AUTH, OPENID};
 use crate::signing_keys::SigningKeys;
 use crate::snapshot::{is_secure, roles_with_second_factor};
+use crate::vault_api::Vault;
 
+/// Data keys that are sealed anew before the log says how many are left.
+const REWRAPPED_AT_ONCE: u32 = 1000;
 /// Activity is written and what has ended is dropped this often.
 const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
@@ -45,6 +49,7 @@ pub(crate) struct Identity {
     pub(crate) visitors: Visitors,
     pub(crate) openid: OpenidLogin,
     pub(crate) webhooks: Webhooks,
+    pub(crate) vault: Vault,
     feed: Arc<Feed>,
 }
 
@@ -140,6 +145,7 @@ pub(crate) async fn identity(
         ring: Arc::clone(&signing_keys.ring),
     };
     let webhooks = Webhooks::new(webhooks, keys)?;
+    let vault = Vault::new(config, keys, db, trail, clock)?;
     Ok(Identity {
         accounts,
         sessions,
@@ -150,6 +156,7 @@ pub(crate) async fn identity(
         visitors,
         openid,
         webhooks,
+        vault,
         feed,
     })
 }
@@ -271,6 +278,22 @@ pub(crate) async fn reseal(identity: &Identity) {
         ),
         Err(error) => tracing::warn!(%error, "messages of webhooks could not be sealed anew"),
     }
+    // In steps, beside the traffic: there may be a key for each subject.
+    let fields = identity.vault.fields.clone();
+    tokio::spawn(async move {
+        loop {
+            match fields.rewrap(REWRAPPED_AT_ONCE).await {
+                Ok(Rewrapped { done: 0, .. }) => return,
+                Ok(Rewrapped { done, left }) => {
+                    tracing::info!(done, left, "data keys are sealed by the new master secret");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "data keys could not be sealed anew");
+                    return;
+                }
+            }
+        }
+    });
 }
 
 /// Sends the letters that acts leave behind, where there is somebody to hand them to.

@@ -17,7 +17,8 @@ use serde::Serialize;
 use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
 use crate::cli::{
-    Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, sessions, visitors, webhooks,
+    Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, sessions, vault, visitors,
+    webhooks,
 };
 use crate::config::Loaded;
 use crate::config::document::Environment;
@@ -58,6 +59,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         }),
         Verb::SigningKeys(verb) => with_stores(&cli.config, async |stores| {
             signing_keys(cli.output, verb, stores).await
+        }),
+        Verb::Vault(verb) => with_stores(&cli.config, async |stores| {
+            vault::run(cli.output, verb, stores).await
         }),
         Verb::Tenants(verb) => with_stores(&cli.config, async |stores| {
             tenants::tenants(cli.output, verb, stores).await

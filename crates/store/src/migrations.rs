@@ -6,7 +6,7 @@
 //! - A database that knows a step that we do not is a newer one: it is refused, not guessed at.
 //!
 //! Numbers: store 1-9, identity 10-19, events 20-29, tenants 60-69, visitors 70-79, sessions and
-//! import 80-89, the console 90-94, webhooks 100-109.
+//! import 80-89, the console 90-94, webhooks 100-109, the vault 110-119.
 
 use std::time::Duration;
 
@@ -57,6 +57,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     81 "0081_import",
     90 "0090_console",
     100 "0100_webhook",
+    110 "0110_data_key",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.

@@ -45,6 +45,8 @@ pub enum Purpose {
     OpenidLogin,
     /// What other services told us, until the product has it.
     Webhook,
+    /// Keys that seal fields of the product, at rest.
+    DataKey,
 }
 
 impl Purpose {
@@ -65,6 +67,7 @@ impl Purpose {
             Purpose::Recovery => b"recovery",
             Purpose::OpenidLogin => b"openid-login-aes256gcm",
             Purpose::Webhook => b"webhook-aes256gcm",
+            Purpose::DataKey => b"data-key-aes256gcm",
         }
     }
 }

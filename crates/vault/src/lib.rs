@@ -3,6 +3,7 @@
 //! Nothing here knows a user or a request. Randomness, SHA-256, HMAC, HKDF and Ed25519 come from
 //! aws-lc; comparisons of secrets take the same time whatever they compare.
 
+pub mod fields;
 pub mod foreign;
 pub mod jws;
 pub mod keys;
@@ -13,6 +14,7 @@ pub mod signing;
 pub mod strength;
 pub mod tokens;
 
+pub use fields::Fields;
 pub use keys::Keys;
 pub use passwords::Passwords;
 pub use ring::KeyRing;

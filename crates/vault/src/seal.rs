@@ -126,7 +126,7 @@ impl std::fmt::Debug for Sealer {
 }
 
 /// The parts with their lengths, so that `ab` + `c` is not `a` + `bc`.
-fn joined(parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn joined(parts: &[&[u8]]) -> Vec<u8> {
     let mut all = Vec::new();
     for part in parts {
         all.extend(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());

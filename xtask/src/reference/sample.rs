@@ -212,6 +212,7 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
                 | "issuer.NAME.login"
                 | "visitors"
                 | "[webhook]"
+                | "vault"
         ) {
             "# "
         } else {

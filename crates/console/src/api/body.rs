@@ -13,10 +13,19 @@ pub const MAX_BODY: usize = 16 * 1024;
 /// when a field is missing, unknown, there twice or of another type. The body is not repeated in
 /// the answer, for it may hold a password.
 pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    json_up_to(MAX_BODY, headers, body).await
+}
+
+/// The same, of at most `most` bytes.
+pub async fn json_up_to<T: DeserializeOwned>(
+    most: usize,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
     if !is_json(headers) {
         return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE).detail("Send application/json."));
     }
-    let bytes = to_bytes(body, MAX_BODY)
+    let bytes = to_bytes(body, most)
         .await
         .map_err(|_| Problem::new(&problem::BODY_TOO_LARGE))?;
     serde_json::from_slice(&bytes).map_err(|error| match error.classify() {

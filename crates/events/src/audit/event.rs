@@ -116,6 +116,8 @@ actions! {
     RefreshTokenReused = "refresh-token.reused", Kept;
     SigningKeyRotated = "signing-key.rotated", Kept;
     SigningKeyRevoked = "signing-key.revoked", Kept;
+    DataKeysRotated = "data-keys.rotated", Kept;
+    FieldsOpened = "fields.opened", Kept;
     PasswordChanged = "password.changed", Kept;
     PasswordResetAsked = "password-reset.asked", Kept;
     PasswordReset = "password.reset", Kept;

@@ -3,6 +3,7 @@
 pub(crate) mod api_keys;
 pub(crate) mod output;
 pub(crate) mod sessions;
+pub(crate) mod vault;
 pub(crate) mod visitors;
 pub(crate) mod webhooks;
 
@@ -125,6 +126,9 @@ pub(crate) enum Verb {
     /// old key signed counts until it expires; what a revoked one signed does not.
     #[command(subcommand)]
     SigningKeys(SigningKeys),
+    /// Show, replace and seal anew the keys that seal the product's fields.
+    #[command(subcommand)]
+    Vault(vault::Vault),
     /// Make tenants, and say who belongs to them.
     ///
     /// Like `users`, it works on the database, and a running gate hears of it within a second.

@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) issuers: BTreeMap<String, portcullis_identity::issuers::Config>,
     /// Nothing where nobody visits.
     pub(crate) visitors: Option<portcullis_identity::visitors::Config>,
+    /// Nothing where the product seals nothing.
+    pub(crate) vault: Option<portcullis_vault::fields::Config>,
     pub(crate) recovery: portcullis_identity::recovery::Config,
     pub(crate) mfa: portcullis_identity::factors::Config,
     pub(crate) passkeys: portcullis_identity::factors::passkeys::Config,
@@ -65,7 +67,7 @@ pub(crate) struct Config {
 }
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 20] = [
+pub(crate) const AT_START: [&str; 21] = [
     "mode",
     "secrets",
     "listen",
@@ -79,6 +81,7 @@ pub(crate) const AT_START: [&str; 20] = [
     "tokens",
     "issuer",
     "visitors",
+    "vault",
     "recovery",
     "mfa",
     "passkeys",
@@ -106,6 +109,7 @@ impl Config {
             tokens,
             issuers,
             visitors,
+            vault,
             recovery,
             mfa,
             passkeys,
@@ -138,6 +142,7 @@ impl Config {
         self.tokens.clone_from(tokens);
         self.issuers = issuers.clone();
         self.visitors.clone_from(visitors);
+        self.vault.clone_from(vault);
         self.recovery = recovery.clone();
         self.mfa = mfa.clone();
         self.passkeys = passkeys.clone();
@@ -388,6 +393,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         tokens: sections.take("tokens"),
         issuers: sections.take("issuer"),
         visitors: sections.take("visitors"),
+        vault: sections.take("vault"),
         recovery: sections.take("recovery"),
         mfa: sections.take("mfa"),
         passkeys: sections.take("passkeys"),

@@ -60,6 +60,7 @@ mod support;
 mod tenants;
 mod tls;
 mod tokens;
+mod vault;
 mod verbs;
 mod verifiers;
 mod visitors;
