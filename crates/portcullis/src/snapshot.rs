@@ -288,6 +288,17 @@ fn proxy_findings(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// Where things are kept.
+fn state_findings(config: &Config) -> Vec<Finding> {
+    let state = config.state.findings().into_iter();
+    let mut findings: Vec<Finding> = state
+        .map(|(key, message)| Finding::error("state", format!("state.{key}"), message))
+        .collect();
+    findings.extend(config.audit.findings(config.mode == Mode::Production));
+    findings.extend(crate::vault_api::findings(config));
+    findings
+}
+
 fn compile(
     config: &Config,
     keys: &Keys,
@@ -295,14 +306,7 @@ fn compile(
     findings: &mut Vec<Finding>,
 ) -> Option<Snapshot> {
     findings.extend(proxy_findings(config));
-    findings.extend(
-        config
-            .state
-            .findings()
-            .into_iter()
-            .map(|(key, message)| Finding::error("state", format!("state.{key}"), message)),
-    );
-    findings.extend(config.audit.findings(config.mode == Mode::Production));
+    findings.extend(state_findings(config));
     let cookies = config
         .sessions
         .compile(is_secure(config))
@@ -310,7 +314,6 @@ fn compile(
     let cookies = keep(cookies.map_err(identity_findings), findings);
     findings.extend(accounts(config, loaded));
     findings.extend(crate::widget::findings(config));
-    findings.extend(crate::vault_api::findings(config));
     if let Err(more) = crate::config::bearers::compile(config, &loaded.secrets) {
         findings.extend(more);
     }
