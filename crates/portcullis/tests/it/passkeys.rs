@@ -10,7 +10,7 @@ use crate::support::authenticator::{ROUTES, enrol, prove, sign_in};
 use crate::support::mailbox::{Mailbox, ORIGIN};
 use crate::support::passkey::{Authenticator, ask, encode, show};
 use crate::support::sockets::NAME;
-use crate::support::{Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream};
+use crate::support::{Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, database};
 
 const AUTH: &str = "/.portcullis/auth";
 const ANA: &str = "ana@corp.test";
@@ -243,6 +243,24 @@ async fn an_answer_counts_once_on_every_node_and_for_the_browser_that_was_asked(
     let refused = show(&halfway, "passkeys/sign-in", &key.get(&asked)).await;
     assert_eq!(refused.problem(), "credentials-refused");
     assert!(halfway.cookie("session").is_none());
+}
+
+#[tokio::test]
+async fn a_question_that_is_too_old_is_answered_by_nobody() {
+    let (_upstream, gateway) = gate().await;
+    let (_, mut key) = with_passkey(&gateway, ANA).await;
+    let (alone, halfway) = (gateway.browser(), halfway(&gateway, ANA).await);
+    let asked = ask(&alone, "passkeys/begin").await;
+    let asked_as_well = ask(&halfway, "second-factor/passkey/begin").await;
+    // As if five minutes had passed.
+    let passed = "UPDATE passkey_ceremony SET expires_at = expires_at - 300000000";
+    database::execute(&gateway.folder, passed).await;
+    let late = show(&alone, "passkeys/sign-in", &key.get(&asked)).await;
+    assert_eq!(late.problem(), "credentials-refused");
+    let late = show(&halfway, "second-factor/passkey", &key.get(&asked_as_well)).await;
+    assert_eq!(late.problem(), "invalid-input");
+    assert!(alone.cookie("session").is_none() && halfway.cookie("session").is_none());
+    assert_eq!(key.prove(&halfway).await.status, 200, "another one in time");
 }
 
 #[tokio::test]
@@ -533,6 +551,33 @@ async fn a_new_passkey_wants_a_proof_a_name_and_an_id_that_nobody_has() {
         .send()
         .await;
     assert_eq!(begun.problem(), "authentication-required");
+}
+
+#[tokio::test]
+async fn nobody_has_more_than_twenty_passkeys_also_by_questions_asked_before() {
+    let (_upstream, gateway) = gate().await;
+    let (ana, _) = with_passkey(&gateway, ANA).await;
+    for number in 2..=19 {
+        let made = Authenticator::at(ORIGIN).register(&ana, "Key").await;
+        assert_eq!(made.status, 201, "{number}: {}", made.text());
+    }
+    let mut keys = [Authenticator::at(ORIGIN), Authenticator::at(ORIGIN)];
+    let mut asked = Vec::new();
+    for key in &mut keys {
+        let credential = key.create(&ask(&ana, "factors/passkeys/begin").await);
+        asked.push((ana.cookie("passkey").unwrap(), credential));
+    }
+    for ((question, credential), status) in asked.into_iter().zip([201, 409]) {
+        ana.set_cookie("passkey", &question);
+        let body = json!({ "credential": credential, "name": "Key" });
+        let finish = ana.post(&format!("{AUTH}/factors/passkeys")).json(&body);
+        let answer = finish.send().await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+    let begun = ana.post(&format!("{AUTH}/factors/passkeys/begin"));
+    assert_eq!(begun.send().await.problem(), "conflict");
+    let has = ana.get(&format!("{AUTH}/factors")).send().await.json();
+    assert_eq!(has["passkeys"], 20);
 }
 
 #[tokio::test]
