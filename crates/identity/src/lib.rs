@@ -22,6 +22,7 @@ pub mod next;
 pub mod openid_login;
 pub mod outbox;
 pub mod pages;
+mod paging;
 pub mod password_policy;
 mod record;
 pub mod recovery;

@@ -409,9 +409,16 @@ impl Visitors {
         Ok(ended)
     }
 
-    /// The live visits of a tenant, newest first.
-    pub async fn list(&self, tenant: TenantId, limit: u32) -> Result<Vec<VisitorInfo>, Error> {
-        Ok(store::list(&self.0.db, tenant, self.0.clock.now(), limit).await?)
+    /// The live visits of a tenant, newest first, at most `limit` from the first behind `after`.
+    /// Nothing where that one is not there, or not any more.
+    pub async fn list(
+        &self,
+        tenant: TenantId,
+        after: Option<VisitorId>,
+        limit: u32,
+    ) -> Result<Option<Vec<VisitorInfo>>, Error> {
+        let now = self.0.clock.now();
+        Ok(store::list(&self.0.db, tenant, now, (after, limit)).await?)
     }
 
     /// The origins whose pages may open the tenant's widget.

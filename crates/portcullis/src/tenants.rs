@@ -7,8 +7,8 @@ use portcullis_identity::tenants::made_roles::Gives;
 use portcullis_identity::tenants::register::Tenant;
 use serde::Serialize;
 
-use crate::cli::Usage;
 use crate::cli::output::{self, Format};
+use crate::cli::{Page, Usage};
 use crate::verbs::{Stores, find, told};
 
 /// `portcullis tenants`
@@ -98,6 +98,8 @@ pub(crate) enum Invitations {
         /// Short name or id.
         #[arg(value_name = "TENANT")]
         tenant: String,
+        #[command(flatten)]
+        page: Page,
     },
     /// Revoke an invitation: its token makes nobody a member any more.
     Uninvite {
@@ -148,11 +150,13 @@ pub(crate) enum Roles {
 /// `portcullis grants`
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Grants {
-    /// Show what members of a tenant lend to each other.
+    /// Show what members of a tenant lend to each other, newest first.
     List {
         /// Short name or id.
         #[arg(value_name = "TENANT")]
         tenant: String,
+        #[command(flatten)]
+        page: Page,
     },
     /// Take back what was lent.
     TakeBack {
@@ -354,9 +358,10 @@ pub(crate) async fn tenants(
 async fn invitations(format: Format, verb: &Invitations, stores: &Stores) -> anyhow::Result<()> {
     let (tenants, by) = (&stores.identity.tenants, By::operator());
     match verb {
-        Invitations::Invitations { tenant } => {
+        Invitations::Invitations { tenant, page } => {
             let id = named(stores, tenant).await?;
-            let list = tenants.invitations(id).await.map_err(failed(tenant))?;
+            let list = tenants.invitations(id, page.after, page.limit()).await;
+            let list = Page::there(list.map_err(failed(tenant))?)?;
             rows(format, &list, |one| {
                 let (id, email, roles) = (one.id, &one.email, one.roles.join(", "));
                 format!("{id}  {email}  [{roles}]  until {}", one.expires_at)
@@ -423,9 +428,10 @@ pub(crate) async fn roles(format: Format, verb: &Roles, stores: &Stores) -> anyh
 pub(crate) async fn grants(format: Format, verb: &Grants, stores: &Stores) -> anyhow::Result<bool> {
     let tenants = &stores.identity.tenants;
     match verb {
-        Grants::List { tenant } => {
+        Grants::List { tenant, page } => {
             let id = named(stores, tenant).await?;
-            let list = tenants.delegations(id, 0).await.map_err(failed(tenant))?;
+            let list = tenants.delegations(id, page.after, page.limit()).await;
+            let list = Page::there(list.map_err(failed(tenant))?)?;
             rows(format, &list, |lent| {
                 format!(
                     "{}  {} to {} by {} until {}",

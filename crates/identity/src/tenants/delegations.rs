@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::members::hold;
 use super::standing::{From, Held};
-use super::{By, Done, Error, PAGE, Tenants, person};
+use super::{By, Done, Error, Tenants, person};
+use crate::paging;
 
 /// The longest and the shortest time that something can be lent for.
 const LONGEST: Span = Span::from_days(30);
@@ -53,23 +54,37 @@ pub(crate) struct Lending {
 }
 
 impl Tenants {
-    /// What is lent at present, newest first, without the first `skipped`.
+    /// What is lent at present, newest first, at most `limit` from the first behind `after`. Nothing
+    /// where there is no such row.
     pub async fn delegations(
         &self,
         tenant: TenantId,
-        skipped: u32,
-    ) -> Result<Vec<Delegation>, Error> {
-        const SQL: &str = "SELECT id, user_id, permission, granted_by, created_at, expires_at FROM delegation WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4";
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Option<Vec<Delegation>>, Error> {
+        const ROW: &str = "SELECT created_at FROM delegation WHERE id = $1 AND tenant_id = $2";
+        const SQL: &str = "SELECT id, user_id, permission, granted_by, created_at, expires_at FROM delegation WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5";
+        let Some((at, id)) = paging::behind(&self.db, ROW, tenant, after).await? else {
+            return Ok(None);
+        };
         let now = self.clock.now();
-        let args = [tenant.into(), now.into(), PAGE.into(), skipped.into()];
-        let mut list = Vec::new();
-        for row in self.db.fetch_all(SQL, &args).await? {
-            list.push(Delegation::read(&row)?);
-        }
-        Ok(list)
+        let args = [
+            tenant.into(),
+            now.into(),
+            at.into(),
+            id.into(),
+            limit.into(),
+        ];
+        let rows = self.db.fetch_all(SQL, &args).await?;
+        let list = rows
+            .iter()
+            .map(Delegation::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Some(list))
     }
 
-    /// The same with the addresses of both, at most `limit`.
+    /// What is lent at present with the addresses of both, newest first, at most `limit` without the
+    /// first `skipped`.
     pub(crate) async fn lendings(
         &self,
         tenant: TenantId,

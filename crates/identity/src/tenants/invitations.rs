@@ -4,7 +4,7 @@
 //! - It gives no more than the inviter holds: when it is written, and again when it is used.
 //! - Used up, ended, revoked, unknown and addressed to somebody else are one answer.
 
-use portcullis_core::{Secret, Span, TenantId, Timestamp, UserId};
+use portcullis_core::{Secret, SessionId, Span, TenantId, Timestamp, UserId};
 use portcullis_events::{Action, Actor, Target};
 use portcullis_store::revocations::{Revocation, publish};
 use portcullis_vault::{Token, TokenHash};
@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::register::Tenant;
 use super::standing::{From, Held};
-use super::{By, Done, Error, Giver, PAGE, Tenants, made_roles, members, register, words};
-use crate::{Client, Email};
+use super::{By, Done, Error, Giver, Tenants, made_roles, members, register, words};
+use crate::{Client, Email, paging};
 use portcullis_core::roles::CUSTOM;
 use portcullis_store::Tx;
 
@@ -41,10 +41,27 @@ pub struct Written {
 }
 
 impl Tenants {
-    /// The invitations that are open, newest first.
-    pub async fn invitations(&self, tenant: TenantId) -> Result<Vec<Invitation>, Error> {
-        const SQL: &str = "SELECT id, email, roles, invited_by, created_at, expires_at FROM invitation WHERE tenant_id = $1 AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT $3";
-        let args = [tenant.into(), self.clock.now().into(), PAGE.into()];
+    /// The invitations that are open, newest first, at most `limit` from the first behind `after`.
+    /// Nothing where there is no such row.
+    pub async fn invitations(
+        &self,
+        tenant: TenantId,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Option<Vec<Invitation>>, Error> {
+        const ROW: &str = "SELECT created_at FROM invitation WHERE id = $1 AND tenant_id = $2";
+        const SQL: &str = "SELECT id, email, roles, invited_by, created_at, expires_at FROM invitation WHERE tenant_id = $1 AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > $2 AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5";
+        let Some((at, id)) = paging::behind(&self.db, ROW, tenant, after).await? else {
+            return Ok(None);
+        };
+        let now = self.clock.now();
+        let args = [
+            tenant.into(),
+            now.into(),
+            at.into(),
+            id.into(),
+            limit.into(),
+        ];
         let mut list = Vec::new();
         for row in self.db.fetch_all(SQL, &args).await? {
             list.push(Invitation {
@@ -56,7 +73,7 @@ impl Tenants {
                 expires_at: row.timestamp("expires_at")?,
             });
         }
-        Ok(list)
+        Ok(Some(list))
     }
 
     /// Invites whoever has, or will have, the account with this address.
@@ -163,19 +180,27 @@ impl Tenants {
         Ok(tx.commit().await?)
     }
 
-    /// Makes a member of the caller, whose account the invitation must be addressed to.
+    /// Makes a member of the caller, whom the invitation must be addressed to: by the address of the
+    /// account, or by the one that the provider verified at which `session` began.
     pub async fn redeem(
         &self,
         token: &Secret<String>,
-        user: UserId,
+        (user, session): (UserId, Option<SessionId>),
         client: &Client,
     ) -> Result<Tenant, Error> {
         // One statement takes the token: of two that come at once, one finds nothing.
-        const SQL: &str = "UPDATE invitation SET redeemed_at = $2 WHERE token_hash = $1 AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > $2 AND email_canonical = (SELECT email_canonical FROM users WHERE id = $3 AND deactivated_at IS NULL) AND tenant_id IN (SELECT id FROM tenant WHERE suspended_at IS NULL) RETURNING id, tenant_id, roles, invited_by";
+        // SECURITY: of an account without a password the address that is shown proves nothing. What
+        // its provider verified stands at the session alone.
+        const SQL: &str = "UPDATE invitation SET redeemed_at = $2 WHERE token_hash = $1 AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > $2 AND email_canonical IN (SELECT u.email_canonical FROM users u WHERE u.id = $3 AND u.deactivated_at IS NULL UNION ALL SELECT s.openid_email FROM session s JOIN users u ON u.id = s.user_id WHERE s.id = $4 AND s.user_id = $3 AND s.revoked_at IS NULL AND s.openid_email IS NOT NULL AND u.deactivated_at IS NULL) AND tenant_id IN (SELECT id FROM tenant WHERE suspended_at IS NULL) RETURNING id, tenant_id, roles, invited_by";
         let hash: TokenHash = Token::parse(token.expose()).ok_or(Error::NotFound)?.hash();
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
-        let args = [hash.as_bytes().into(), now.into(), user.into()];
+        let args = [
+            hash.as_bytes().into(),
+            now.into(),
+            user.into(),
+            session.into(),
+        ];
         let row = tx
             .fetch_optional(SQL, &args)
             .await?

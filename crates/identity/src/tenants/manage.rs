@@ -19,6 +19,7 @@ use super::made_roles::Gives;
 use super::register::Tenant;
 use super::{By, Error};
 use crate::admin_api::Admin;
+use crate::paging::{self, Asked};
 
 pub(crate) fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new()
@@ -337,15 +338,18 @@ async fn remove_member(
 
 /// Lists the open invitations of the caller's tenant.
 #[utoipa::path(get, path = "/tenants/{tenant}/invitations", tag = "members",
-    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant"), paging::Page),
     responses((status = 200, description = "Open invitations, newest first", body = Vec<InvitationView>)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn list_invitations(
     State(admin): State<Admin>,
     Path(tenant): Path<String>,
+    page: Asked,
 ) -> Result<Json<Vec<InvitationView>>, Failure> {
+    let (after, limit) = paging::read(page)?;
     let tenant = named(&admin, &tenant).await?;
-    let list = admin.tenants.invitations(tenant).await?;
+    let list = admin.tenants.invitations(tenant, after, limit).await?;
+    let list = list.ok_or_else(paging::unknown)?;
     Ok(Json(list.into_iter().map(InvitationView::from).collect()))
 }
 
@@ -440,15 +444,18 @@ async fn unmake_role(
 
 /// Lists what members of the caller's tenant lend to each other.
 #[utoipa::path(get, path = "/tenants/{tenant}/grants", tag = "grants",
-    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant"), paging::Page),
     responses((status = 200, description = "What is lent at present, newest first", body = Vec<GrantView>)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn list_grants(
     State(admin): State<Admin>,
     Path(tenant): Path<String>,
+    page: Asked,
 ) -> Result<Json<Vec<GrantView>>, Failure> {
+    let (after, limit) = paging::read(page)?;
     let tenant = named(&admin, &tenant).await?;
-    let list = admin.tenants.delegations(tenant, 0).await?;
+    let list = admin.tenants.delegations(tenant, after, limit).await?;
+    let list = list.ok_or_else(paging::unknown)?;
     Ok(Json(list.into_iter().map(GrantView::from).collect()))
 }
 

@@ -101,7 +101,7 @@ pub(crate) async fn redeem(
     let input: Redeem = json(&parts.headers, body).await?;
     let tenant = api
         .tenants
-        .redeem(&input.token, user.id, &api.client(&parts))
+        .redeem(&input.token, (user.id, user.session()), &api.client(&parts))
         .await?;
     Ok(
         Json(serde_json::json!({ "id": tenant.id, "slug": tenant.slug, "name": tenant.name }))

@@ -182,7 +182,9 @@ async fn an_invitation_works_once_for_its_address_while_its_inviter_holds_what_i
             .await
     };
     let redeem = async |token: &Secret<String>, user| {
-        town.tenants.redeem(token, user, &Client::default()).await
+        town.tenants
+            .redeem(token, (user, None), &Client::default())
+            .await
     };
     let token = invite(&["user"]).await.unwrap().token;
     let stranger = town.member("bob@corp.test", &[]).await;

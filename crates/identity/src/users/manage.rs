@@ -1,18 +1,19 @@
 //! Accounts in the admin API.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::StatusCode;
 use portcullis_console::api::{Failure, Input, Known, parse_id};
-use portcullis_core::{Problem, Secret, problem};
+use portcullis_core::{Problem, Secret, UserId, problem};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Account;
 use crate::accounts::{By, Registering};
 use crate::admin_api::Admin;
+use crate::paging::{self, Asked, Page};
 
 pub(crate) fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new()
@@ -51,18 +52,6 @@ impl From<Account> for User {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct Page {
-    /// At most so many, newest first. Default 100.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-    /// The list goes on behind this account.
-    #[param(value_type = Option<String>, format = Uuid)]
-    after: Option<String>,
-}
-
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewUser {
@@ -91,26 +80,12 @@ struct NewPassword {
 #[utoipa::path(get, path = "/users", tag = "users", params(Page),
     responses((status = 200, description = "Accounts, newest first", body = Vec<User>)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
-async fn list_users(
-    State(admin): State<Admin>,
-    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Vec<User>>, Failure> {
-    let Query(page) = page.map_err(|_| bad_query("limit", LIMIT))?;
-    let limit = page.limit.unwrap_or(100);
-    if !(1..=1000).contains(&limit) {
-        return Err(bad_query("limit", LIMIT));
-    }
-    let unknown = || bad_query("after", "must be the last of the list before");
-    let after = page.after.map(|id| id.parse().map_err(|_| unknown()));
-    let accounts = admin.accounts.list(after.transpose()?, limit).await?;
-    let accounts = accounts.ok_or_else(unknown)?;
+async fn list_users(State(admin): State<Admin>, page: Asked) -> Result<Json<Vec<User>>, Failure> {
+    let (after, limit) = paging::read(page)?;
+    let after = after.map(UserId::from_uuid);
+    let accounts = admin.accounts.list(after, limit).await?;
+    let accounts = accounts.ok_or_else(paging::unknown)?;
     Ok(Json(accounts.into_iter().map(User::from).collect()))
-}
-
-const LIMIT: &str = "must be a number from 1 to 1000";
-
-fn bad_query(field: &'static str, message: &'static str) -> Failure {
-    Failure(Problem::new(&problem::INVALID_INPUT).field(field, message))
 }
 
 /// Opens an account.

@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 use super::VisitorInfo;
 use crate::accounts::By;
 use crate::admin_api::Admin;
+use crate::paging::{self, Asked};
 
 pub(crate) fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new()
@@ -64,9 +65,6 @@ struct Ended {
     ended: u64,
 }
 
-/// At most so many are listed.
-const MOST: u32 = 1000;
-
 /// The tenant that the path names. That it is the caller's own, the decision has seen to.
 async fn named(admin: &Admin, name: &str) -> Result<TenantId, Failure> {
     Ok(admin.tenants.get(name).await?.id)
@@ -107,15 +105,19 @@ async fn set_widget(
 
 /// Lists the live visits of the caller's tenant.
 #[utoipa::path(get, path = "/tenants/{tenant}/visitors", tag = "visitors",
-    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
-    responses((status = 200, description = "Up to a thousand visits, newest first", body = Vec<VisitorView>)),
+    params(("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant"), paging::Page),
+    responses((status = 200, description = "Live visits, newest first", body = Vec<VisitorView>)),
     security(("session" = ["manage:users"]), ("api-key" = ["manage:users"])))]
 async fn list_visitors(
     State(admin): State<Admin>,
     Path(tenant): Path<String>,
+    page: Asked,
 ) -> Result<Json<Vec<VisitorView>>, Failure> {
+    let (after, limit) = paging::read(page)?;
+    let after = after.map(VisitorId::from_uuid);
     let tenant = named(&admin, &tenant).await?;
-    let list = admin.visitors.list(tenant, MOST).await?;
+    let list = admin.visitors.list(tenant, after, limit).await?;
+    let list = list.ok_or_else(paging::unknown)?;
     Ok(Json(list.into_iter().map(VisitorView::from).collect()))
 }
 

@@ -6,6 +6,7 @@ use portcullis_store::{Db, Error, Row, Tx};
 use portcullis_vault::TokenHash;
 
 use super::Metadata;
+use crate::paging;
 
 /// A live visit.
 #[derive(Debug, Clone)]
@@ -126,14 +127,26 @@ pub(super) async fn revoke_all(
     tx.execute(SQL, &[tenant.into(), now.into()]).await
 }
 
+/// Live visits, newest first, from the first behind `after`. Nothing where there is no such row.
 pub(super) async fn list(
     db: &Db,
     tenant: TenantId,
     now: Timestamp,
-    limit: u32,
-) -> Result<Vec<VisitorInfo>, Error> {
-    const SQL: &str = "SELECT id, origin, metadata, created_at, expires_at FROM visitor WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT $3";
-    let args = [tenant.into(), now.into(), limit.into()];
+    (after, limit): (Option<VisitorId>, u32),
+) -> Result<Option<Vec<VisitorInfo>>, Error> {
+    const ROW: &str = "SELECT created_at FROM visitor WHERE id = $1 AND tenant_id = $2";
+    const SQL: &str = "SELECT id, origin, metadata, created_at, expires_at FROM visitor WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5";
+    let after = after.map(VisitorId::as_uuid);
+    let Some((at, last)) = paging::behind(db, ROW, tenant, after).await? else {
+        return Ok(None);
+    };
+    let args = [
+        tenant.into(),
+        now.into(),
+        at.into(),
+        last.into(),
+        limit.into(),
+    ];
     let rows = db.fetch_all(SQL, &args).await?;
     let info = |row: &Row| {
         Ok(VisitorInfo {
@@ -144,7 +157,7 @@ pub(super) async fn list(
             expires_at: row.timestamp("expires_at")?,
         })
     };
-    rows.iter().map(info).collect()
+    rows.iter().map(info).collect::<Result<_, _>>().map(Some)
 }
 
 /// Nothing of a visitor stays when the visit is over.

@@ -14,8 +14,8 @@ use portcullis_identity::api_keys::import::{Fate, Given, Row};
 use portcullis_identity::api_keys::{Grantor, KeyInfo, Made, NewKey};
 use serde::Serialize;
 
-use super::Usage;
 use super::output::{self, Format};
+use super::{Page, Usage};
 use crate::verbs::{Stores, find, told};
 
 #[derive(Debug, Subcommand)]
@@ -51,12 +51,8 @@ pub(crate) enum Keys {
         /// Those of this account alone: its address or id.
         #[arg(long, value_name = "USER")]
         user: Option<String>,
-        /// At most this many, up to 1000.
-        #[arg(long, default_value_t = 100, value_name = "NUMBER")]
-        limit: u32,
-        /// Go on behind this key, the last of the list before.
-        #[arg(long, value_name = "ID")]
-        after: Option<uuid::Uuid>,
+        #[command(flatten)]
+        page: Page,
     },
     /// Make another key like this one, and show it. The old one works until the overlap has passed.
     Rotate {
@@ -197,14 +193,13 @@ pub(crate) async fn run(format: Format, verb: &Keys, stores: &Stores) -> anyhow:
             let made = keys.create(new, &grantor, &by).await.map_err(failed)?;
             output::answer(format, &Shown::from(made));
         }
-        Keys::List { user, limit, after } => {
+        Keys::List { user, page } => {
             let user = match user {
                 Some(who) => Some(find(stores, who).await?),
                 None => None,
             };
-            let after = after.map(ApiKeyId::from_uuid);
-            let found = keys.list(user, after, (*limit).clamp(1, 1000)).await?;
-            let found = found.ok_or_else(|| anyhow::anyhow!("--after: there is no such key"))?;
+            let after = page.after.map(ApiKeyId::from_uuid);
+            let found = Page::there(keys.list(user, after, page.limit()).await?)?;
             let now = crate::verbs::now();
             let shown: Vec<Listed> = found
                 .into_iter()

@@ -2,6 +2,7 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod output;
+mod page;
 pub(crate) mod sessions;
 pub(crate) mod vault;
 pub(crate) mod visitors;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use self::output::Format;
+pub(crate) use self::page::Page;
 
 const ABOUT: &str = "A security gate in front of your product.
 

@@ -6,8 +6,8 @@ use portcullis_identity::visitors::{Error, VisitorInfo};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::Usage;
 use crate::cli::output::{self, Format};
+use crate::cli::{Page, Usage};
 use crate::verbs::{Stores, told};
 
 /// `portcullis visitors`
@@ -31,11 +31,13 @@ pub(crate) enum Visitors {
         #[arg(value_name = "ORIGIN")]
         origins: Vec<String>,
     },
-    /// Show the live visits of a tenant, newest first, up to a thousand.
+    /// Show the live visits of a tenant, newest first.
     List {
         /// Short name or id.
         #[arg(value_name = "TENANT")]
         tenant: String,
+        #[command(flatten)]
+        page: Page,
     },
     /// End a visit, or all of a tenant's: it is refused from the next request on.
     Revoke {
@@ -116,10 +118,12 @@ pub(crate) async fn run(format: Format, verb: &Visitors, stores: &Stores) -> any
             let set = visitors.set_origins(id, origins, &by).await;
             lines(format, &set.map_err(|error| failed(tenant, error))?);
         }
-        Visitors::List { tenant } => {
+        Visitors::List { tenant, page } => {
             let id = named(stores, tenant).await?;
-            let list = visitors.list(id, 1000).await;
+            let after = page.after.map(VisitorId::from_uuid);
+            let list = visitors.list(id, after, page.limit()).await;
             let list = list.map_err(|error| failed(tenant, error))?;
+            let list = Page::there(list)?;
             let rows: Vec<Row> = list.into_iter().map(Row::from).collect();
             match format {
                 Format::Json => output::json(&rows),

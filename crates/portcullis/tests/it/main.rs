@@ -36,6 +36,7 @@ mod import;
 mod issuers;
 mod journey;
 mod limits;
+mod lists;
 mod newcomer;
 mod nonces;
 mod openid_login;

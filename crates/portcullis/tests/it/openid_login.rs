@@ -299,6 +299,50 @@ async fn who_may_come_in_is_the_configurations_to_say() {
 }
 
 #[tokio::test]
+async fn an_invitation_is_for_the_address_that_the_provider_verified() {
+    let upstream = Upstream::start().await;
+    let provider = Certified::start().await;
+    let gateway = builder(&upstream, &provider, "").await.start().await;
+    assert!(gateway.cli(&["tenants", "create", "acme"]).status.success());
+    let invite = |email: &str| {
+        let arguments = ["--output", "json", "tenants", "invite", "acme", email];
+        let output = gateway.cli(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        let invited: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        json!({ "token": invited["token"] })
+    };
+    let redeem = async |browser: &Browser, token: &serde_json::Value| {
+        let call = browser.post(&format!("{AUTH}/invitation")).json(token);
+        call.send().await
+    };
+    let person = async |name: &str| {
+        let (browser, form) = (gateway.browser(), format!("login={name}"));
+        let answer = sign_in(&browser, &provider, &provider.browser(), "/", &form).await;
+        assert_lands(&answer, "/");
+        browser
+    };
+    let for_bob = invite("Bob@corp.test");
+    let (bob, eve) = (person("bob").await, person("eve").await);
+    assert_eq!(redeem(&eve, &for_bob).await.problem(), "not-found");
+    // An address that the provider does not vouch for is nobody's.
+    let unverified = person("unverified-root").await;
+    let for_them = invite("unverified-root@corp.test");
+    assert_eq!(redeem(&unverified, &for_them).await.problem(), "not-found");
+    let joined = redeem(&bob, &for_bob).await;
+    assert_eq!(joined.status, 200, "{}", joined.text());
+    let tenants = bob.get(&format!("{AUTH}/tenants")).send().await.json();
+    assert_eq!(tenants[0]["slug"], "acme");
+    assert_eq!(redeem(&bob, &for_bob).await.problem(), "not-found", "once");
+    // A session whose second factor was proved later is still the one that the provider vouched for.
+    let answer = sign_in(&eve, &provider, &provider.browser(), "/", "login=eve").await;
+    assert_lands(&answer, "/");
+    enrol(&eve).await;
+    let joined = redeem(&eve, &invite("eve@corp.test")).await;
+    assert_eq!(joined.status, 200, "{}", joined.text());
+}
+
+#[tokio::test]
 async fn a_closed_account_stays_closed_whatever_the_provider_says() {
     let upstream = Upstream::start().await;
     let provider = Certified::start().await;

@@ -12,6 +12,7 @@ use super::members::offered;
 use super::{OWN, Page, below, invited, named, skipped, turned};
 use crate::admin_pages::{Faults, Pages, Sent, Visit, cut, picks, text};
 use crate::pages::to_the_minute;
+use crate::paging::MOST;
 use crate::tenants::Error;
 use crate::tenants::register::Tenant;
 
@@ -37,12 +38,12 @@ async fn body(
     sent: &Sent,
     faults: &Faults,
 ) -> Result<Markup, Failure> {
-    let (mut open, offered) = (
-        visit.console.admin.tenants.invitations(tenant.id).await?,
-        offered(visit, tenant).await?,
-    );
+    let tenants = &visit.console.admin.tenants;
+    // A tenant has no more of them open.
+    let open = tenants.invitations(tenant.id, None, MOST).await?;
+    let mut open = open.unwrap_or_default();
+    let offered = offered(visit, tenant).await?;
     let to = below(tenant, "invitations");
-    // A tenant has no more of them than one answer brings.
     let begin = usize::try_from(skipped).unwrap_or(usize::MAX);
     open.drain(..begin.min(open.len()));
     let more = cut(&mut open);
