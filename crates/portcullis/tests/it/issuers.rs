@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::issuer::{Issuer, hs256};
 use crate::support::signer::{now, read};
-use crate::support::{Answer, Client, Gateway, GatewayBuilder, Upstream, eventually};
+use crate::support::{Answer, Client, ForeignKey, Gateway, GatewayBuilder, Upstream, eventually};
 
 const SECRET: &str = "a-project-secret-of-supabase-that-is-long-9f3a71";
 const SUPABASE: &str = "https://abcdefgh.supabase.co/auth/v1";
@@ -233,6 +233,85 @@ async fn the_tenant_is_the_one_that_the_token_names_and_no_input() {
             "{party}"
         );
     }
+}
+
+/// Clerk signs with RS256; the profile's other default is ES256. The keys come over a socket, and each
+/// counts for its own algorithm alone.
+#[tokio::test]
+async fn tokens_under_the_algorithms_of_clerk_are_verified_by_the_keys_that_it_publishes() {
+    let upstream = Upstream::start().await;
+    let issuer = Issuer::start(10).await;
+    let (rsa, ec) = (ForeignKey::rs256("ins_rsa"), ForeignKey::es256("ins_ec"));
+    *issuer.published().lock().unwrap() = vec![rsa.jwk(), ec.jwk()];
+    let table = |name: &str, more: &str| {
+        format!(
+            "\n[issuer.{name}]\nprofile = \"clerk\"\nissuer = \"{}\"\nauthorized-parties = [\"https://app.corp.test\"]\nloopback = true\n{more}",
+            issuer.url
+        )
+    };
+    let gateway = builder(&upstream, &table("clerk", "")).await.start().await;
+    let client = gateway.client();
+    let claims = |more: Value| {
+        let mut all =
+            json!({ "aud": null, "azp": "https://app.corp.test", "o": { "id": "org_1" } });
+        for (name, value) in more.as_object().unwrap() {
+            all[name] = value.clone();
+        }
+        issuer.claims("user_2x", &all)
+    };
+    let mut people = Vec::new();
+    for key in [&rsa, &ec] {
+        let token = key.token(&key.header(), &claims(json!({})));
+        let answer = get(&client, &token).await;
+        assert_eq!(answer.status, 200, "{}: {}", key.alg(), answer.text());
+        people.push((
+            told(&upstream)["sub"].clone(),
+            told(&upstream)["tenant"].clone(),
+        ));
+    }
+    assert_eq!(people[0], people[1], "whatever it was signed with");
+    assert!(people[0].1.is_string());
+    let reached = upstream.requests();
+    let (stranger, other) = (ForeignKey::rs256("ins_rsa"), ForeignKey::es256("ins_ec"));
+    let header = |alg: &str, kid: &str| json!({ "alg": alg, "typ": "JWT", "kid": kid });
+    let good = claims(json!({}));
+    let expired = claims(json!({ "iat": now() - 900, "exp": now() - 300 }));
+    let elsewhere = claims(json!({ "azp": "https://evil.test" }));
+    let modulus = rsa.jwk()["n"].as_str().unwrap().to_owned();
+    for (what, token) in [
+        ("another RSA key", stranger.token(&stranger.header(), &good)),
+        ("another curve key", other.token(&other.header(), &good)),
+        (
+            "the other key's name",
+            rsa.token(&header("RS256", "ins_ec"), &good),
+        ),
+        (
+            "the other key's name and algorithm",
+            rsa.token(&ec.header(), &good),
+        ),
+        (
+            "an algorithm that nobody pinned",
+            rsa.token(&header("RS512", "ins_rsa"), &good),
+        ),
+        (
+            "another algorithm than signed",
+            rsa.token(&header("PS256", "ins_rsa"), &good),
+        ),
+        ("the public key as a secret", hs256(&modulus, &good)),
+        ("expired", rsa.token(&rsa.header(), &expired)),
+        ("another party", ec.token(&ec.header(), &elsewhere)),
+    ] {
+        let answer = get(&client, &token).await;
+        assert_eq!(answer.problem(), "invalid-token", "{what}");
+    }
+    assert_eq!(upstream.requests(), reached);
+    // One algorithm pinned: the other key of the very same issuer opens nothing.
+    let pinned = table("clerk", "algorithms = [\"RS256\"]\n");
+    let pinned = builder(&upstream, &pinned).await.start().await;
+    let client = pinned.client();
+    let by = |key: &ForeignKey| key.token(&key.header(), &claims(json!({})));
+    assert_eq!(get(&client, &by(&rsa)).await.status, 200);
+    assert_eq!(get(&client, &by(&ec)).await.problem(), "invalid-token");
 }
 
 #[tokio::test]

@@ -6,7 +6,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::signer::read;
-use crate::support::{Answer, Client, Gateway, GatewayBuilder, PASSWORD, Upstream, eventually};
+use crate::support::{
+    Answer, Client, Gateway, GatewayBuilder, PASSWORD, Upstream, eventually, eventually_asked,
+    signal,
+};
 
 const ANA: &str = "ana@corp.test";
 const LOGIN: &str = "/.portcullis/auth/login";
@@ -90,6 +93,88 @@ fn succeed(output: &std::process::Output) -> Value {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}{error}");
     serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// J5: what a token may is what its user may at present, not what was true when it was made.
+#[tokio::test]
+async fn a_token_has_the_roles_of_now_on_every_node_and_under_the_policy_of_now() {
+    let upstream = Upstream::start().await;
+    let gateway = gate(&upstream).await;
+    let twin = gateway.twin().await;
+    let pair = login(&gateway.client()).await;
+    let admin = async |node: &Gateway| {
+        let request = node.client().get("/admin");
+        let request = request.header("authorization", &format!("Bearer {}", pair.access));
+        request.send().await.status.as_u16()
+    };
+    let until = async |node: &Gateway, what: &str, status: u16| {
+        eventually_asked(what, async || admin(node).await == status).await;
+    };
+    for node in [&gateway, &twin] {
+        assert_eq!(admin(node).await, 403, "remembered as one who may not");
+    }
+    let set = |roles: &[&str]| {
+        let arguments = [&["users", "set-roles", ANA], roles].concat();
+        assert!(gateway.cli(&arguments).status.success());
+    };
+    set(&["user", "admin"]);
+    for node in [&gateway, &twin] {
+        until(node, "the same token has the new role", 200).await;
+    }
+    set(&["user"]);
+    for node in [&gateway, &twin] {
+        until(node, "the same token has lost it", 403).await;
+        assert_eq!(get(&node.client(), &pair.access).await.status, 200);
+    }
+    // Another policy: the role that she has gives what it did not give.
+    let reload = |node: &Gateway, from: &str, to: &str| {
+        let old = std::fs::read_to_string(node.config_path()).unwrap();
+        assert!(old.contains(from), "{old}");
+        std::fs::write(node.config_path(), old.replace(from, to)).unwrap();
+        for node in [&gateway, &twin] {
+            signal(node.pid(), "HUP");
+        }
+    };
+    let (before, after) = ("role = [\"admin\"]", "role = [\"user\"]");
+    reload(&gateway, before, after);
+    for node in [&gateway, &twin] {
+        until(node, "the new policy counts for the old token", 200).await;
+    }
+    reload(&gateway, after, before);
+    for node in [&gateway, &twin] {
+        until(node, "and so does the one after", 403).await;
+    }
+}
+
+/// A change by the very node that is asked counts on the next request, without a wait.
+#[tokio::test]
+async fn a_role_that_an_administrator_changes_counts_for_a_token_on_the_next_request() {
+    const ROOT: &str = "root@corp.test";
+    let upstream = Upstream::start().await;
+    let builder = builder(&upstream, "").await.user(ROOT, &["admin"]);
+    let gateway = builder.start().await;
+    let root = gateway.signed_in(ROOT).await;
+    let client = gateway.client();
+    let pair = login(&client).await;
+    let (_, claims) = read(&pair.access);
+    let roles = format!(
+        "/.portcullis/admin/v1/users/{}/roles",
+        claims["sub"].as_str().unwrap()
+    );
+    let ask = async |status: u16| {
+        let request = client.get("/admin");
+        let request = request.header("authorization", &format!("Bearer {}", pair.access));
+        assert_eq!(request.send().await.status, status);
+    };
+    for _ in 0..3 {
+        ask(403).await;
+        for (given, status) in [(json!(["user", "admin"]), 200), (json!(["user"]), 403)] {
+            let body = json!({ "roles": given });
+            let set = root.send(Method::PUT, &roles).json(&body).send().await;
+            assert_eq!(set.status, 204, "{}", set.text());
+            ask(status).await;
+        }
+    }
 }
 
 #[tokio::test]

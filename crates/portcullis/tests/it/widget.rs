@@ -29,6 +29,15 @@ allow = "public"
 framing = { tenant = "tenant" }
 
 [[route]]
+path = "/around"
+allow = "public"
+
+[[route]]
+path = "/inner"
+allow = "public"
+framing = "same-origin"
+
+[[route]]
 path = "/app.js"
 allow = "public"
 
@@ -44,6 +53,7 @@ const PAGE: &str = r#"<!doctype html><html lang="en"><title>Chat</title>
 
 /// Its script: who am I, and what is mine?
 const APP: &str = r#"
+window.started = true;
 if (!location.search) PortcullisVisitor.session().then(async ({ id }) => {
   const mine = await PortcullisVisitor.fetch(`/visits/${id}`);
   const theirs = await PortcullisVisitor.fetch("/visits/0191d3a0-0000-7000-8000-000000000000");
@@ -102,6 +112,10 @@ async fn sites(gate: &Gateway) -> Upstream {
                 embed,
             ]
             .concat(),
+            "/by-hand" => format!(
+                "<!doctype html><title>a site</title><script>onmessage = () => {{ window.asked = true; }};</script>{}",
+                frame(&format!("{gate}/widget/acme"), "title=Chat")
+            ),
             "/lies" => LIES.to_owned(),
             "/in-the-frame" => IN_THE_FRAME.to_owned(),
             _ => String::new(),
@@ -117,6 +131,8 @@ async fn watched() -> Value {
             .body(Body::from(APP))
             .unwrap(),
         target if target.starts_with("/widget/") => html(PAGE.to_owned()),
+        "/inner" => html(PAGE.to_owned()),
+        "/around" => html("<!doctype html><iframe src=\"/inner\"></iframe>".to_owned()),
         _ => Response::new(Body::from("a conversation")),
     })
     .await;
@@ -209,9 +225,9 @@ async fn the_widget_opens_for_the_tenants_pages_with_little_and_hears_nobody_els
     assert_eq!(hostile["byHand"], "TypeError", "it reads no answer");
     assert_eq!(hostile["frameScript"], "refused");
 
-    // One of the tenant's page was ended; what the others began is nowhere.
+    // One of the five that tenants' pages begin was ended and begun anew; what others began is nowhere.
     let visits = told["visits"].as_array().unwrap();
-    assert_eq!(visits.len(), 2, "{visits:?}");
+    assert_eq!(visits.len(), 5, "{visits:?}");
     assert!(visits.iter().all(|visit| visit["origin"] == told["shop"]));
 
     let lying = &told["lying"];
@@ -225,4 +241,17 @@ async fn the_widget_opens_for_the_tenants_pages_with_little_and_hears_nobody_els
     assert_ne!(lying["kept"], "0191d3a0-0000-7000-8000-0000000000ff");
     assert_eq!(lying["heard_elsewhere"], 0);
     assert_eq!(lying["begun_elsewhere"], 0);
+
+    // Each way in which a message can be wrong, and nothing else wrong with it.
+    let right = json!({ "begun": 1, "shown": true, "same": true });
+    assert_eq!(told["shapesUp"], right, "what the widget says");
+    let right = json!({ "planted": [], "own": true, "unasked": false });
+    assert_eq!(told["shapesDown"], right, "what the page says");
+    assert_eq!(
+        told["foreignParent"],
+        Value::Null,
+        "of a page that is not the tenant's"
+    );
+    let right = json!({ "status": 201, "heard": 0 });
+    assert_eq!(told["awayMeanwhile"], right, "whoever came into the frame");
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     ANA, CONSOLE, HOSTILE, ROOT, account, assert_harmless, builder, done, gate, json as cli,
 };
+use crate::support::authenticator::{enrol, prove, sign_in};
 use crate::support::mailbox::Mailbox;
 use crate::support::{Gateway, PASSWORD, Upstream};
 
@@ -151,6 +152,51 @@ async fn an_account_is_looked_after_by_hand_and_each_act_is_recorded() {
         });
         assert!(by_root, "{action}: {events}");
     }
+}
+
+#[tokio::test]
+async fn whoever_lost_all_second_factors_signs_in_by_the_password_alone_again() {
+    let gateway = gate().await;
+    let root = gateway.signed_in(ROOT).await;
+    let at = format!("{CONSOLE}/users/{}", account(&gateway, ANA));
+    let button = "Reset the second factors";
+    assert!(
+        !root.open(&at).await.text.contains(button),
+        "there are none"
+    );
+    let ana = gateway.signed_in(ANA).await;
+    let (app, codes) = enrol(&ana).await;
+    let halfway = gateway.browser();
+    let asked = sign_in(&halfway, ANA, PASSWORD).await;
+    assert_eq!(asked.problem(), "second-factor-required");
+
+    let page = root.open(&at).await;
+    assert!(page.text.contains(button), "{}", page.text);
+    let reset = root.fill(&page, "/reset-factors", &[]).await;
+    let page = root.follow(&reset).await;
+    let told = "The second factors are gone, and the sessions have ended.";
+    assert!(page.text.contains(told), "{}", page.text);
+    assert!(!page.text.contains(button));
+    assert_eq!(ana.get("/anything").send().await.status, 401);
+    // Neither what was under way nor what was written down opens anything now.
+    for code in [&app.code(1), &codes[0]] {
+        let proved = prove(&halfway, code).await;
+        assert!(proved.status.is_client_error(), "{}", proved.text());
+        assert!(halfway.cookie("session").is_none());
+    }
+    let again = gateway.signed_in(ANA).await;
+    let has = again.get("/.portcullis/auth/factors").send().await.json();
+    assert_eq!(
+        has,
+        json!({ "totp": false, "passkeys": 0, "recovery_codes_left": 0 })
+    );
+    assert_eq!(root.get("/anything").send().await.status, 200);
+    let events = cli(&gateway, &["audit", "list", "--limit", "200"]);
+    let target = format!("user:{}", account(&gateway, ANA));
+    let is_there = |event: &Value| {
+        event["action"] == "factors.reset" && event["actor"] == "user" && event["target"] == target
+    };
+    assert!(events.as_array().unwrap().iter().any(is_there), "{events}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! Redis, a PostgreSQL, a tracer) each test starts for itself, so that no other test suffers from it.
 
 mod api_keys;
+mod console;
 mod kill;
 mod overload;
 mod passkeys;

@@ -9,6 +9,7 @@
 pub(crate) mod authenticator;
 mod client;
 pub(crate) mod database;
+mod foreign_key;
 pub(crate) mod forms;
 mod gateway;
 pub(crate) mod issuer;
@@ -23,6 +24,7 @@ mod upstream;
 mod wire;
 
 pub(crate) use client::{Answer, Browser, Client, RequestBuilder};
+pub(crate) use foreign_key::ForeignKey;
 pub(crate) use gateway::{Gateway, GatewayBuilder, PASSWORD, eventually, eventually_asked, signal};
 pub(crate) use program::Program;
 pub(crate) use state::{State, required};
