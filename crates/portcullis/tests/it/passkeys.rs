@@ -582,10 +582,29 @@ async fn nobody_has_more_than_twenty_passkeys_also_by_questions_asked_before() {
 
 #[tokio::test]
 async fn the_first_passkey_ends_what_a_password_alone_had_opened() {
-    let (_upstream, gateway) = gate().await;
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream)
+        .await
+        .with_origin(ORIGIN)
+        .more("\n[tokens]\n")
+        .start()
+        .await;
     let elsewhere = gateway.signed_in(ANA).await;
+    let login = json!({ "email": ANA, "password": PASSWORD, "grant": "tokens" });
+    let login = gateway.client().post(&format!("{AUTH}/login")).json(&login);
+    let tokens = login.send().await.json();
+    let by_token = async || {
+        let bearer = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
+        let request = gateway.client().get("/anything");
+        request.header("authorization", &bearer).send().await.status
+    };
+    assert_eq!(by_token().await, 200);
     let (ana, _) = with_passkey(&gateway, ANA).await;
     assert_eq!(elsewhere.get("/anything").send().await.status, 401);
+    assert_eq!(by_token().await, 401);
+    let refresh = gateway.client().post(&format!("{AUTH}/refresh"));
+    let refresh = refresh.json(&json!({ "refresh_token": tokens["refresh_token"] }));
+    assert_eq!(refresh.send().await.status, 401);
     let has = ana.get(&format!("{AUTH}/factors")).send().await.json();
     assert_eq!(
         has,

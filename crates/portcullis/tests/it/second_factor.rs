@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::authenticator::{App, enrol, prove, sign_in};
 use crate::support::mailbox::{Mailbox, files_with};
-use crate::support::{Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream};
+use crate::support::{Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, database};
 
 const ANA: &str = "ana@corp.test";
 const AUTH: &str = "/.portcullis/auth";
@@ -40,6 +40,39 @@ async fn halfway(gateway: &Gateway) -> Browser {
     assert_eq!(answer.status, 401, "{}", answer.text());
     assert_eq!(answer.problem(), "second-factor-required");
     browser
+}
+
+#[tokio::test]
+async fn one_password_opens_one_session_whatever_is_shown_at_once() {
+    let (_upstream, gateway, app, codes) = enrolled().await;
+    let ana = halfway(&gateway).await;
+    let challenge = ana.cookie("challenge").unwrap();
+    // Each of them right, and none of them used: it is the sign-in that there is once.
+    let shown: Vec<String> = [app.code(1)].into_iter().chain(codes).take(6).collect();
+    let tabs: Vec<Browser> = shown.iter().map(|_| gateway.browser()).collect();
+    let tries = tabs.iter().zip(&shown).map(|(tab, code)| {
+        tab.set_cookie("challenge", &challenge);
+        prove(tab, code)
+    });
+    let answers = join_all(tries).await;
+    let won = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(won, 1, "{answers:#?}");
+    let with_session = tabs.iter().filter(|tab| tab.cookie("session").is_some());
+    assert_eq!(with_session.count(), 1);
+}
+
+#[tokio::test]
+async fn an_account_that_is_closed_between_password_and_code_stays_closed() {
+    let (_upstream, gateway, app, codes) = enrolled().await;
+    let ana = halfway(&gateway).await;
+    // Beside the gate: then the sign-in that waits is still there, as in the moment of the act.
+    let closed = "UPDATE users SET deactivated_at = 1";
+    database::execute(&gateway.folder, closed).await;
+    for code in [&app.code(1), &codes[0]] {
+        let answer = prove(&ana, code).await;
+        assert_eq!(answer.status, 401, "{}", answer.text());
+        assert!(ana.cookie("session").is_none());
+    }
 }
 
 #[tokio::test]

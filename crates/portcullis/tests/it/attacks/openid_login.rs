@@ -331,6 +331,31 @@ async fn identity_tokens_that_are_not_for_this_sign_in_open_nothing() {
 }
 
 #[tokio::test]
+async fn a_token_for_several_says_that_it_was_asked_for_by_us() {
+    let upstream = Upstream::start().await;
+    let provider = Liar::start(33).await;
+    let trusting = "loopback = true\naudience = [\"partner\"]\nadministrators";
+    let gateway = Gateway::builder_usual(&upstream)
+        .await
+        .signing_in_at(&provider.url, "")
+        .replace("loopback = true\nadministrators", trusting)
+        .start()
+        .await;
+    let browser = gateway.browser();
+    let both = json!(["the-product", "partner"]);
+    for (what, party) in [("nobody", json!(null)), ("the other", json!("partner"))] {
+        let begun = begin(&browser).await;
+        provider.grants(&begun.nonce, &json!({ "aud": both, "azp": party }));
+        let answer = come_back(&browser, &provider.back(&begun.state)).await;
+        assert_refused(&browser, &answer, what).await;
+    }
+    let begun = begin(&browser).await;
+    provider.grants(&begun.nonce, &json!({ "aud": both, "azp": "the-product" }));
+    let answer = come_back(&browser, &provider.back(&begun.state)).await;
+    assert_signs_in(&browser, &answer).await;
+}
+
+#[tokio::test]
 async fn an_address_takes_nobodys_account_over() {
     let upstream = Upstream::start().await;
     let provider = Liar::start(28).await;
@@ -504,4 +529,52 @@ async fn userinfo_about_somebody_else_is_refused_and_a_word_is_no_proof_of_an_ad
             }
         }
     }
+    // What the token says of no address is said of none, also not of the one that userinfo tells.
+    *provider.userinfo.lock().unwrap() = json!({ "sub": "ana", "email": "root@corp.test" });
+    let browser = gateway.browser();
+    let begun = begin(&browser).await;
+    let of_none = json!({ "email": null, "email_verified": true });
+    provider.grants(&begun.nonce, &of_none);
+    assert_signs_in(
+        &browser,
+        &come_back(&browser, &provider.back(&begun.state)).await,
+    )
+    .await;
+    assert_eq!(browser.get("/admin").send().await.status, 403);
+}
+
+#[tokio::test]
+async fn an_address_that_was_verified_once_redeems_no_invitation_today() {
+    let upstream = Upstream::start().await;
+    let provider = Liar::start(34).await;
+    let gateway = gate(&upstream, &provider, "").await;
+    assert!(gateway.cli(&["tenants", "create", "acme"]).status.success());
+    let arguments = ["--output", "json", "tenants", "invite", "acme"];
+    let invited = gateway.cli(&[&arguments[..], &["ana@corp.test"]].concat());
+    let invited: Value = serde_json::from_slice(&invited.stdout).unwrap();
+    let token = json!({ "token": invited["token"] });
+    let person = async |claims: Value| {
+        let browser = gateway.browser();
+        let begun = begin(&browser).await;
+        provider.grants(&begun.nonce, &claims);
+        let answer = come_back(&browser, &provider.back(&begun.state)).await;
+        assert_signs_in(&browser, &answer).await;
+        browser
+    };
+    let redeem = async |browser: &Browser| {
+        let call = browser.post("/.portcullis/auth/invitation").json(&token);
+        call.send().await
+    };
+    // The account shows the address; the provider does not say any more that it is theirs.
+    let before = person(json!({})).await;
+    for lost in [
+        json!({ "email_verified": false }),
+        json!({ "email": "other@corp.test" }),
+        json!({ "sub": "mallory", "email_verified": false }),
+    ] {
+        let answer = redeem(&person(lost.clone()).await).await;
+        assert_eq!(answer.problem(), "not-found", "{lost}");
+    }
+    let joined = redeem(&before).await;
+    assert_eq!(joined.status, 200, "{}", joined.text());
 }
