@@ -57,7 +57,7 @@
   window.addEventListener("message", (event) => {
     // SECURITY: from the page around this frame, and that page the tenant's. Whoever else could hand
     // over a token would have this visitor write into a visit of theirs (session fixation, CWE-384).
-    if (event.source !== window.parent || window.parent === window) return;
+    if (event.source !== window.parent) return;
     if (!origins.includes(event.origin) || !waiting) return;
     const data = event.data;
     if (hasShape(data, ["expires_at", "id", "token"]) && data.type === "session" && isVisit(data)) {
