@@ -2,10 +2,10 @@
 -- Usage: wrk ... -s rotate.lua URL -- FILE [TOKENS]
 -- A request is a head, and a body of the length that the head says. With TOKENS, one to a line, the file
 -- holds one request, and each token in turn takes the place of `{token}` in it: a million of them would
--- not fit into memory otherwise.
+-- not fit into memory otherwise. What stands behind a blank takes that of `{beside}`, before it.
 
 local requests = {}
-local before, after
+local start, before, after
 local turn = 0
 
 local function whole(name)
@@ -19,6 +19,9 @@ function init(arguments)
   local text = whole(arguments[1])
   if arguments[2] then
     before, after = text:match("^(.*){token}(.*)$")
+    if before:find("{beside}", 1, true) then
+      start, before = before:match("^(.*){beside}(.*)$")
+    end
     for token in whole(arguments[2]):gmatch("[^\n]+") do
       requests[#requests + 1] = token
     end
@@ -40,6 +43,10 @@ end
 
 function request()
   turn = turn % #requests + 1
+  if start then
+    local token, beside = requests[turn]:match("^(%S+) (%S+)$")
+    return start .. beside .. before .. token .. after
+  end
   if before then
     return before .. requests[turn] .. after
   end

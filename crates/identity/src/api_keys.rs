@@ -41,7 +41,7 @@ use self::cache::Cache;
 pub use self::cache::Found;
 pub use self::grantor::Grantor;
 pub use self::store::KeyInfo;
-pub use self::text::{Prefixes, Shape};
+pub use self::text::{Prefixes, Shape, generate};
 use crate::Finding;
 use crate::accounts::By;
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::load::Requests;
 use super::request::{self, Session};
-use super::{credentials, gate, live_sessions, nginx, usage, webhooks};
+use super::{credentials, gate, live, nginx, usage, webhooks};
 use crate::process::{Process, tethered};
 use crate::services;
 use crate::tools::{Tool, Toolbox};
@@ -25,8 +25,8 @@ pub(super) struct Stage<'a> {
     pub(super) gate: &'a Path,
     /// The example that is the gate's edge alone.
     pub(super) floor: &'a Path,
-    /// The example that fills a database with live sessions.
-    pub(super) live_sessions: &'a Path,
+    /// The example that fills a database with what is live.
+    pub(super) live: &'a Path,
     /// How many sessions take turns.
     pub(super) sessions: usize,
     /// An nginx that answers everything with 200: the product.
@@ -122,19 +122,49 @@ pub(super) const ALL: &[Contestant] = &[
         name: "sessions-1k",
         description: "the gate, 1,000 live sessions",
         always: false,
-        start: live_sessions::start_thousand,
+        start: live::start_thousand_sessions,
     },
     Contestant {
         name: "sessions-1m",
         description: "the gate, 1,000 of 1,000,000 live sessions at work",
         always: false,
-        start: live_sessions::start_million,
+        start: live::start_million_sessions,
     },
     Contestant {
         name: "sessions-1m-even",
         description: "the gate, 1,000,000 live sessions at work",
         always: false,
-        start: live_sessions::start_million_evenly,
+        start: live::start_million_sessions_evenly,
+    },
+    Contestant {
+        name: "keys-1k",
+        description: "the gate, 1,000 API keys",
+        always: false,
+        start: live::start_thousand_keys,
+    },
+    Contestant {
+        name: "keys-1m",
+        description: "the gate, 1,000 of 1,000,000 API keys at work",
+        always: false,
+        start: live::start_million_keys,
+    },
+    Contestant {
+        name: "keys-1m-even",
+        description: "the gate, 1,000,000 API keys at work",
+        always: false,
+        start: live::start_million_keys_evenly,
+    },
+    Contestant {
+        name: "tenants-1k",
+        description: "the gate, 1,000 users in 10 tenants",
+        always: false,
+        start: live::start_thousand_members,
+    },
+    Contestant {
+        name: "tenants-1m",
+        description: "the gate, 1,000 of 1,000,000 users in 10,000 tenants at work",
+        always: false,
+        start: live::start_million_members,
     },
 ];
 

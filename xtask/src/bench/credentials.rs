@@ -104,6 +104,8 @@ pub(super) enum Also {
     Foreign,
     /// No other caller: another service.
     Webhooks,
+    /// Tenants with members: the route is bound to the caller's own.
+    Members,
     /// No other caller: counters that nodes share.
     Redis,
 }
@@ -119,6 +121,10 @@ impl Also {
                 &format!(
                     "allow = {{ permission = \"{PERMISSION}\" }}\ncallers = [\"user\", \"api-key\"]"
                 ),
+            ),
+            Also::Members => config.replace(
+                "allow = { role = [\"user\"] }",
+                "allow = { role = [\"user\"] }\ntenant = { path = \"conversation\" }",
             ),
             Also::Redis => config.replace(
                 "database = { file = \"database\" }",
@@ -148,7 +154,7 @@ fn access_token(address: SocketAddr) -> Result<String> {
 }
 
 /// The request of the load, by a credential in `Authorization` in place of the cookie.
-fn bearer(token: &str) -> String {
+pub(super) fn bearer(token: &str) -> String {
     let head = Session::invented(0).head();
     let lines = head
         .split("\r\n")

@@ -7,7 +7,7 @@
 mod contestants;
 mod credentials;
 mod gate;
-mod live_sessions;
+mod live;
 mod load;
 mod nginx;
 mod request;
@@ -46,6 +46,9 @@ const REMEDY: &str = "cargo xtask bench --install";
   cargo xtask bench --only gate-webhooks
   cargo xtask bench --only floor,gate,by-key,by-token,by-foreign,by-foreign-unmet
   cargo xtask bench --only sessions-1k,sessions-1m,sessions-1m-even   (some minutes to fill and warm up)
+  cargo xtask bench --only keys-1k,keys-1m,keys-1m-even
+  cargo xtask bench --only tenants-1k,tenants-1m
+  cargo xtask bench --only decision
   cargo xtask bench --only revocation
   cargo xtask bench --only limiter")]
 pub(crate) struct Options {
@@ -67,9 +70,9 @@ pub(crate) struct Options {
 
     /// Contestants, by comma: nginx, nginx-guarded, caddy, fastapi, floor, gate, which is all unless given;
     /// gate-post (changes with a CSRF token); gate-webhooks (messages acknowledged, each with its durable row); by-key, by-token, by-foreign, by-foreign-unmet (other credentials);
-    /// sessions-1k, sessions-1m, sessions-1m-even (live sessions in the
-    /// gate's database); revocation (how soon another node hears of it); limiter (decisions per second and core,
-    /// without a network).
+    /// sessions-1k, sessions-1m, sessions-1m-even, keys-1k, keys-1m, keys-1m-even (live sessions and API keys in the
+    /// gate's database); tenants-1k, tenants-1m (users in 10 and in 10,000 tenants); revocation (how soon another node
+    /// hears of it); limiter and decision (of these two alone, per second and core, without a network).
     #[arg(long, value_delimiter = ',', value_parser = known)]
     only: Vec<String>,
 
@@ -81,12 +84,18 @@ pub(crate) struct Options {
 /// Measured by a program of its own: there is nothing to send to it.
 const LIMITER: &str = "limiter";
 
+/// The same: what it costs to decide.
+const DECISION: &str = "decision";
+
+/// Beginnings of the names of those whose database is filled first.
+const FILLED: [&str; 3] = ["sessions-", "keys-", "tenants-"];
+
 /// Two nodes, asked about one thing.
 const REVOCATION: &str = "revocation";
 
 fn known(name: &str) -> Result<String, String> {
     let mut names: Vec<&str> = ALL.iter().map(|contestant| contestant.name).collect();
-    names.extend([LIMITER, REVOCATION]);
+    names.extend([LIMITER, DECISION, REVOCATION]);
     if names.contains(&name) {
         Ok(name.to_owned())
     } else {
@@ -102,11 +111,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 || options.only.iter().any(|name| name == contestant.name)
         })
         .collect();
-    if options.only.iter().any(|name| name == LIMITER) {
-        limiter()?;
-        if chosen.is_empty() && options.only.len() == 1 {
-            return Ok(());
+    let mut alone = 0;
+    for (name, package) in [(LIMITER, "portcullis-store"), (DECISION, "portcullis-core")] {
+        if options.only.iter().any(|only| only == name) {
+            example(name, package)?;
+            alone += 1;
         }
+    }
+    if alone > 0 && alone == options.only.len() {
+        return Ok(());
     }
     let mut needed = tools::BENCH.to_vec();
     let asks_nodes = options.only.iter().any(|name| name == REVOCATION);
@@ -115,7 +128,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let tools = Toolbox::gather(&needed, options.install, REMEDY)?;
     let python = pins::python(&tools, options.install, REMEDY)?;
-    let (gate, floor, live_sessions) = build(options, &chosen)?;
+    let (gate, floor, live) = build(options, &chosen)?;
 
     let folder = services::folder()?;
     let backstage = Backstage::start(&tools, folder.path())?;
@@ -125,7 +138,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         python: &python,
         gate: &gate,
         floor: &floor,
-        live_sessions: &live_sessions,
+        live: &live,
         sessions: usize::try_from(options.sessions)?,
         upstream: backstage.upstream,
         authority: backstage.authority,
@@ -144,15 +157,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// All come from one build, so that their dependencies are the same.
 fn build(options: &Options, chosen: &[&Contestant]) -> Result<(PathBuf, PathBuf, PathBuf)> {
     let folder = workspace::root().join("target/release");
-    let [floor, filler] = ["floor", "live_sessions"].map(|name| folder.join("examples").join(name));
+    let [floor, filler] = ["floor", "live"].map(|name| folder.join("examples").join(name));
     let given = options.gate.as_ref().map(std::path::absolute).transpose();
     let given = given.context("no such path")?;
     let is_ours = |contestant: &&Contestant| {
-        ["gate", "by-", "sessions"]
-            .iter()
+        let names = ["gate", "by-"].iter().chain(&FILLED);
+        names
+            .into_iter()
             .any(|name| contestant.name.starts_with(name))
     };
-    let fills = chosen.iter().any(|one| one.name.starts_with("sessions"));
+    let is_filled = |one: &&Contestant| FILLED.iter().any(|name| one.name.starts_with(name));
+    let fills = chosen.iter().any(is_filled);
     let mut command = cargo("build");
     if given.is_none() {
         command.args(["--package", "portcullis", "--bin", "portcullis"]);
@@ -161,7 +176,7 @@ fn build(options: &Options, chosen: &[&Contestant]) -> Result<(PathBuf, PathBuf,
     }
     if fills {
         command.args(["--package", "portcullis-identity"]);
-        command.args(["--example", "live_sessions"]);
+        command.args(["--example", "live"]);
     }
     let takes_part = chosen.iter().any(|one| is_ours(one) || one.name == "floor")
         || options.only.iter().any(|name| name == REVOCATION);
@@ -181,17 +196,12 @@ fn cargo(verb: &str) -> Command {
     command
 }
 
-fn limiter() -> Result<()> {
-    say::title("limiter");
+/// Runs an example that measures by itself.
+fn example(name: &str, package: &str) -> Result<()> {
+    say::title(name);
     let mut command = cargo("run");
-    command.args([
-        "--quiet",
-        "--package",
-        "portcullis-store",
-        "--example",
-        "limiter",
-    ]);
-    must("the limiter", &mut command)
+    command.args(["--quiet", "--package", package, "--example", name]);
+    must(name, &mut command)
 }
 
 fn measure(stage: &Stage, chosen: &[&Contestant], options: &Options) -> Result<()> {
@@ -266,7 +276,7 @@ fn warm_up(stage: &Stage, contestant: &Contestant, running: &Running) -> Result<
         let each = grown / u64::from(running.warm_up / WARM_UP_TURNS);
         say::fact(
             contestant.name,
-            format!("grew by {each} bytes per session in memory while it warmed up"),
+            format!("grew by {each} bytes for each at work while it warmed up"),
         );
     }
     Ok(())
@@ -298,9 +308,9 @@ fn tell(results: &Results, chosen: &[&Contestant]) {
     table::contestants(results, &order)
         .iter()
         .for_each(say::line);
-    let compared = table::sessions(results);
+    let compared = table::many(results);
     if !compared.is_empty() {
-        say::title("many sessions");
+        say::title("many");
         compared.iter().for_each(say::line);
     }
     let by = table::credentials(results, &order);

@@ -180,22 +180,38 @@ pub(super) fn credentials(results: &Results, order: &[(&'static str, &str)]) -> 
     lines
 }
 
-/// What a million live sessions cost, beside a thousand.
-pub(super) fn sessions(results: &Results) -> Vec<String> {
-    let Some(thousand) = results.get("sessions-1k") else {
-        return Vec::new();
-    };
+/// What a million cost, beside a thousand.
+pub(super) fn many(results: &Results) -> Vec<String> {
     let mut lines = vec![
-        "| CPU per request with 1,000,000 live sessions ÷ with 1,000 | measured |".to_owned(),
+        "| CPU per request with 1,000,000 ÷ with 1,000 | measured |".to_owned(),
         "|---|--:|".to_owned(),
     ];
-    for (name, told) in [
-        ("sessions-1m", "1,000 of them at work"),
-        ("sessions-1m-even", "all of them at work"),
+    let head = lines.len();
+    for (few, many, told) in [
+        (
+            "sessions-1k",
+            "sessions-1m",
+            "sessions, 1,000 of them at work",
+        ),
+        (
+            "sessions-1k",
+            "sessions-1m-even",
+            "sessions, all of them at work",
+        ),
+        ("keys-1k", "keys-1m", "API keys, 1,000 of them at work"),
+        ("keys-1k", "keys-1m-even", "API keys, all of them at work"),
+        (
+            "tenants-1k",
+            "tenants-1m",
+            "users in 10,000 tenants ÷ in 10, 1,000 of them at work",
+        ),
     ] {
-        if let Some(million) = results.get(name) {
-            lines.push(format!("| {told} | {:.2} |", ratio(million, thousand)));
+        if let (Some(few), Some(many)) = (results.get(few), results.get(many)) {
+            lines.push(format!("| {told} | {:.2} |", ratio(many, few)));
         }
+    }
+    if lines.len() == head {
+        return Vec::new();
     }
     lines
 }

@@ -83,7 +83,7 @@ fn is_imported(text: &str, rest: &str) -> bool {
 }
 
 /// A new key's text.
-pub(super) fn generate(prefix: &str) -> Result<Secret<String>, Error> {
+pub fn generate(prefix: &str) -> Result<Secret<String>, Error> {
     let mut text = String::with_capacity(prefix.len().saturating_add(64));
     text.push_str(prefix);
     text.push('_');
