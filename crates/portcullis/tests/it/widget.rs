@@ -245,12 +245,13 @@ async fn the_widget_opens_for_the_tenants_pages_with_little_and_hears_nobody_els
     // Each way in which a message can be wrong, and nothing else wrong with it.
     let right = json!({ "begun": 1, "shown": true, "same": true });
     assert_eq!(told["shapesUp"], right, "what the widget says");
-    let right = json!({ "planted": [], "own": true, "unasked": false });
+    // Also what the gate refused, and the frame forgot again, was never shown to it.
+    let right = json!({ "planted": [], "shown": [], "own": true, "unasked": false });
     assert_eq!(told["shapesDown"], right, "what the page says");
+    let right = json!({ "kept": null, "shown": [] });
     assert_eq!(
-        told["foreignParent"],
-        Value::Null,
-        "of a page that is not the tenant's"
+        told["foreignParent"], right,
+        "a page that is not the tenant's"
     );
     let right = json!({ "status": 201, "heard": 0 });
     assert_eq!(told["awayMeanwhile"], right, "whoever came into the frame");
