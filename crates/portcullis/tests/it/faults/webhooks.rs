@@ -132,7 +132,7 @@ async fn acknowledged_messages_survive_a_kill_at_any_moment_and_reach_the_produc
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_lets_deliveries_under_way_end() {
     let upstream = Upstream::answering(|_| {
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_secs(2));
         axum::http::Response::new(axum::body::Body::empty())
     })
     .await;
