@@ -12,6 +12,7 @@ mod load;
 mod nginx;
 mod request;
 mod revocation;
+mod scrub;
 mod table;
 mod usage;
 mod webhooks;
@@ -50,7 +51,8 @@ const REMEDY: &str = "cargo xtask bench --install";
   cargo xtask bench --only tenants-1k,tenants-1m
   cargo xtask bench --only decision
   cargo xtask bench --only revocation
-  cargo xtask bench --only limiter")]
+  cargo xtask bench --only limiter
+  cargo xtask bench --only scrub")]
 pub(crate) struct Options {
     /// First install what is missing (see `cargo xtask test --help`).
     #[arg(long)]
@@ -72,7 +74,8 @@ pub(crate) struct Options {
     /// gate-post (changes with a CSRF token); gate-webhooks (messages acknowledged, each with its durable row); by-key, by-token, by-foreign, by-foreign-unmet (other credentials);
     /// sessions-1k, sessions-1m, sessions-1m-even, keys-1k, keys-1m, keys-1m-even (live sessions and API keys in the
     /// gate's database); tenants-1k, tenants-1m (users in 10 and in 10,000 tenants); revocation (how soon another node
-    /// hears of it); limiter and decision (of these two alone, per second and core, without a network).
+    /// hears of it); limiter and decision (of these two alone, per second and core, without a network);
+    /// scrub (redaction of logs, beside a scan for literals and Python's `re`).
     #[arg(long, value_delimiter = ',', value_parser = known)]
     only: Vec<String>,
 
@@ -90,12 +93,15 @@ const DECISION: &str = "decision";
 /// Beginnings of the names of those whose database is filled first.
 const FILLED: [&str; 3] = ["sessions-", "keys-", "tenants-"];
 
+/// A filter: it reads no socket.
+const SCRUB: &str = "scrub";
+
 /// Two nodes, asked about one thing.
 const REVOCATION: &str = "revocation";
 
 fn known(name: &str) -> Result<String, String> {
     let mut names: Vec<&str> = ALL.iter().map(|contestant| contestant.name).collect();
-    names.extend([LIMITER, DECISION, REVOCATION]);
+    names.extend([LIMITER, DECISION, REVOCATION, SCRUB]);
     if names.contains(&name) {
         Ok(name.to_owned())
     } else {
@@ -120,6 +126,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if alone > 0 && alone == options.only.len() {
         return Ok(());
+    }
+    if options.only.iter().any(|name| name == SCRUB) {
+        say::title("scrub");
+        let tools = Toolbox::gather(&[Tool::Python], options.install, REMEDY)?;
+        let python = pins::python(&tools, options.install, REMEDY)?;
+        scrub::run(services::folder()?.path(), &python, options.rounds)?;
+        if chosen.is_empty() && options.only.len() == 1 {
+            return Ok(());
+        }
     }
     let mut needed = tools::BENCH.to_vec();
     let asks_nodes = options.only.iter().any(|name| name == REVOCATION);
