@@ -248,6 +248,18 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "redaction",
+        "What is kept out of the log, the audit trail and error reports, beside what is known already.",
+        "crates/events/src/redact.rs",
+        "Config",
+    ),
+    section(
+        "error-reports",
+        "Where panics and the causes of 5xx are reported.",
+        "crates/portcullis/src/error_reports.rs",
+        "Config",
+    ),
+    section(
         "environment",
         "For the checks of the environment.",
         BINARY,

@@ -197,7 +197,7 @@ impl Outbound {
     }
 
     pub async fn get(&self, target: &Target) -> Result<Answer, Error> {
-        self.call(Method::GET, target, None, Bytes::new()).await
+        self.call(target, None, Sent::Nothing).await
     }
 
     /// The same, with credentials where there are some.
@@ -206,8 +206,7 @@ impl Outbound {
         target: &Target,
         authorization: Option<HeaderValue>,
     ) -> Result<Answer, Error> {
-        self.call(Method::GET, target, authorization, Bytes::new())
-            .await
+        self.call(target, authorization, Sent::Nothing).await
     }
 
     /// A form, with the credentials of HTTP Basic where there are some.
@@ -217,18 +216,27 @@ impl Outbound {
         authorization: Option<HeaderValue>,
         form: String,
     ) -> Result<Answer, Error> {
-        self.call(Method::POST, target, authorization, form.into())
-            .await
+        let sent = Sent::Body("application/x-www-form-urlencoded", form.into());
+        self.call(target, authorization, sent).await
+    }
+
+    /// A body of any kind.
+    pub async fn post(
+        &self,
+        target: &Target,
+        kind: &'static str,
+        body: Bytes,
+    ) -> Result<Answer, Error> {
+        self.call(target, None, Sent::Body(kind, body)).await
     }
 
     async fn call(
         &self,
-        method: Method,
         target: &Target,
         authorization: Option<HeaderValue>,
-        body: Bytes,
+        sent: Sent,
     ) -> Result<Answer, Error> {
-        let exchange = self.exchange(method, target, authorization, body);
+        let exchange = self.exchange(target, authorization, sent);
         timeout(self.deadline, exchange)
             .await
             .map_err(|_| Error::Slow(target.host.clone()))?
@@ -236,10 +244,9 @@ impl Outbound {
 
     async fn exchange(
         &self,
-        method: Method,
         target: &Target,
         authorization: Option<HeaderValue>,
-        body: Bytes,
+        sent: Sent,
     ) -> Result<Answer, Error> {
         let broken = |error| Error::Broken(target.host.clone(), error);
         let stream = self.connect(target).await?;
@@ -248,7 +255,7 @@ impl Outbound {
             .map_err(broken)?;
         let talking = tokio::spawn(connection);
         let answer = async {
-            let request = request(&method, target, authorization, body)?;
+            let request = request(target, authorization, sent)?;
             let (head, mut body) = sender
                 .send_request(request)
                 .await
@@ -305,11 +312,17 @@ impl Outbound {
     }
 }
 
+/// What a call brings along.
+enum Sent {
+    Nothing,
+    /// A body and its type.
+    Body(&'static str, Bytes),
+}
+
 fn request(
-    method: &Method,
     target: &Target,
     authorization: Option<HeaderValue>,
-    body: Bytes,
+    sent: Sent,
 ) -> Result<Request<Full<Bytes>>, Error> {
     let refuse = || Error::Url(target.host.clone());
     let path = target
@@ -317,6 +330,10 @@ fn request(
         .path_and_query()
         .map_or("/", |path| path.as_str());
     let authority = target.uri.authority().ok_or_else(refuse)?;
+    let (method, kind, body) = match sent {
+        Sent::Nothing => (Method::GET, None, Bytes::new()),
+        Sent::Body(kind, body) => (Method::POST, Some(kind), body),
+    };
     let mut request = Request::builder()
         .method(method)
         .uri(path)
@@ -326,8 +343,8 @@ fn request(
             header::USER_AGENT,
             concat!("portcullis/", env!("CARGO_PKG_VERSION")),
         );
-    if *method == Method::POST {
-        request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    if let Some(kind) = kind {
+        request = request.header(header::CONTENT_TYPE, kind);
     }
     if let Some(mut value) = authorization {
         value.set_sensitive(true);

@@ -3,6 +3,7 @@
 //! Requests are not logged here but in [`crate::access_log`], on standard output.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::str::FromStr;
 
 use portcullis_core::{Clock, time::SystemClock};
@@ -102,12 +103,29 @@ pub fn init(level: Level, format: Format) -> Result<(), Error> {
         .with_env_filter(filter)
         .with_timer(Utc)
         .with_ansi(false)
-        .with_writer(std::io::stderr);
+        .with_writer(|| Redacted(io::stderr()));
     match format {
         Format::Json => builder.json().flatten_event(true).finish().try_init(),
         Format::Text => builder.finish().try_init(),
     }
     .map_err(Error::Taken)
+}
+
+/// An output behind redaction. Each message is one write.
+// SECURITY: errors of others (drivers, providers, the operating system) say what they were given. This
+// is the last place where a secret in one of them is caught, whoever logged it.
+struct Redacted<W>(W);
+
+impl<W: Write> Write for Redacted<W> {
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        self.0
+            .write_all(&crate::redact::own().scrub_bytes(message))?;
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 struct Utc;
@@ -121,6 +139,48 @@ impl FormatTime for Utc {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Memory(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_message_bears_a_secret_whoever_wrote_it() {
+        let memory = Memory::default();
+        let output = memory.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || Redacted(output.clone()))
+            .json()
+            .flatten_event(true)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(
+                error = "connect postgres://app:canary1@db/x",
+                "no database for canary2@corp.test"
+            );
+            tracing::warn!(
+                api_key = "canary3",
+                path = "/home/canary4/x",
+                "said {{\"token\":\"canary5\"}}"
+            );
+        });
+        let written = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(written.lines().count(), 2);
+        assert!(!written.contains("canary"), "{written}");
+        for line in written.lines() {
+            serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+    }
 
     #[test]
     fn levels_are_read_in_any_case_and_under_their_usual_names() {

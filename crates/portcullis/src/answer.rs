@@ -3,9 +3,12 @@
 //! A program gets `application/problem+json` (RFC 9457), a browser a small page with the same
 //! words. A 5xx says nothing of its cause: that goes to the log, under the request id shown here.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use portcullis_console::{Nonce, Page};
+use portcullis_core::problem::FieldFault;
 use portcullis_core::{Problem, RequestId};
 use serde::Serialize;
 
@@ -23,10 +26,36 @@ struct Document<'a> {
     title: &'a str,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [portcullis_core::problem::FieldFault],
+    detail: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault<'a>>,
     request_id: String,
+}
+
+/// One field's fault, without keys.
+#[derive(Serialize)]
+struct Fault<'a> {
+    field: Cow<'a, str>,
+    message: Cow<'a, str>,
+}
+
+impl<'a> Fault<'a> {
+    fn of(fault: &'a FieldFault) -> Self {
+        Fault {
+            field: safe(&fault.field),
+            message: safe(&fault.message),
+        }
+    }
+}
+
+/// A text for the client. What was put together from a request goes through redaction: it may repeat a
+/// key that stood in the wrong place.
+#[expect(clippy::ptr_arg, reason = "it says whether the text is ours")]
+fn safe<'a>(text: &'a Cow<'static, str>) -> Cow<'a, str> {
+    match text {
+        Cow::Borrowed(ours) => Cow::Borrowed(ours),
+        Cow::Owned(text) => Cow::Owned(portcullis_events::redact::answer(text)),
+    }
 }
 
 /// What the client would rather read.
@@ -111,8 +140,8 @@ fn json(problem: &Problem, id: RequestId) -> Vec<u8> {
         r#type: format!("{TYPE_PREFIX}{}", problem.kind.slug),
         title: problem.kind.title,
         status: problem.kind.status.as_u16(),
-        detail: problem.detail.as_deref(),
-        errors: &problem.fields,
+        detail: problem.detail.as_ref().map(safe),
+        errors: problem.fields.iter().map(Fault::of).collect(),
         request_id: id.to_string(),
     };
     serde_json::to_vec(&document).unwrap_or_else(|_| b"{}".to_vec())
@@ -133,10 +162,10 @@ fn html(problem: &Problem, id: RequestId, page: Frame<'_>) -> Vec<u8> {
     ]
     .contains(&problem.kind);
     let body = maud::html! {
-        @if let Some(detail) = &problem.detail { p { (detail) } }
+        @if let Some(detail) = &problem.detail { p { (safe(detail)) } }
         @if let Some(wait) = wait { p { "You can try again in " (wait) " s." } }
         @if !problem.fields.is_empty() {
-            ul { @for fault in &problem.fields { li { (fault.field) ": " (fault.message) } } }
+            ul { @for fault in problem.fields.iter().map(Fault::of) { li { (fault.field) ": " (fault.message) } } }
         }
         p {
             @if wants_more { a href=(page.second_factor) { "Prove your second factor" } " or go " }

@@ -14,6 +14,7 @@ use portcullis_store::counters::Counters;
 use portcullis_vault::KeyRing;
 use tokio::runtime::Handle;
 
+use crate::error_reports::Reports;
 use crate::health::Probe;
 use crate::snapshot::Snapshot;
 use crate::streams::Streams;
@@ -44,6 +45,8 @@ pub(crate) struct Gate {
     pub(crate) probe: Probe,
     /// Open WebSockets and event streams.
     pub(crate) streams: Streams,
+    /// Where errors are reported, if anywhere.
+    pub(crate) reports: Option<Reports>,
     /// Requests that panicked.
     pub(crate) panics: AtomicU64,
 }

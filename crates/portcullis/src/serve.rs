@@ -30,12 +30,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::{Usage, output};
 use crate::config::document::Environment;
 use crate::config::{self, Loaded};
+use crate::error_reports::Reports;
 use crate::gate::Gate;
 use crate::health::Probe;
 use crate::lane::Lane;
 use crate::snapshot::{Snapshot, is_secure};
 use crate::streams::Streams;
-use crate::{admin, check, reload, shell, upkeep};
+use crate::{admin, check, panics, reload, shell, upkeep};
 
 /// How long a stop waits for messages of webhooks that are being delivered.
 const LAST_DELIVERIES: std::time::Duration = std::time::Duration::from_secs(5);
@@ -79,7 +80,9 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
     let Some((snapshot, keys)) = check::judge(&mut loaded) else {
         return Ok(refuse(&loaded.findings));
     };
+    redact(&loaded.config);
     portcullis_events::log::init(loaded.config.log.level, loaded.config.log.format)?;
+    panics::to_the_log();
     for finding in &loaded.findings {
         tracing::warn!(rule = finding.rule, key = %finding.key, line = finding.line, "{}", finding.message);
     }
@@ -90,6 +93,18 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
     reloading.abort();
     standing.stop();
     Ok(true)
+}
+
+/// Before anything is written: what the product calls secret, and keys of its own make.
+pub(crate) fn redact(config: &config::Config) {
+    let keys = &config.api_keys;
+    let prefixes = [Some(&keys.prefix), keys.imported_prefix.as_ref()];
+    let prefixes: Vec<String> = prefixes
+        .into_iter()
+        .flatten()
+        .map(|prefix| format!("{prefix}_"))
+        .collect();
+    portcullis_events::redact::install(&config.redaction, &prefixes);
 }
 
 pub(crate) fn load(file: &Path, environment: Environment) -> anyhow::Result<Loaded> {
@@ -208,6 +223,8 @@ async fn assemble(
         &config.auth_api.mounts,
         probe.clone(),
     );
+    let reports = Reports::start(loaded, &clock);
+    panics::report_to(reports.clone(), &clock);
     let gate = Arc::new(Gate {
         clock: Arc::clone(&clock),
         snapshot: ArcSwap::from_pointee(snapshot),
@@ -227,6 +244,7 @@ async fn assemble(
         own,
         probe,
         streams: Streams::default(),
+        reports,
         panics: AtomicU64::default(),
     });
     upkeep::start(&gate, &identity);

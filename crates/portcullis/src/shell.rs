@@ -22,10 +22,11 @@ use portcullis_guard::rate_limit;
 use portcullis_vault::TokenHash;
 
 use crate::answer::{self, Frame, Prefers};
+use crate::error_reports::Report;
 use crate::lane::Lane;
 use crate::snapshot::Snapshot;
 use crate::story::Story;
-use crate::{forward_auth, own, pipeline};
+use crate::{forward_auth, own, panics, pipeline};
 
 /// Answers one arrival, whatever it is.
 pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
@@ -67,7 +68,7 @@ pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
             let outcome = AssertUnwindSafe(journey).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_| {
                 lane.gate.panicked();
-                Err(Problem::new(&problem::INTERNAL_ERROR))
+                Err(Problem::internal(panics::last()))
             });
             let mut response = finish(lane, &snapshot, outcome, &mut story, &told);
             if let Some(convention) = convention {
@@ -156,11 +157,10 @@ fn refuse(lane: &Lane, problem: &Problem, story: &mut Story<'_>, told: &Told) ->
     lane.metrics.refused(problem.kind, story.stage);
     // What is shed is counted above; a line for each would be one more load.
     if problem.kind.status.is_server_error() && problem.kind != &problem::OVERLOADED {
-        let cause = problem
-            .cause
-            .as_ref()
-            .map(|cause| portcullis_events::redact::text(&chain(&**cause)));
-        tracing::error!(request_id = %story.id, problem = problem.kind.slug, stage = story.stage.as_str(), cause = cause.as_deref().unwrap_or("-"), "request failed");
+        let cause = problem.cause.as_ref().map(|cause| chain(&**cause));
+        let safe = cause.as_deref().map(portcullis_events::redact::text);
+        tracing::error!(request_id = %story.id, problem = problem.kind.slug, stage = story.stage.as_str(), cause = safe.as_deref().unwrap_or("-"), "request failed");
+        report(lane, problem, story, cause.unwrap_or_default());
     }
     if let Some(event) = story.refusal_event(problem.kind, told.method.as_str()) {
         lane.gate.trail.note(event);
@@ -183,6 +183,24 @@ fn refuse(lane: &Lane, problem: &Problem, story: &mut Story<'_>, told: &Told) ->
         return answer::see_other(&sign_in).map(Body::full);
     }
     answer::problem(problem, story.id, told.prefers(), frame).map(Body::full)
+}
+
+/// To whoever gathers errors. What a client alone brings about (a method that nobody speaks) is none.
+fn report(lane: &Lane, problem: &Problem, story: &Story<'_>, cause: String) {
+    let Some(reports) = &lane.gate.reports else {
+        return;
+    };
+    if problem.kind == &problem::METHOD_NOT_SUPPORTED {
+        return;
+    }
+    reports.send(Report {
+        at: story.at,
+        request: Some(story.id),
+        kind: problem.kind.slug,
+        stage: story.stage.as_str(),
+        route: story.route.map(|route| route.path.as_str().to_owned()),
+        cause,
+    });
 }
 
 /// Whoever opens the console and is nobody is sent to sign in, and back.

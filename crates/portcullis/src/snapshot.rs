@@ -464,6 +464,11 @@ fn accounts(config: &Config, loaded: &Loaded) -> Vec<Finding> {
     ));
     crate::config::mail::compile(config, loaded, &mut findings);
     findings.extend(identity_findings(config.api_keys.findings()));
+    findings.extend(
+        (config.redaction.mistakes().into_iter())
+            .map(|(key, why)| Finding::error("redaction", key, why)),
+    );
+    findings.extend(crate::error_reports::findings(loaded, config.mode));
     let defined = config.access.roles();
     for (position, role) in config.accounts.registration_roles.iter().enumerate() {
         if !defined.contains_key(role) {

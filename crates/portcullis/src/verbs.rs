@@ -24,7 +24,9 @@ use crate::config::Loaded;
 use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
 use crate::upkeep::{self, Identity};
-use crate::{demo, doctor, explain, health_check, import, init, routes_diff, serve, tenants};
+use crate::{
+    demo, doctor, explain, health_check, import, init, routes_diff, scrub, serve, tenants,
+};
 
 /// Runs what was asked for. `Ok(false)` is a finding: exit code 1.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
@@ -81,6 +83,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         Verb::Audit(verb) => with_stores(&cli.config, async |stores| {
             audit(cli.output, verb, stores).await
         }),
+        Verb::Scrub(args) => scrub::run(args, cli.output),
     }
 }
 
@@ -118,6 +121,7 @@ fn with_stores<T>(
     let Some(keys) = check::keys(&mut loaded).filter(|_| !loaded.has_errors()) else {
         bail!("the configuration has errors: `portcullis check` names them");
     };
+    serve::redact(&loaded.config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -71,6 +71,9 @@ const IN_WORDS: &[(&str, &str, &str)] = &[
 
 /// Keys without a default, or with none that would show anything.
 const EXAMPLES: &[(&str, &str, &str)] = &[
+    ("redaction", "fields", "[\"iban\", \"customer_number\"]"),
+    ("redaction", "prefixes", "[\"shop_live_\"]"),
+    ("error-reports", "dsn", "{ env = \"SENTRY_DSN\" }"),
     ("secrets", "previous", "[{ env = \"SECRET_KEY_PREVIOUS\" }]"),
     (
         "secrets",

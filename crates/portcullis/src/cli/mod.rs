@@ -155,6 +155,11 @@ pub(crate) enum Verb {
     /// Read the audit trail.
     #[command(subcommand)]
     Audit(Audit),
+    /// Take secrets and personal data out of any log: from standard input to standard output.
+    ///
+    /// Line by line as they come, in constant memory, also very long lines. JSON stays JSON. It masks what
+    /// the gate keeps out of its own log; a second time changes nothing. Needs no configuration.
+    Scrub(crate::scrub::Args),
 }
 
 #[derive(Debug, Args)]

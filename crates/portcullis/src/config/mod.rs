@@ -62,12 +62,14 @@ pub(crate) struct Config {
     pub(crate) forward_auth: forward_auth::Config,
     pub(crate) access: AccessConfig,
     pub(crate) log: portcullis_events::log::Config,
+    pub(crate) redaction: portcullis_events::redact::Config,
+    pub(crate) error_reports: crate::error_reports::Config,
     pub(crate) audit: portcullis_events::audit::Config,
     pub(crate) environment: EnvironmentConfig,
 }
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 21] = [
+pub(crate) const AT_START: [&str; 23] = [
     "mode",
     "secrets",
     "listen",
@@ -88,6 +90,8 @@ pub(crate) const AT_START: [&str; 21] = [
     "mail",
     "auth-api",
     "log",
+    "redaction",
+    "error-reports",
     "audit",
 ];
 
@@ -116,6 +120,8 @@ impl Config {
             mail,
             auth_api,
             log,
+            redaction,
+            error_reports,
             audit,
             upstreams: _,
             assertion: _,
@@ -149,6 +155,8 @@ impl Config {
         self.mail = mail.clone();
         self.auth_api = auth_api.clone();
         self.log = log.clone();
+        self.redaction = redaction.clone();
+        self.error_reports = error_reports.clone();
         self.audit = audit.clone();
     }
 }
@@ -258,6 +266,7 @@ pub(crate) struct Secrets {
     pub(crate) mail_password: Option<Secret>,
     /// Those of each `[[webhook]]`, in its order.
     pub(crate) webhooks: Vec<Vec<Secret>>,
+    pub(crate) error_reports: Option<Secret>,
 }
 
 impl Loaded {
@@ -410,6 +419,8 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
             routes: located(routes, &document.lines),
         },
         log: sections.take("log"),
+        redaction: sections.take("redaction"),
+        error_reports: sections.take("error-reports"),
         audit: sections.take("audit"),
         environment: sections.take("environment"),
     };
@@ -609,6 +620,9 @@ fn read_secrets(loaded: &mut Loaded) {
     crate::webhooks::read_secrets(loaded);
     if let Some(password) = loaded.config.mail.password.clone() {
         loaded.secrets.mail_password = read_secret(loaded, "mail.password", &password);
+    }
+    if let Some(dsn) = loaded.config.error_reports.dsn.clone() {
+        loaded.secrets.error_reports = read_secret(loaded, "error-reports.dsn", &dsn);
     }
 }
 

@@ -62,3 +62,23 @@ pub(crate) async fn everything(folder: &Path) -> Vec<u8> {
     }
     all
 }
+
+/// Every record of the audit trail: its words and its details, one per line.
+pub(crate) async fn trail(folder: &Path) -> String {
+    const ALL: &str =
+        "SELECT action || ' ' || COALESCE(target, '') || ' ' || metadata FROM audit_event";
+    let url = url(folder);
+    let mut lines = Vec::new();
+    if url.starts_with("postgres") {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        for row in connection.fetch_all(ALL).await.unwrap() {
+            lines.push(row.get::<String, _>(0));
+        }
+    } else {
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        for row in connection.fetch_all(ALL).await.unwrap() {
+            lines.push(row.get::<String, _>(0));
+        }
+    }
+    lines.join("\n")
+}
