@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Context as _;
+use portcullis_events::webhooks;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Loaded};
@@ -39,6 +40,8 @@ enum Away {
     /// Another issuer of tokens.
     Issuer,
     Mail,
+    /// Where error reports go.
+    Sink,
     Product,
     Client,
     Gate,
@@ -76,6 +79,7 @@ impl Matrix {
             Away::Redis => has_redis,
             Away::Issuer => !loaded.config.issuers.is_empty(),
             Away::Mail => loaded.config.mail.is_on(),
+            Away::Sink => loaded.config.error_reports.dsn.is_some(),
             Away::Database | Away::Product | Away::Client | Away::Gate | Away::Nothing => true,
         });
         let effective = rows.map(|row| Effective {
@@ -129,6 +133,10 @@ fn value(config: &Config, key: &str) -> Option<String> {
         "audit.notes-per-second" => config.audit.notes_per_second.to_string(),
         "mail.server" => config.mail.server.as_deref().unwrap_or("none").to_owned(),
         "log.access" => config.log.access.to_string(),
+        "webhook.attempts" => of_webhooks(config, |webhook| webhook.attempts.to_string()),
+        "webhook.timeout" => of_webhooks(config, |webhook| webhook.timeout.to_string()),
+        // An address with a key in it: whether there is one.
+        "error-reports.dsn" => config.error_reports.dsn.is_some().to_string(),
         "listen.first-byte-timeout" => listen.first_byte_timeout.to_string(),
         "listen.head-timeout" => listen.head_timeout.to_string(),
         "listen.body-idle-timeout" => listen.body_idle_timeout.to_string(),
@@ -140,6 +148,12 @@ fn value(config: &Config, key: &str) -> Option<String> {
         "listen.max-connections-per-address" => listen.max_connections_per_address.to_string(),
         _ => return None,
     })
+}
+
+fn of_webhooks(config: &Config, value: impl Fn(&webhooks::Config) -> String) -> String {
+    let each = config.webhooks.iter();
+    let each = each.map(|webhook| format!("{}: {}", webhook.name, value(webhook)));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Matrix {

@@ -296,8 +296,8 @@ fn production_asks_for_a_host_name_and_tls_and_nothing_else() {
 #[test]
 fn the_sample_shows_the_real_defaults() {
     let mut text = presets::settings(None, UPSTREAM);
-    // An issuer has keys without a default, so it is there whole or not at all.
-    for table in ["# [issuer.NAME]", "# [issuer.NAME.login]"] {
+    // An issuer and a webhook have keys without a default: they are there whole or not at all.
+    for table in ["# [issuer.NAME]", "# [issuer.NAME.login]", "# [[webhook]]"] {
         let (before, issuer) = text.split_once(table).unwrap();
         let (_, after) = issuer.split_once("\n\n").unwrap();
         text = format!("{before}\n{after}");
@@ -343,11 +343,16 @@ fn every_key_of_the_sample_can_be_uncommented() {
 #[test]
 fn every_key_says_which_variable_overrides_it() {
     let text = presets::settings(None, UPSTREAM);
-    let mut table = String::new();
+    let mut table = Some(String::new());
     for line in uncommented(&text, |_| true).lines() {
-        if let Some(name) = line.strip_prefix('[') {
-            table = name.trim_end_matches(']').replace('.', "__") + "__";
-        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+        if line.starts_with("[[") {
+            // What stands in a list has no variable.
+            table = None;
+        } else if let Some(name) = line.strip_prefix('[') {
+            table = Some(name.trim_end_matches(']').replace('.', "__") + "__");
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#'))
+            && let Some(table) = &table
+        {
             let variable = format!("PORTCULLIS__{table}{key}")
                 .replace('-', "_")
                 .to_ascii_uppercase();
