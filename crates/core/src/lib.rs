@@ -10,6 +10,7 @@ pub mod finding;
 pub mod header_names;
 pub mod id;
 pub mod limit;
+pub mod locks;
 pub mod mode;
 pub mod path;
 pub mod principal;

@@ -11,8 +11,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock};
 
+use portcullis_core::locks::{read, write};
 use portcullis_core::principal::User;
 use portcullis_core::{Span, TenantId, Timestamp};
 use portcullis_store::revocations::Revocation;
@@ -269,15 +270,6 @@ fn key(id: Uuid) -> u64 {
 fn shard<T>(shards: &[T], key: u64) -> Option<&T> {
     let index = usize::try_from(key & 0x3f).ok()?;
     shards.get(index)
-}
-
-/// A panic elsewhere leaves the tables whole: every change to them is a single call.
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

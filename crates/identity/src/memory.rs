@@ -11,10 +11,11 @@
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use portcullis_core::TenantId;
+use portcullis_core::locks::{read, write};
 use portcullis_vault::TokenHash;
 
 const SHARDS: usize = 64;
@@ -133,15 +134,6 @@ impl<K: Key, V> Memory<K, V> {
     fn shard<Q: Key + ?Sized>(&self, key: &Q) -> Option<&RwLock<HashMap<K, V>>> {
         self.shards.get(usize::from(key.place()) % SHARDS)
     }
-}
-
-/// A panic elsewhere leaves the tables whole: every change to them is a single call.
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -10,11 +10,10 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
-};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, Weak};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
+use portcullis_core::locks::{lock, read, write};
 use portcullis_core::principal::{Credential, Standing, User};
 use portcullis_core::{SessionId, Span, TenantId, Timestamp, UserId};
 use portcullis_vault::TokenHash;
@@ -433,19 +432,6 @@ fn floor(at: Timestamp) -> u32 {
 
 fn seconds(at: u32) -> Timestamp {
     Timestamp::from_seconds(i64::from(at))
-}
-
-/// A panic elsewhere leaves the tables whole: every change to them is a single call.
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
