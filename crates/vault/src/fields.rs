@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 use crate::keys::{self, Keys, Purpose};
 use crate::{Sealer, seal, tokens};
-use data_keys::{DataKeys, Line, Use};
+use data_keys::{DataKey, DataKeys, Line, Use};
 pub use data_keys::{KeyState, KeyView, Rewrapped};
 
 /// Longest name of a table, field, row or subject, in bytes.
@@ -128,6 +128,15 @@ impl Fields {
 
     /// Opens what was sealed for the very same place.
     pub async fn open(&self, place: &Place<'_>, sealed: &str) -> Result<Secret<Vec<u8>>, Error> {
+        Ok(self.opened(place, sealed).await?.1)
+    }
+
+    /// What was sealed, and the key that opened it.
+    async fn opened(
+        &self,
+        place: &Place<'_>,
+        sealed: &str,
+    ) -> Result<(Arc<DataKey>, Secret<Vec<u8>>), Error> {
         place.check()?;
         let envelope = envelope::read(sealed)?;
         let key = self.keys.find(envelope.key).await?;
@@ -136,16 +145,14 @@ impl Fields {
         let key = key
             .filter(|key| key.is_of(place.tenant))
             .ok_or(Error::DoesNotOpen)?;
-        envelope.open(&key, place)
+        let plain = envelope.open(&key, place)?;
+        Ok((key, plain))
     }
 
     /// Opens, and seals anew under the newest key of the same tenant and subject.
     pub async fn reseal(&self, place: &Place<'_>, sealed: &str) -> Result<String, Error> {
-        let plain = self.open(place, sealed).await?;
-        let envelope = envelope::read(sealed)?;
-        let old = self.keys.find(envelope.key).await?;
-        let line = old.ok_or(Error::DoesNotOpen)?.line().clone();
-        let key = self.keys.newest(&line).await?;
+        let (old, plain) = self.opened(place, sealed).await?;
+        let key = self.keys.newest(old.line()).await?;
         envelope::seal(&key, place, plain.expose())
     }
 

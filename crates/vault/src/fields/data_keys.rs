@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
+use portcullis_core::locks::{read, write};
 use portcullis_core::{Clock, Span, TenantId, Timestamp};
 use portcullis_store::{Db, Row, Tx};
 use serde::Serialize;
@@ -177,6 +178,9 @@ const RETIRE: &str = "UPDATE data_key SET retired_at = $2 WHERE tenant = $1 AND 
 const RETIRE_ALL: &str =
     "UPDATE data_key SET retired_at = $1 WHERE purpose = 'seal' AND retired_at IS NULL";
 const PAGE: &str = "SELECT id, tenant, subject, purpose, version, wrapped, created_at, retired_at FROM data_key WHERE id > $1 ORDER BY id LIMIT $2";
+/// What another master secret sealed: a sealed value begins with the mark of its key.
+const OTHERWISE: &str = "SELECT id, tenant, subject, purpose, version, wrapped FROM data_key WHERE substr(wrapped, 1, 5) <> $1 ORDER BY id LIMIT $2";
+const LEFT: &str = "SELECT count(*) AS n FROM data_key WHERE substr(wrapped, 1, 5) <> $1";
 const REWRAP: &str = "UPDATE data_key SET wrapped = $2 WHERE id = $1 AND wrapped = $3";
 
 impl DataKeys {
@@ -310,35 +314,31 @@ impl DataKeys {
     }
 
     pub(super) async fn rewrap(&self, most: u32) -> Result<Rewrapped, Error> {
-        let (mut done, mut left, mut after) = (0, 0, Uuid::nil());
-        loop {
-            let rows = self.page(after, 500).await?;
-            let Some(last) = rows.last() else {
-                return Ok(Rewrapped { done, left });
-            };
-            after = last.uuid("id")?;
-            for row in &rows {
-                let old = row.bytes("wrapped")?;
-                if old.starts_with(&self.master.mark()) {
-                    continue;
-                }
-                if done >= u64::from(most) {
-                    left += 1;
-                    continue;
-                }
-                let (id, line) = (row.uuid("id")?, line_of(row)?);
-                let version = row.int("version")?.to_be_bytes();
-                let place = bound(&id, &line, &version);
-                let key = self.master.open(&place, &old)?;
-                let new = self.master.seal(&place, key.expose())?;
-                let mut tx = self.db.begin().await?;
-                // Only over what was read: another node may be at it as well.
-                done += tx
-                    .execute(REWRAP, &[id.into(), (&new).into(), (&old).into()])
-                    .await?;
-                tx.commit().await?;
-            }
+        let mark = self.master.mark();
+        let rows = self
+            .db
+            .fetch_all(OTHERWISE, &[(&mark).into(), most.into()])
+            .await?;
+        let mut done = 0;
+        for row in &rows {
+            let old = row.bytes("wrapped")?;
+            let (id, line) = (row.uuid("id")?, line_of(row)?);
+            let version = row.int("version")?.to_be_bytes();
+            let place = bound(&id, &line, &version);
+            let key = self.master.open(&place, &old)?;
+            let new = self.master.seal(&place, key.expose())?;
+            let mut tx = self.db.begin().await?;
+            // Only over what was read: another node may be at it as well.
+            let args = [id.into(), (&new).into(), (&old).into()];
+            done += tx.execute(REWRAP, &args).await?;
+            tx.commit().await?;
         }
+        let row = self.db.fetch_optional(LEFT, &[(&mark).into()]).await?;
+        let left = row.map_or(Ok(0), |row| row.int("n"))?;
+        Ok(Rewrapped {
+            done,
+            left: u64::try_from(left).unwrap_or_default(),
+        })
     }
 
     async fn page(&self, after: Uuid, most: u32) -> Result<Vec<Row>, Error> {
@@ -404,13 +404,4 @@ fn remember<K: Hash + Eq, V>(table: &RwLock<HashMap<K, V>>, key: K, value: V) {
         table.clear();
     }
     table.insert(key, value);
-}
-
-/// A panic elsewhere leaves the tables whole: every change to them is a single call.
-fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
