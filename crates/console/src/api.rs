@@ -4,6 +4,7 @@
 //! function that renders problems does the rest.
 
 mod body;
+pub mod paging;
 
 use std::sync::Arc;
 

@@ -14,12 +14,11 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::forward::ForwardError;
+use crate::pool::MAX_RESPONSE_HEAD;
 use crate::upstream::Upstream;
 
 /// So much of an answer is read, that the product is not cut off in the middle of a sentence.
 const MOST_READ: usize = 64 * 1024;
-/// Largest head of an answer, in bytes.
-const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 /// Posts `body` to `path` at the upstream. All of it, the answer too, has to happen within `timeout`.
 pub async fn post(

@@ -27,7 +27,7 @@ use crate::upstream::{Place, Upstream};
 /// Most idle connections to one upstream, for each lane.
 const MAX_IDLE: usize = 256;
 /// Largest head of an answer, in bytes.
-const MAX_RESPONSE_HEAD: usize = 64 * 1024;
+pub(crate) const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 pub(crate) struct Pool {
     pub(crate) upstream: Arc<Upstream>,

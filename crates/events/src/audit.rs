@@ -12,6 +12,7 @@
 //! Sources: OWASP Logging Cheat Sheet, CWE-778 (too little recorded), CWE-532 (secrets recorded),
 //! CWE-117 (records forged through control characters).
 
+mod by;
 mod event;
 mod inbox;
 mod list;
@@ -21,6 +22,7 @@ mod trail;
 #[cfg(test)]
 mod tests;
 
+pub use by::By;
 pub use event::{Action, Actor, Event, Metadata, Outcome, Target};
 pub use list::{Cursor, Filter, Page, list};
 pub use trail::{Config, Trail};

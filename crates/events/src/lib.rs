@@ -17,6 +17,6 @@ pub mod redact;
 pub mod webhooks;
 
 pub use access_log::AccessLog;
-pub use audit::{Action, Actor, Event, Outcome, Target, Trail};
+pub use audit::{Action, Actor, By, Event, Outcome, Target, Trail};
 pub use metrics::Metrics;
 pub use webhooks::Webhooks;

@@ -26,12 +26,11 @@ pub mod verify;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::http::HeaderMap;
 use arc_swap::ArcSwap;
-use portcullis_core::{Clock, Problem, RequestId, Timestamp};
+use portcullis_core::{Clock, Problem, Timestamp};
 use portcullis_store::Db;
 use portcullis_vault::KeyRing;
 use portcullis_vault::keys::{Keys, Purpose};
@@ -44,7 +43,7 @@ pub use content::Message;
 pub use endpoint::{Endpoint, Endpoints, Stamp};
 pub use store::{Delivery, Filter, State};
 
-use crate::audit::{self, Action, Actor, Event, Outcome, Target, Trail};
+use crate::audit::{self, Action, By, Event, Outcome, Target, Trail};
 use crate::metrics::{Metrics, WebhookMark};
 use content::Facts;
 use verify::{Refused, Verified};
@@ -96,14 +95,6 @@ pub enum Receipt {
     AlreadySeen,
     /// Slack asks for these words back.
     Challenge(String),
-}
-
-/// Who does something about deliveries, and from where.
-#[derive(Debug, Clone, Copy)]
-pub struct By {
-    pub actor: Actor,
-    pub client: Option<IpAddr>,
-    pub request: Option<RequestId>,
 }
 
 /// What the slice is put together from.
@@ -197,11 +188,10 @@ impl Webhooks {
 
     fn refused(&self, endpoint: &Endpoint, refused: Refused, now: Timestamp, by: &By) {
         self.metrics().webhook(WebhookMark::Refused);
-        let mut event = Event::new(now, Action::WebhookRefused, Outcome::Denied)
+        let event = Event::new(now, Action::WebhookRefused, Outcome::Denied)
+            .done(by)
             .to(Target::named("webhook", endpoint.name()))
             .with("reason", refused.to_string());
-        event.client = by.client;
-        event.request = by.request;
         self.trail.note(event);
     }
 
@@ -245,12 +235,10 @@ impl Webhooks {
         let mut tx = self.db.begin().await?;
         let endpoint = store::replay(&mut tx, id, now).await?;
         let endpoint = endpoint.ok_or(Error::NotFound)?;
-        let mut event = Event::new(now, Action::WebhookReplayed, Outcome::Allowed)
-            .by(by.actor)
+        let event = Event::new(now, Action::WebhookReplayed, Outcome::Allowed)
+            .done(by)
             .to(Target::named("webhook", &endpoint))
             .with("delivery", id.to_string());
-        event.client = by.client;
-        event.request = by.request;
         self.trail.record_in(&mut tx, event).await?;
         tx.commit().await?;
         self.arrived.notify_one();
@@ -267,7 +255,7 @@ impl Webhooks {
                 self.replay(*id, by).await?;
                 count = count.saturating_add(1);
             }
-            if ids.len() < 200 {
+            if u32::try_from(ids.len()).is_ok_and(|found| found < AT_ONCE) {
                 return Ok(count);
             }
         }

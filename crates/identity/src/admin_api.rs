@@ -12,8 +12,8 @@ use axum::routing::get;
 use http::Method;
 use http::request::Parts;
 use portcullis_console::api::{Failure, no_store};
-use portcullis_core::{Principal, Problem, problem};
-use portcullis_events::{Actor, Webhooks, webhooks};
+use portcullis_core::{Problem, problem};
+use portcullis_events::{Webhooks, webhooks};
 use serde::Serialize;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
@@ -195,15 +195,8 @@ impl<S: Send + Sync> FromRequestParts<S> for By {
 
     /// The permitted caller. The pipeline has let nobody through whom it does not know.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let actor = match parts.extensions.get::<Principal>() {
-            Some(Principal::User(user)) => Actor::User(user.id),
-            Some(Principal::ApiKey(key)) => Actor::ApiKey(key.id),
-            Some(Principal::Anonymous | Principal::Visitor(_)) | None => {
-                return Err(Failure(Problem::new(&problem::AUTHENTICATION_REQUIRED)));
-            }
-        };
         Ok(By {
-            actor,
+            actor: portcullis_events::By::caller(&parts.extensions)?.actor,
             client: Client::of(&parts.extensions),
         })
     }

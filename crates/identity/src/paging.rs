@@ -2,15 +2,14 @@
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use portcullis_console::api::Failure;
-use portcullis_core::{Problem, TenantId, Timestamp, problem};
-use portcullis_store::{Db, Error};
+use portcullis_console::api::{Failure, paging};
+use portcullis_core::{TenantId, Timestamp};
+use portcullis_store::{Db, Error, Row, Value};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-/// No page has more rows.
-pub(crate) const MOST: u32 = 1000;
+pub(crate) use portcullis_console::api::paging::{MOST, unknown};
 
 /// What a caller of the admin API says of a page.
 #[derive(Deserialize, IntoParams)]
@@ -30,37 +29,46 @@ pub(crate) type Asked = Result<Query<Page>, QueryRejection>;
 
 /// Where the page begins, and how long it is.
 pub(crate) fn read(asked: Asked) -> Result<(Option<Uuid>, u32), Failure> {
-    const LIMIT: &str = "must be a number from 1 to 1000";
-    let Query(page) = asked.map_err(|_| refused("limit", LIMIT))?;
-    let limit = page.limit.unwrap_or(100);
-    if !(1..=MOST).contains(&limit) {
-        return Err(refused("limit", LIMIT));
-    }
-    let after = page.after.map(|id| id.parse().map_err(|_| unknown()));
-    Ok((after.transpose()?, limit))
+    let Query(page) = asked.map_err(|_| paging::no_limit())?;
+    let limit = paging::limit(page.limit)?;
+    Ok((paging::after(page.after)?, limit))
 }
 
-/// For a page behind a row that is not there.
-pub(crate) fn unknown() -> Failure {
-    refused("after", "must be the last of the list before")
-}
-
-fn refused(field: &'static str, message: &'static str) -> Failure {
-    Failure(Problem::new(&problem::INVALID_INPUT).field(field, message))
-}
-
-/// Where a tenant's list goes on. `sql` reads `created_at` of the row `$1` of the tenant `$2`.
-/// Nothing where there is no such row.
+/// Where a list goes on. `sql` reads `created_at` of the row `$1`, and of the tenant `$2` where there is
+/// one. Nothing where there is no such row.
 pub(crate) async fn behind(
     db: &Db,
     sql: &'static str,
-    tenant: TenantId,
+    tenant: Option<TenantId>,
     after: Option<Uuid>,
 ) -> Result<Option<(Timestamp, Uuid)>, Error> {
     let Some(id) = after else {
         return Ok(Some((Timestamp::from_micros(i64::MAX), Uuid::max())));
     };
-    let row = db.fetch_optional(sql, &[id.into(), tenant.into()]).await?;
+    let mut args = vec![id.into()];
+    args.extend(tenant.map(Value::from));
+    let row = db.fetch_optional(sql, &args).await?;
     row.map(|row| Ok((row.timestamp("created_at")?, id)))
         .transpose()
+}
+
+/// A page of what a tenant has open at `now`. `place` is as for [`behind`]; `sql` has `$1` for the tenant,
+/// `$2` for the time, `$3` and `$4` for where it goes on, `$5` for its length.
+pub(crate) async fn open(
+    db: &Db,
+    (place, sql): (&'static str, &'static str),
+    (tenant, now): (TenantId, Timestamp),
+    (after, limit): (Option<Uuid>, u32),
+) -> Result<Option<Vec<Row>>, Error> {
+    let Some((at, id)) = behind(db, place, Some(tenant), after).await? else {
+        return Ok(None);
+    };
+    let args = [
+        tenant.into(),
+        now.into(),
+        at.into(),
+        id.into(),
+        limit.into(),
+    ];
+    db.fetch_all(sql, &args).await.map(Some)
 }

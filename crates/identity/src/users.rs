@@ -9,7 +9,9 @@ pub(crate) mod search;
 
 use portcullis_core::{TenantId, Timestamp, UserId};
 use portcullis_store::{Db, Error, Row, Tx};
+use uuid::Uuid;
 
+use crate::paging;
 use crate::tenants::delegations::reach_borrowers;
 use crate::{Email, factors, issuers, revoke, tokens};
 
@@ -109,15 +111,9 @@ pub async fn list(
 }
 
 /// Where a list by age goes on. Nothing where there is no such account.
-async fn behind(db: &Db, after: Option<UserId>) -> Result<Option<(Timestamp, UserId)>, Error> {
+async fn behind(db: &Db, after: Option<UserId>) -> Result<Option<(Timestamp, Uuid)>, Error> {
     const SQL: &str = "SELECT created_at FROM users WHERE id = $1";
-    let Some(id) = after else {
-        let end = UserId::from_uuid(uuid::Uuid::max());
-        return Ok(Some((Timestamp::from_micros(i64::MAX), end)));
-    };
-    let row = db.fetch_optional(SQL, &[id.into()]).await?;
-    row.map(|row| Ok((row.timestamp("created_at")?, id)))
-        .transpose()
+    paging::behind(db, SQL, None, after.map(UserId::as_uuid)).await
 }
 
 async fn read_all(db: &Db, rows: &[Row]) -> Result<Vec<Account>, Error> {

@@ -14,10 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_console::api::{Failure, json_up_to, no_store};
 use portcullis_core::finding::Finding;
-use portcullis_core::principal::ApiKey;
-use portcullis_core::{Clock, Principal, Problem, RequestId, TenantId, problem};
-use portcullis_edge::ClientAddr;
-use portcullis_events::{Action, Event, Outcome, Target, Trail};
+use portcullis_core::{Clock, Principal, Problem, TenantId, problem};
+use portcullis_events::{Action, Actor, By, Event, Outcome, Target, Trail};
 use portcullis_store::Db;
 use portcullis_vault::fields::{self, Place};
 use portcullis_vault::{Fields, Keys};
@@ -170,10 +168,8 @@ enum OpenedView {
 /// A batch, with whose it is and who asks.
 struct Asked<T> {
     tenant: Option<TenantId>,
-    key: ApiKey,
+    by: By,
     items: Vec<T>,
-    client: Option<std::net::IpAddr>,
-    request: Option<RequestId>,
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Asked<T> {
@@ -202,13 +198,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Asked<T> {
         };
         Ok(Asked {
             tenant,
-            key: key.clone(),
+            by: By::of(&parts.extensions, Actor::ApiKey(key.id)),
             items: batch.items,
-            client: parts
-                .extensions
-                .get::<ClientAddr>()
-                .map(|client| client.ip()),
-            request: parts.extensions.get::<RequestId>().copied(),
         })
     }
 }
@@ -288,18 +279,12 @@ async fn open(
         items.push(view);
     }
     // SECURITY: nothing is handed out before it is written down who got it.
-    let mut event = Event::new(vault.clock.now(), Action::FieldsOpened, Outcome::Allowed)
-        .by(&Principal::ApiKey(asked.key.clone()))
+    let event = Event::new(vault.clock.now(), Action::FieldsOpened, Outcome::Allowed)
+        .done(&asked.by)
         .to(Target::named("vault", "fields"))
         .tenant(asked.tenant)
         .with("opened", opened)
         .with("asked", u64::try_from(items.len()).unwrap_or(u64::MAX));
-    if let Some(client) = asked.client {
-        event = event.from(client);
-    }
-    if let Some(request) = asked.request {
-        event = event.during(request);
-    }
     vault
         .trail
         .record(event)

@@ -168,6 +168,12 @@ pub fn compile(
     }
 }
 
+/// Whether a webhook can be called so.
+pub(super) fn is_name(text: &str) -> bool {
+    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    (1..=60).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
 /// It has been told of.
 struct Mistake;
 
@@ -187,9 +193,8 @@ impl One<'_> {
 
     fn check(&mut self, before: &[Config], known: &Known<'_>) {
         let config = self.config;
-        let is_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
         let name = &config.name;
-        if name.is_empty() || name.len() > 60 || !name.bytes().all(is_name) {
+        if !is_name(name) {
             let message = format!("`{name}` is not lower case letters, digits and `-`");
             self.wrong("name", message, "write it like \"stripe\"");
         }

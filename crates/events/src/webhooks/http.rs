@@ -8,12 +8,11 @@ use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use portcullis_console::api::{Failure, no_store};
-use portcullis_core::{Problem, RequestId, problem};
-use portcullis_edge::ClientAddr;
+use portcullis_core::{Problem, problem};
 use serde_json::json;
 
-use super::{By, Receipt, Webhooks};
-use crate::audit::Actor;
+use super::{Receipt, Webhooks};
+use crate::audit::{Actor, By};
 
 /// Answers at the paths of whatever endpoints there are; elsewhere there is nothing.
 pub fn router(webhooks: Webhooks) -> Router {
@@ -21,17 +20,6 @@ pub fn router(webhooks: Webhooks) -> Router {
         .fallback(receive)
         .layer(axum::middleware::map_response(no_store))
         .with_state(webhooks)
-}
-
-impl By {
-    /// Nobody we know: a message speaks for itself.
-    pub(super) fn of(extensions: &http::Extensions, actor: Actor) -> By {
-        By {
-            actor,
-            client: extensions.get::<ClientAddr>().map(|client| client.ip()),
-            request: extensions.get::<RequestId>().copied(),
-        }
-    }
 }
 
 async fn receive(State(webhooks): State<Webhooks>, request: Request) -> Result<Response, Failure> {
@@ -45,6 +33,7 @@ async fn receive(State(webhooks): State<Webhooks>, request: Request) -> Result<R
     let body = to_bytes(body, endpoint.max_body)
         .await
         .map_err(|_| Failure(Problem::new(&problem::BODY_TOO_LARGE)))?;
+    // Nobody we know: a message speaks for itself.
     let by = By::of(&head.extensions, Actor::Anonymous);
     let receipt = webhooks.receive(&endpoint, &head.headers, &body, &by).await;
     Ok(match receipt? {

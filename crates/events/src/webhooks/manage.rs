@@ -5,16 +5,15 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRef, FromRequestParts, Path, Query, State};
 use http::StatusCode;
 use http::request::Parts;
-use portcullis_console::api::{Failure, parse_id};
-use portcullis_core::{Principal, Problem, problem};
+use portcullis_console::api::{Failure, paging, parse_id};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
-use super::{By, Delivery, Error, Filter, State as Stage, Webhooks};
-use crate::audit::Actor;
+use super::config::is_name;
+use super::{Delivery, Error, Filter, State as Stage, Webhooks};
+use crate::audit::By;
 
 /// For whatever state has the slice in it.
 pub fn routes<S>() -> OpenApiRouter<S>
@@ -34,20 +33,14 @@ impl From<Error> for Failure {
     }
 }
 
-/// The caller. The pipeline has let nobody through whom it does not know.
+/// The permitted caller.
 struct Known(By);
 
 impl<S: Send + Sync> FromRequestParts<S> for Known {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let actor = match parts.extensions.get::<Principal>() {
-            Some(caller @ (Principal::User(_) | Principal::ApiKey(_))) => Actor::from(caller),
-            Some(Principal::Anonymous | Principal::Visitor(_)) | None => {
-                return Err(Failure(Problem::new(&problem::AUTHENTICATION_REQUIRED)));
-            }
-        };
-        Ok(Known(By::of(&parts.extensions, actor)))
+        By::caller(&parts.extensions).map(Known)
     }
 }
 
@@ -110,15 +103,6 @@ struct Asked {
     endpoint: Option<String>,
 }
 
-fn bad_query(field: &'static str, message: &'static str) -> Failure {
-    Failure(Problem::new(&problem::INVALID_INPUT).field(field, message))
-}
-
-fn is_name(text: &str) -> bool {
-    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-    (1..=60).contains(&text.len()) && text.bytes().all(is_plain)
-}
-
 /// Lists what other services told the product.
 #[utoipa::path(get, path = "/webhooks/deliveries", tag = "webhooks", params(Asked),
     responses((status = 200, description = "Deliveries, newest first", body = Vec<DeliveryView>)),
@@ -127,28 +111,22 @@ async fn list_deliveries(
     State(webhooks): State<Webhooks>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<Vec<DeliveryView>>, Failure> {
-    const LIMIT: &str = "must be a number from 1 to 1000";
-    let Query(asked) = asked.map_err(|_| bad_query("limit", LIMIT))?;
-    let limit = asked.limit.unwrap_or(100);
-    if !(1..=1000).contains(&limit) {
-        return Err(bad_query("limit", LIMIT));
-    }
+    let Query(asked) = asked.map_err(|_| paging::no_limit())?;
+    let limit = paging::limit(asked.limit)?;
     let state = asked.state.map(|word| {
-        Stage::parse(&word).ok_or_else(|| bad_query("state", "must be waiting, delivered or dead"))
+        Stage::parse(&word)
+            .ok_or_else(|| paging::refused("state", "must be waiting, delivered or dead"))
     });
     if asked.endpoint.as_deref().is_some_and(|name| !is_name(name)) {
-        return Err(bad_query("endpoint", "must be a webhook's name"));
+        return Err(paging::refused("endpoint", "must be a webhook's name"));
     }
-    let unknown = || bad_query("after", "must be the last of the list before");
-    let after = asked
-        .after
-        .map(|id| Uuid::parse_str(&id).map_err(|_| unknown()));
+    let after = paging::after(asked.after)?;
     let filter = Filter {
         state: state.transpose()?,
         endpoint: asked.endpoint,
     };
-    let list = webhooks.list(&filter, after.transpose()?, limit).await?;
-    let list = list.ok_or_else(unknown)?;
+    let list = webhooks.list(&filter, after, limit).await?;
+    let list = list.ok_or_else(paging::unknown)?;
     Ok(Json(list.into_iter().map(DeliveryView::from).collect()))
 }
 

@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use super::content::Message;
 use super::store::{self, State};
-use super::{By, Config, Endpoint, Known, Parts, Receipt, Stamp, Webhooks, compile};
-use crate::audit::{self, Actor, Trail};
+use super::{Config, Endpoint, Known, Parts, Receipt, Stamp, Webhooks, compile};
+use crate::audit::{self, By, Trail};
 use crate::metrics::Metrics;
 
 pub(super) const SECRET: &str = "a secret of this test alone";
@@ -105,12 +105,6 @@ async fn on(db: &Db, clock: &Arc<ManualClock>, masters: &[&str]) -> Webhooks {
     Webhooks::new(parts, &keys).unwrap()
 }
 
-const BY: By = By {
-    actor: Actor::Operator,
-    client: None,
-    request: None,
-};
-
 impl House {
     async fn post(&self, endpoint: &Endpoint, body: &str) -> Receipt {
         let time = self.clock.now().as_seconds().to_string();
@@ -122,7 +116,7 @@ impl House {
         headers.insert("cookie", HeaderValue::from_static("not=forwarded"));
         let receipt = self
             .webhooks
-            .receive(endpoint, &headers, body.as_bytes(), &BY);
+            .receive(endpoint, &headers, body.as_bytes(), &By::OPERATOR);
         receipt.await.unwrap()
     }
 
@@ -279,11 +273,28 @@ async fn dead_letters_are_delivered_again_when_asked() {
         house.post(&endpoint, &format!(r#"{{"id":"{id}"}}"#)).await;
         house.end(&house.claim().await.unwrap(), State::Dead).await;
     }
-    assert_eq!(house.webhooks.replay_dead("other", &BY).await.unwrap(), 0);
-    assert_eq!(house.webhooks.replay_dead("one", &BY).await.unwrap(), 2);
+    assert_eq!(
+        house
+            .webhooks
+            .replay_dead("other", &By::OPERATOR)
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(
+        house
+            .webhooks
+            .replay_dead("one", &By::OPERATOR)
+            .await
+            .unwrap(),
+        2
+    );
     let taken = house.claim().await.unwrap();
     assert_eq!((taken.event.as_str(), taken.attempts), ("one", 1));
-    let unknown = house.webhooks.replay(uuid::Uuid::now_v7(), &BY).await;
+    let unknown = house
+        .webhooks
+        .replay(uuid::Uuid::now_v7(), &By::OPERATOR)
+        .await;
     assert!(matches!(unknown, Err(super::Error::NotFound)));
 }
 

@@ -64,18 +64,10 @@ impl Tenants {
     ) -> Result<Option<Vec<Delegation>>, Error> {
         const ROW: &str = "SELECT created_at FROM delegation WHERE id = $1 AND tenant_id = $2";
         const SQL: &str = "SELECT id, user_id, permission, granted_by, created_at, expires_at FROM delegation WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5";
-        let Some((at, id)) = paging::behind(&self.db, ROW, tenant, after).await? else {
-            return Ok(None);
-        };
         let now = self.clock.now();
-        let args = [
-            tenant.into(),
-            now.into(),
-            at.into(),
-            id.into(),
-            limit.into(),
-        ];
-        let rows = self.db.fetch_all(SQL, &args).await?;
+        let page = (after, limit);
+        let rows = paging::open(&self.db, (ROW, SQL), (tenant, now), page).await?;
+        let Some(rows) = rows else { return Ok(None) };
         let list = rows
             .iter()
             .map(Delegation::read)

@@ -51,19 +51,12 @@ impl Tenants {
     ) -> Result<Option<Vec<Invitation>>, Error> {
         const ROW: &str = "SELECT created_at FROM invitation WHERE id = $1 AND tenant_id = $2";
         const SQL: &str = "SELECT id, email, roles, invited_by, created_at, expires_at FROM invitation WHERE tenant_id = $1 AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > $2 AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5";
-        let Some((at, id)) = paging::behind(&self.db, ROW, tenant, after).await? else {
-            return Ok(None);
-        };
         let now = self.clock.now();
-        let args = [
-            tenant.into(),
-            now.into(),
-            at.into(),
-            id.into(),
-            limit.into(),
-        ];
-        let mut list = Vec::new();
-        for row in self.db.fetch_all(SQL, &args).await? {
+        let page = (after, limit);
+        let rows = paging::open(&self.db, (ROW, SQL), (tenant, now), page).await?;
+        let Some(rows) = rows else { return Ok(None) };
+        let mut list = Vec::with_capacity(rows.len());
+        for row in rows {
             list.push(Invitation {
                 id: row.uuid("id")?,
                 email: row.text("email")?,

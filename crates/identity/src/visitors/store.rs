@@ -137,17 +137,8 @@ pub(super) async fn list(
     const ROW: &str = "SELECT created_at FROM visitor WHERE id = $1 AND tenant_id = $2";
     const SQL: &str = "SELECT id, origin, metadata, created_at, expires_at FROM visitor WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5";
     let after = after.map(VisitorId::as_uuid);
-    let Some((at, last)) = paging::behind(db, ROW, tenant, after).await? else {
-        return Ok(None);
-    };
-    let args = [
-        tenant.into(),
-        now.into(),
-        at.into(),
-        last.into(),
-        limit.into(),
-    ];
-    let rows = db.fetch_all(SQL, &args).await?;
+    let rows = paging::open(db, (ROW, SQL), (tenant, now), (after, limit)).await?;
+    let Some(rows) = rows else { return Ok(None) };
     let info = |row: &Row| {
         Ok(VisitorInfo {
             id: id(row)?,

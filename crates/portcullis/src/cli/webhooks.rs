@@ -1,7 +1,7 @@
 //! `portcullis webhooks`: what other services told the product, and what became of it.
 
-use portcullis_events::Actor;
-use portcullis_events::webhooks::{By, Delivery, Error, Filter, State};
+use portcullis_events::By;
+use portcullis_events::webhooks::{Delivery, Error, Filter, State};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -153,11 +153,6 @@ fn failed(error: Error) -> anyhow::Error {
 
 pub(crate) async fn run(format: Format, verb: &Webhooks, stores: &Stores) -> anyhow::Result<bool> {
     let webhooks = &stores.identity.webhooks;
-    let by = By {
-        actor: Actor::Operator,
-        client: None,
-        request: None,
-    };
     match verb {
         Webhooks::List {
             state,
@@ -193,11 +188,14 @@ pub(crate) async fn run(format: Format, verb: &Webhooks, stores: &Stores) -> any
         Webhooks::Replay { id, dead } => {
             let mut replayed = 0_u64;
             if let Some(id) = id {
-                webhooks.replay(*id, &by).await.map_err(failed)?;
+                webhooks.replay(*id, &By::OPERATOR).await.map_err(failed)?;
                 replayed = 1;
             }
             if let Some(name) = dead {
-                replayed = webhooks.replay_dead(name, &by).await.map_err(failed)?;
+                replayed = webhooks
+                    .replay_dead(name, &By::OPERATOR)
+                    .await
+                    .map_err(failed)?;
             }
             output::answer(format, &Replayed { replayed });
         }
