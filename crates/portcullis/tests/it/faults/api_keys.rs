@@ -12,15 +12,7 @@ use crate::support::Upstream;
 async fn keys_with_the_database_away_are_trusted_for_a_moment_and_then_unavailable() {
     let mut postgres = Postgres::start().await;
     let upstream = Upstream::start().await;
-    let gateway = builder(&upstream)
-        .await
-        .stores(&postgres.url(), None)
-        .replace(
-            "[state]",
-            "[state]\nacquire-timeout = \"500ms\"\nstatement-timeout = \"1s\"",
-        )
-        .start()
-        .await;
+    let gateway = postgres.under(builder(&upstream).await).start().await;
     let (_, known) = make(&gateway, &["--permission", "read:all"]);
     let (_, unknown) = make(&gateway, &["--permission", "read:all"]);
     let asks = async |key: &str, path: &str| {

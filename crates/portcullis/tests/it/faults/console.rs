@@ -27,13 +27,9 @@ fn assert_plain(page: &Page, what: &str) {
 async fn a_database_that_is_away_makes_no_page_and_does_nothing() {
     let mut postgres = Postgres::start().await;
     let upstream = Upstream::start().await;
-    let gateway = Gateway::builder_usual(&upstream)
-        .await
-        .stores(&postgres.url(), None)
-        .replace(
-            "[state]",
-            "[state]\nconnections = 4\nacquire-timeout = \"500ms\"\nstatement-timeout = \"1s\"",
-        )
+    let gateway = postgres
+        .under(Gateway::builder_usual(&upstream).await)
+        .replace("[state]", "[state]\nconnections = 4")
         .replace("[upstream.app]", &format!("{GENEROUS}\n[upstream.app]"))
         .user(ROOT, &["admin"])
         .start()

@@ -86,13 +86,9 @@ async fn a_disk_that_is_full_refuses_passkeys_and_recovers() {
 async fn postgres_away_refuses_passkeys_and_recovers() {
     let mut postgres = Postgres::start().await;
     let upstream = Upstream::start().await;
-    let gateway = builder(&upstream)
-        .await
-        .stores(&postgres.url(), None)
-        .replace(
-            "[state]",
-            "[state]\nconnections = 4\nacquire-timeout = \"500ms\"\nstatement-timeout = \"1s\"",
-        )
+    let gateway = postgres
+        .under(builder(&upstream).await)
+        .replace("[state]", "[state]\nconnections = 4")
         .start()
         .await;
     let (ana, mut key, asked) = prepare(&gateway).await;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::sockets::Certificate;
-use crate::support::{eventually, required, signal};
+use crate::support::{GatewayBuilder, eventually, required, signal};
 
 fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -190,6 +190,14 @@ impl Postgres {
     /// Where the gate goes.
     pub(super) fn url(&self) -> String {
         Postgres::url_at(self.port)
+    }
+
+    /// A gate on this database that does not wait for it for long.
+    pub(super) fn under(&self, gate: GatewayBuilder) -> GatewayBuilder {
+        gate.stores(&self.url(), None).replace(
+            "[state]",
+            "[state]\nacquire-timeout = \"500ms\"\nstatement-timeout = \"1s\"",
+        )
     }
 
     pub(super) fn url_at(port: u16) -> String {

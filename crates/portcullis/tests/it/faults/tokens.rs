@@ -26,13 +26,9 @@ async fn refresh(client: &Client, token: &str) -> Answer {
 async fn postgres_away_closes_tokens_and_uses_no_refresh_token_up() {
     let mut postgres = Postgres::start().await;
     let upstream = Upstream::start().await;
-    let gateway = Gateway::builder_usual(&upstream)
-        .await
-        .stores(&postgres.url(), None)
-        .replace(
-            "[state]",
-            "[state]\nconnections = 4\nacquire-timeout = \"500ms\"\nstatement-timeout = \"1s\"",
-        )
+    let gateway = postgres
+        .under(Gateway::builder_usual(&upstream).await)
+        .replace("[state]", "[state]\nconnections = 4")
         .replace(
             "[upstream.app]",
             &format!("{GENEROUS}\n[tokens]\n\n[upstream.app]"),

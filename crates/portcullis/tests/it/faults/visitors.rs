@@ -13,15 +13,7 @@ use crate::visitors::{SHOP, begin, beginning, builder, furnished};
 async fn visits_with_the_database_away_go_on_for_a_moment_and_none_begins() {
     let mut postgres = Postgres::start().await;
     let upstream = Upstream::start().await;
-    let gateway = builder(&upstream)
-        .await
-        .stores(&postgres.url(), None)
-        .replace(
-            "[state]",
-            "[state]\nacquire-timeout = \"500ms\"\nstatement-timeout = \"1s\"",
-        )
-        .start()
-        .await;
+    let gateway = postgres.under(builder(&upstream).await).start().await;
     let gateway = furnished(gateway);
     let known = begin(&gateway, "acme", SHOP).await;
     let unknown = begin(&gateway, "acme", SHOP).await;

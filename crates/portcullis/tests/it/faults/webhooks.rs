@@ -16,15 +16,7 @@ use crate::webhooks::{
 async fn a_message_is_not_acknowledged_while_the_database_is_away() {
     let mut postgres = Postgres::start().await;
     let upstream = Upstream::start().await;
-    let gateway = builder(&upstream)
-        .await
-        .stores(&postgres.url(), None)
-        .replace(
-            "[state]",
-            "[state]\nacquire-timeout = \"500ms\"\nstatement-timeout = \"1s\"",
-        )
-        .start()
-        .await;
+    let gateway = postgres.under(builder(&upstream).await).start().await;
     let message = stripe("{\"id\":\"evt_1\"}");
     postgres.stop_immediately();
     for _ in 0..3 {
