@@ -256,6 +256,37 @@ async fn keys_are_replaced_under_way_and_values_sealed_anew() {
 }
 
 #[tokio::test]
+async fn after_a_change_of_the_master_secret_the_old_one_is_soon_needed_no_more() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    let may = ["seal:vault", "open:vault"];
+    let sealed = sealed(&gateway, &key(&gateway, &may, None), "42").await;
+    let ended = gateway.end().await;
+    let [master, old] = ["master", "old-master"].map(|name| ended.folder().join(name));
+    std::fs::copy(&master, &old).unwrap();
+    std::fs::write(&master, "another secret of at least thirty-two characters").unwrap();
+    let (alone, both) = (
+        "master = { file = \"master\" }",
+        "master = { file = \"master\" }\nprevious = [{ file = \"old-master\" }]",
+    );
+    let gateway = ended.replace(alone, both).start().await;
+    // Made now, under the new master secret: it is not what is tested here.
+    let both_may = key(&gateway, &may, None);
+    assert_eq!(opened(&gateway, &both_may, "42", &sealed).await.status, 200);
+    eventually_asked("every key is under the new one", async || {
+        let told = gateway.cli(&["--output", "json", "vault", "status"]);
+        let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+        let keys = told.as_array().unwrap();
+        keys.iter()
+            .all(|key| key["is_under_current_master"] == true)
+    })
+    .await;
+    let gateway = gateway.end().await.replace(both, alone).start().await;
+    let answer = opened(&gateway, &both_may, "42", &sealed).await;
+    assert_eq!(answer.json()["items"][0]["value"], EMAIL);
+}
+
+#[tokio::test]
 async fn what_is_too_much_or_no_text_is_refused() {
     let upstream = Upstream::start().await;
     let gateway = builder(&upstream).await.start().await;
