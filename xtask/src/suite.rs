@@ -11,6 +11,8 @@ use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 
 use crate::process::{must, run as run_to_end};
+use crate::services::moto::Moto;
+use crate::services::openbao::{self, OpenBao};
 use crate::services::postgres::{self, Postgres};
 use crate::services::redis::Redis;
 use crate::tools::{self, Tool, Toolbox};
@@ -21,8 +23,8 @@ const REMEDY: &str = "cargo xtask test --install";
 
 /// Run the whole suite against private instances of the real services.
 ///
-/// Starts PostgreSQL and Redis on free ports of 127.0.0.1 with their files in a temporary folder, runs every test
-/// twice where it matters (first on SQLite and memory, then the integration tests on PostgreSQL and Redis), and stops
+/// Starts PostgreSQL, Redis, OpenBao and moto (which plays AWS) on free ports of 127.0.0.1 with their files in a
+/// temporary folder, runs every test twice where it matters (first on SQLite and memory, then the integration tests on PostgreSQL and Redis), and stops
 /// what it started, also after a failure or Ctrl-C. Tests find the services in variables whose
 /// names begin with `PORTCULLIS_TEST_`.
 #[derive(Args)]
@@ -87,6 +89,8 @@ struct Surroundings {
     // Before the folder: fields are dropped in this order, and a server wants its files until it has stopped.
     postgres: Postgres,
     redis: Redis,
+    moto: Moto,
+    openbao: OpenBao,
     tools: Toolbox,
     python: PathBuf,
     node_modules: PathBuf,
@@ -195,10 +199,16 @@ impl Surroundings {
                 tools.path(Tool::Redis)?.display()
             ),
         );
+        let moto = Moto::start(&python, folder.path())?;
+        say::fact("moto", format!("127.0.0.1:{}", moto.port));
+        let openbao = OpenBao::start(&python, folder.path())?;
+        say::fact("openbao", format!("127.0.0.1:{}", openbao.port));
         interrupt::check()?;
         Ok(Self {
             postgres,
             redis,
+            moto,
+            openbao,
             tools,
             python,
             node_modules,
@@ -218,6 +228,9 @@ impl Surroundings {
             ),
             ("PORTCULLIS_TEST_REDIS", self.redis.url().into()),
             ("PORTCULLIS_TEST_REDIS_SERVER", program(Tool::Redis)?),
+            ("PORTCULLIS_TEST_MOTO", self.moto.url().into()),
+            ("PORTCULLIS_TEST_OPENBAO", self.openbao.url().into()),
+            ("PORTCULLIS_TEST_OPENBAO_TOKEN", openbao::TOKEN.into()),
             ("PORTCULLIS_TEST_NGINX", program(Tool::Nginx)?),
             ("PORTCULLIS_TEST_CADDY", program(Tool::Caddy)?),
             ("PORTCULLIS_TEST_HAPROXY", program(Tool::Haproxy)?),
