@@ -479,6 +479,35 @@ async fn an_invitation_makes_a_member_of_whom_it_is_addressed_to_and_choosing_a_
 }
 
 #[tokio::test]
+async fn an_invitation_falls_with_the_membership_of_whoever_wrote_it() {
+    let upstream = Upstream::start().await;
+    let gateway = gate(&upstream).await;
+    let (ada, solo) = (
+        person(&gateway, "ada").await,
+        person(&gateway, "solo").await,
+    );
+    // Without roles there is nothing that the inviter may have lost, but the membership itself.
+    let invite = json!({ "email": "solo@corp.test", "roles": [] });
+    let path = format!("{ADMIN}/tenants/acme/invitations");
+    let write = async || {
+        let written = ada.post(&path).json(&invite).send().await;
+        assert_eq!(written.status, StatusCode::CREATED, "{}", written.text());
+        json!({ "token": written.json()["token"] })
+    };
+    let redeem = async |token: &Value| {
+        let asked = solo.post("/.portcullis/auth/invitation");
+        asked.json(token).send().await
+    };
+    let (before, after) = (write().await, write().await);
+    assert_eq!(redeem(&before).await.status, 200);
+    for member in ["solo@corp.test", "ada@corp.test"] {
+        done(&gateway, &["tenants", "remove", "acme", member]);
+    }
+    assert_eq!(redeem(&after).await.problem(), "not-found");
+    assert_eq!(solo.get("/orgs/acme").send().await.problem(), "not-found");
+}
+
+#[tokio::test]
 async fn what_changes_about_a_tenant_or_a_member_counts_on_every_node() {
     let upstream = Upstream::start().await;
     let gateway = gate(&upstream).await;
