@@ -9,7 +9,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use portcullis_events::redact::{Engine, PROVIDERS, Rules};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let engine = Engine::new(Rules::default());
+    let engine = Engine::for_files(Rules::default());
     let mut out = std::io::stdout().lock();
     if std::env::args().any(|argument| argument == "--rules") {
         let keys: Vec<_> = PROVIDERS

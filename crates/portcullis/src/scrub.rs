@@ -87,7 +87,7 @@ impl Args {
             };
             return Err(Usage::error(format!("`{flag}`: {why}")));
         }
-        Ok(Engine::new(Rules {
+        Ok(Engine::for_files(Rules {
             kinds: self.kinds(),
             fields: config.fields,
             prefixes: config.prefixes,

@@ -35,7 +35,7 @@ enum Mark {
     Query,
 }
 
-/// A compiled set of rules. Cheap to share, and some milliseconds to make.
+/// A compiled set of rules. Cheap to share.
 #[derive(Debug)]
 pub struct Engine {
     /// Without it nothing could be told from a secret, so that everything would be one.
@@ -95,7 +95,17 @@ pub(super) struct Piece<'a> {
 }
 
 impl Engine {
+    /// For lines, within a program that has other things to do: small, and made in a moment.
     pub fn new(rules: Rules) -> Self {
+        Engine::of_kind(rules, AhoCorasickKind::ContiguousNFA)
+    }
+
+    /// For whole files: larger, made more slowly, and faster.
+    pub fn for_files(rules: Rules) -> Self {
+        Engine::of_kind(rules, AhoCorasickKind::DFA)
+    }
+
+    fn of_kind(rules: Rules, kind: AhoCorasickKind) -> Self {
         let marks = marks(&rules);
         let literals: Vec<String> = marks.keys().cloned().collect();
         let around = literals
@@ -105,7 +115,7 @@ impl Engine {
         let automaton = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
+            .kind(Some(kind))
             .build(&literals)
             .ok();
         let extra = rules
@@ -403,24 +413,29 @@ impl<'a> Pass<'_, 'a> {
 
     /// A key in the very name of a field is masked with its value.
     fn within_name(&mut self, field: &Found) {
-        if field.kind != Kind::Fields {
-            return;
+        if field.kind == Kind::Fields {
+            let from = field.start.saturating_sub(128);
+            self.between(from, field.start, |kind| kind != Kind::Fields);
         }
-        let mut at = self.written.max(field.start.saturating_sub(128));
-        while at < field.start {
-            let input = Input::new(self.piece.bytes).span(at..field.start);
+    }
+
+    /// Masks what is found from `at` on, as if the text ended at `until`.
+    fn between(&mut self, at: usize, until: usize, is_wanted: impl Fn(Kind) -> bool) {
+        let mut at = at.max(self.written);
+        while at < until {
+            let input = Input::new(self.piece.bytes).span(at..until);
             let Some(hit) = self.automaton.find(input) else {
                 return;
             };
             at = hit.start() + 1;
             let mut view = self.view();
-            view.bytes = view.slice(0, field.start);
+            view.bytes = view.slice(0, until);
             view.whole = true;
             let literal = hit.pattern().as_usize();
             let judged = self
                 .engine
                 .judge(literal, hit.start(), &view, &mut self.clear);
-            if let Some(found) = judged.found.filter(|found| found.kind != Kind::Fields)
+            if let Some(found) = judged.found.filter(|found| is_wanted(found.kind))
                 && let Some(end) = self.mask(&found)
             {
                 at = end;
@@ -530,9 +545,10 @@ impl<'a> Pass<'_, 'a> {
                 end: End::At(at + part.end),
                 cover: Cover::Mask,
             };
-            if part.start < part.end
-                && self.view().slice(found.start, at + part.end) != MASK.as_bytes()
-            {
+            // What a log writes before a line of the key may hold secrets of its own.
+            self.between(at, found.start, |_| true);
+            let is_masked = self.view().slice(found.start, at + part.end) == MASK.as_bytes();
+            if part.start < part.end && !is_masked {
                 self.plain(found.start);
                 self.out.extend_from_slice(MASK.as_bytes());
                 self.written = at + part.end;

@@ -54,9 +54,17 @@ pub(super) fn in_query(view: &View<'_>, end: usize) -> Option<Found> {
     view.mask(Kind::Fields, end, Extent::While(is_in_word))
 }
 
-/// What was masked already, and what somebody may have written behind it.
+/// What was masked already, and what somebody may have written behind it. Blanks alone are nothing:
+/// [`plain`] leaves those behind a value as well.
 fn behind_mask(view: &View<'_>, at: usize, is_part: fn(u8) -> bool) -> Option<Found> {
-    let found = view.mask(Kind::Fields, at + MASK.len(), Extent::While(is_part))?;
+    let behind = at + MASK.len();
+    let mut found = view.mask(Kind::Fields, behind, Extent::While(is_part))?;
+    if let End::At(end) = &mut found.end {
+        *end = behind + view.slice(behind, *end).trim_ascii_end().len();
+        if *end == behind {
+            return None;
+        }
+    }
     Some(Found { start: at, ..found })
 }
 

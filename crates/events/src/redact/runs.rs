@@ -27,13 +27,10 @@ fn joins(byte: Option<&u8>) -> bool {
     byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_'))
 }
 
-/// The same for what stands behind: a dot may end a sentence.
+/// The same for what stands behind: a dot may end a sentence, and a fraction may be masked.
 fn goes_on(rest: &[u8]) -> bool {
-    match rest {
-        [b'.', next, ..] => next.is_ascii_digit(),
-        [b'.'] | [] => false,
-        [byte, ..] => joins(Some(byte)),
-    }
+    rest.first()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
 fn card_in(gap: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {

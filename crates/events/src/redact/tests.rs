@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::json;
 
 use super::*;
@@ -7,7 +8,7 @@ const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl";
 
 /// What `portcullis scrub` does by default.
 fn usual() -> Engine {
-    Engine::new(Rules::default())
+    Engine::for_files(Rules::default())
 }
 
 fn only(kind: Kind) -> Engine {
@@ -88,6 +89,9 @@ const LINES: &[(&str, &str)] = &[
         "authorization=[redacted] x=1",
     ),
     ("Password: correct horse battery", "Password: [redacted]"),
+    // What was masked is not masked again, blanks behind it included.
+    ("secret:Bearer `x`", "secret:[redacted] `x`"),
+    ("secret:[redacted] `x`", "secret:[redacted] `x`"),
     (
         "{'api-key': 'abc', 'x': 1}",
         "{'api-key': '[redacted]', 'x': 1}",
@@ -265,6 +269,14 @@ fn a_private_key_is_masked_over_its_lines() {
         out,
         "12:00 [redacted]\n12:00 [redacted]\n12:00 all is fine.\n"
     );
+    // What stands before a line of it is judged as well.
+    let out = engine.scrub(&format!(
+        "{dashes}BEGIN PRIVATE KEY{dashes}\npassword=hunter2 MIIEpAIBAAKCAQEA1234\nat alice@shop.example {dashes}END PRIVATE KEY{dashes}\n"
+    ));
+    assert_eq!(
+        out,
+        "[redacted]\npassword=[redacted] [redacted]\nat a***@shop.example [redacted]\n"
+    );
     let public = format!("{dashes}BEGIN CERTIFICATE{dashes}\nMIIEpAIBAAKCAQEA1234\n");
     assert_eq!(engine.scrub(&public), public);
 }
@@ -404,7 +416,8 @@ fn thicket() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    // The same cases in every run: what no run has met is for the fuzz target `redact` to find.
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::with_cases(512) })]
 
     #[test]
     fn any_text_is_taken_and_stays_on_one_line(input in any::<String>(), bound in 0_usize..200) {
