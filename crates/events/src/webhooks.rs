@@ -10,7 +10,8 @@
 //!   and what was not, the sender sends again.
 //! - A message is delivered at least once: the process may die between the product's answer and our note
 //!   of it. `X-Portcullis-Delivery` is the same for every attempt.
-//! - Nothing is stored that was not [verified](verify::Verified), and only what was stored is delivered.
+//! - Nothing of others is stored that was not [verified](verify::Verified), and only what was stored is
+//!   delivered. What the gate itself tells the product ([`Told`]) goes the same way.
 //! - Order is kept where it is asked for: of messages about the same thing the next is not begun before
 //!   the one before it was taken or given up.
 
@@ -21,6 +22,7 @@ mod endpoint;
 pub mod http;
 pub mod manage;
 mod store;
+mod tell;
 pub mod verify;
 
 #[cfg(test)]
@@ -38,10 +40,11 @@ use portcullis_vault::seal::{self, Sealer};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-pub use config::{Config, Known, compile};
+pub use config::{Config, Known, compile, own};
 pub use content::Message;
 pub use endpoint::{Endpoint, Endpoints, Stamp};
 pub use store::{Delivery, Filter, State};
+pub use tell::{SECRET_HOOK, Told};
 
 use crate::audit::{self, Action, By, Event, Outcome, Target, Trail};
 use crate::metrics::{Metrics, WebhookMark};
@@ -175,7 +178,7 @@ impl Webhooks {
             tx.commit().await?;
             return Ok(Receipt::Challenge(challenge.clone()));
         }
-        let is_new = store::insert(&mut tx, endpoint, id, &facts, &sealed, now).await?;
+        let is_new = store::insert(&mut tx, endpoint.name(), id, &facts, &sealed, now).await?;
         tx.commit().await?;
         if !is_new {
             self.metrics().webhook(WebhookMark::AlreadySeen);

@@ -8,7 +8,8 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::{Engine, Error, migrations, postgres};
+use crate::value::{for_postgres, for_sqlite};
+use crate::{Engine, Error, Row, Value, migrations, postgres};
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +42,47 @@ pub async fn inspect(config: &Config, url: &Secret<String>) -> Result<(Engine, C
         .map_err(|_| Error::TimedOut(limit))?
 }
 
-async fn sqlite(url: &str) -> Result<Condition, Error> {
-    let options = SqliteConnectOptions::from_str(url)
+/// The first row that answers a question, from a schema that is up to date. Writes nothing.
+pub async fn look_up(
+    config: &Config,
+    url: &Secret<String>,
+    sql: &'static str,
+    args: &[Value<'_>],
+) -> Result<Option<Row>, Error> {
+    let limit = config.acquire_timeout.as_duration();
+    let text = url.expose();
+    let work = async {
+        if text.starts_with("sqlite:") {
+            let mut connection = sqlite_options(text)?.connect().await?;
+            let row = for_sqlite(sql, args)
+                .fetch_optional(&mut connection)
+                .await?;
+            connection.close().await?;
+            Ok(row.map(Row::from))
+        } else {
+            let mut connection = postgres::options(text)?.connect().await?;
+            let row = for_postgres(sql, args)
+                .fetch_optional(&mut connection)
+                .await?;
+            connection.close().await?;
+            Ok(row.map(Row::from))
+        }
+    };
+    timeout(limit, work)
+        .await
+        .map_err(|_| Error::TimedOut(limit))?
+}
+
+fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, Error> {
+    Ok(SqliteConnectOptions::from_str(url)
         .map_err(|_| Error::Address("it is not a well-formed sqlite: address"))?
         .create_if_missing(false)
         .read_only(true)
-        .disable_statement_logging();
+        .disable_statement_logging())
+}
+
+async fn sqlite(url: &str) -> Result<Condition, Error> {
+    let options = sqlite_options(url)?;
     if !options.get_filename().exists() {
         return Ok(Condition::NotThere);
     }

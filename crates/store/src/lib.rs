@@ -25,7 +25,7 @@ pub use config::{Config, Location};
 pub use db::{Db, Engine};
 pub use error::Error;
 pub use foreign::Foreign;
-pub use inspect::{Condition, inspect};
+pub use inspect::{Condition, inspect, look_up};
 pub use row::Row;
 pub use tx::Tx;
 pub use value::Value;

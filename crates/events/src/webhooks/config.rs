@@ -168,6 +168,58 @@ pub fn compile(
     }
 }
 
+/// The endpoint by which the gate itself tells the product something: `key` and its `hook-upstream` and
+/// `hook-path` say where. Nobody can post to it.
+pub fn own(
+    name: &str,
+    key: &str,
+    (upstream, path): (Option<&String>, &str),
+    known: &Known<'_>,
+) -> Result<Endpoint, Vec<Finding>> {
+    let config = Config {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        scheme: Scheme::Standard,
+        secrets: Vec::new(),
+        tolerance: default_tolerance(),
+        upstream: upstream.cloned(),
+        upstream_path: None,
+        order_by: None,
+        max_body: default_max_body(),
+        limits: Vec::new(),
+        timeout: default_timeout(),
+        attempts: default_attempts(),
+        first_wait: default_first_wait(),
+        longest_wait: default_longest_wait(),
+        at_once: default_at_once(),
+        retention: default_retention(),
+        signature_header: None,
+        signature_prefix: None,
+        signature_encoding: None,
+        timestamp_header: None,
+        id_at: None,
+    };
+    let mut one = One {
+        config: &config,
+        key: key.to_owned(),
+        findings: Vec::new(),
+    };
+    if !is_plain(path) || (known.is_taken)(path) {
+        let message = format!("`{path}` is not a path of the product's own");
+        let remedy = "write it like \"/internal/secret-rotated\"";
+        one.wrong("hook-path", message, remedy);
+    }
+    let upstream = one.upstream_of("hook-upstream", known.upstreams);
+    // Without a secret nothing is ever verified.
+    let verifier = Verifier::new(config.scheme, None, &[], config.tolerance).ok();
+    match (verifier, upstream) {
+        (Some(verifier), Some(upstream)) if one.findings.is_empty() => {
+            Ok(Endpoint::new(&config, verifier, upstream).ours())
+        }
+        (_, _) => Err(one.findings),
+    }
+}
+
 /// Whether a webhook can be called so.
 pub(super) fn is_name(text: &str) -> bool {
     let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
@@ -347,6 +399,10 @@ impl One<'_> {
     }
 
     fn upstream(&mut self, upstreams: &[Arc<Upstream>]) -> Option<Arc<Upstream>> {
+        self.upstream_of("upstream", upstreams)
+    }
+
+    fn upstream_of(&mut self, key: &str, upstreams: &[Arc<Upstream>]) -> Option<Arc<Upstream>> {
         let found = match (&self.config.upstream, upstreams) {
             (Some(name), _) => upstreams.iter().find(|upstream| upstream.name() == name),
             (None, [only]) => Some(only),
@@ -358,11 +414,7 @@ impl One<'_> {
         if found.is_none() && !upstreams.is_empty() {
             let names: Vec<&str> = upstreams.iter().map(|upstream| upstream.name()).collect();
             let message = "does not name an upstream";
-            self.wrong(
-                "upstream",
-                message,
-                format!("take one of {}", names.join(", ")),
-            );
+            self.wrong(key, message, format!("take one of {}", names.join(", ")));
         }
         found.cloned()
     }

@@ -69,6 +69,13 @@ impl Endpoint {
         }
     }
 
+    /// One that the gate alone tells something by. No request has its path, and it has no secret that a
+    /// signature could be of.
+    pub(super) fn ours(mut self) -> Self {
+        self.path.clear();
+        self
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -87,6 +94,13 @@ impl Endpoints {
             all: all.into_iter().map(Arc::new).collect(),
             stamp: Some(stamp),
         }
+    }
+
+    /// With one more.
+    #[must_use]
+    pub fn and(mut self, endpoint: Endpoint) -> Self {
+        self.all.push(Arc::new(endpoint));
+        self
     }
 
     /// The one that a path is of.

@@ -93,7 +93,7 @@ pub struct Filter {
 /// False where there is one of this event already.
 pub(super) async fn insert(
     tx: &mut Tx,
-    endpoint: &Endpoint,
+    endpoint: &str,
     id: Uuid,
     facts: &Facts,
     sealed: &Vec<u8>,
@@ -102,7 +102,7 @@ pub(super) async fn insert(
     const SQL: &str = "INSERT INTO webhook_delivery (id, endpoint, event, kind, order_key, sealed, state, received_at, due_at, attempts) VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $7, 0) ON CONFLICT (endpoint, event) DO NOTHING";
     let args = [
         id.into(),
-        (&endpoint.name).into(),
+        endpoint.into(),
         (&facts.event).into(),
         facts.kind.as_deref().into(),
         facts.order_key.as_ref().into(),
