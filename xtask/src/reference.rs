@@ -206,6 +206,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "secret-store",
+        "Named secrets of the product and its tenants. Without this table nobody reads any here. The gate's own are `[secrets]`.",
+        "crates/events/src/secret_store/config.rs",
+        "Config",
+    ),
+    section(
         "csrf",
         "Requests that another site could have caused.",
         "crates/guard/src/csrf.rs",

@@ -341,6 +341,7 @@ pub fn default_roles() -> BTreeMap<String, RoleConfig> {
                         "delete:all",
                         "manage:users",
                         "manage:keys",
+                        "manage:secrets",
                         "manage:system",
                     ],
                 )

@@ -5,6 +5,7 @@
 //! - [`access_log`]: one line per request, written by a thread of its own; overflow drops and counts.
 //! - [`log`]: the application's own messages.
 //! - [`redact`]: what keeps secrets and e-mail addresses out of all four.
+//! - [`secret_store`]: named secrets of the product, and who read them.
 //! - [`webhooks`]: what other services tell the product: verified, kept, delivered.
 //!
 //! Audit fails closed, telemetry fails open: that is the rule behind every bound in this crate.
@@ -14,9 +15,11 @@ pub mod audit;
 pub mod log;
 pub mod metrics;
 pub mod redact;
+pub mod secret_store;
 pub mod webhooks;
 
 pub use access_log::AccessLog;
 pub use audit::{Action, Actor, By, Event, Outcome, Target, Trail};
 pub use metrics::Metrics;
+pub use secret_store::SecretStore;
 pub use webhooks::Webhooks;

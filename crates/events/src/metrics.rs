@@ -108,6 +108,11 @@ pub struct Metrics {
     /// As the database said when it was last asked.
     webhooks_waiting: AtomicI64,
     webhooks_dead: AtomicI64,
+    secrets_overdue: AtomicI64,
+    /// In seconds.
+    oldest_secret: AtomicI64,
+    /// In seconds, since the folder of secrets was last read whole.
+    secret_files: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -173,6 +178,19 @@ impl Metrics {
 
     pub(crate) fn webhook(&self, mark: WebhookMark) {
         add(&self.webhooks, mark as usize, 1);
+    }
+
+    /// How long ago every file of the folder of secrets was last there and right.
+    pub(crate) fn secret_files(&self, age: portcullis_core::Span) {
+        let age = i64::try_from(age.as_seconds()).unwrap_or(i64::MAX);
+        self.secret_files.store(age, Ordering::Relaxed);
+    }
+
+    /// As the database said when it was last asked.
+    pub(crate) fn secrets(&self, overdue: i64, oldest: portcullis_core::Span) {
+        let oldest = i64::try_from(oldest.as_seconds()).unwrap_or(i64::MAX);
+        self.secrets_overdue.store(overdue, Ordering::Relaxed);
+        self.oldest_secret.store(oldest, Ordering::Relaxed);
     }
 
     pub(crate) fn webhooks_kept(&self, waiting: i64, dead: i64) {

@@ -13,7 +13,7 @@ use http::Method;
 use http::request::Parts;
 use portcullis_console::api::{Failure, no_store};
 use portcullis_core::{Problem, problem};
-use portcullis_events::{Webhooks, webhooks};
+use portcullis_events::{SecretStore, Webhooks, secret_store, webhooks};
 use serde::Serialize;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
@@ -39,6 +39,13 @@ pub struct Admin {
     pub tenants: Tenants,
     pub visitors: Visitors,
     pub webhooks: Webhooks,
+    pub secret_store: SecretStore,
+}
+
+impl FromRef<Admin> for SecretStore {
+    fn from_ref(admin: &Admin) -> Self {
+        admin.secret_store.clone()
+    }
 }
 
 impl FromRef<Admin> for Webhooks {
@@ -66,6 +73,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .merge(tenants::manage::routes())
         .merge(visitors::manage::routes())
         .merge(webhooks::manage::routes())
+        .merge(secret_store::manage::routes())
 }
 
 /// The handlers, relative to [`MOUNT`].

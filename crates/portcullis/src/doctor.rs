@@ -60,6 +60,9 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
                 .await
                 .map_err(|error| format!("{error}; see state.database")),
         ));
+        if let Some(store) = &loaded.config.secret_store {
+            trials.push(trial("secrets".to_owned(), ages(&loaded, store).await));
+        }
         if let Some(url) = &loaded.secrets.redis {
             trials.push(trial(
                 "redis".to_owned(),
@@ -162,6 +165,37 @@ async fn database(loaded: &Loaded) -> Result<String, String> {
             ),
             Condition::UpToDate => format!("{engine:?} answers, its tables are up to date"),
         })
+    })
+    .await
+}
+
+/// Values of the store of secrets that should have been replaced by now.
+async fn ages(
+    loaded: &Loaded,
+    store: &portcullis_events::secret_store::Config,
+) -> Result<String, String> {
+    let url = loaded
+        .secrets
+        .database
+        .as_ref()
+        .ok_or("`state.database` cannot be read")?;
+    let state = &loaded.config.state;
+    in_time(async {
+        match portcullis_store::inspect(state, url).await {
+            Ok((_, Condition::UpToDate)) => {}
+            Ok((_, Condition::NotThere | Condition::Behind(_))) => {
+                return Ok("there is no store yet".to_owned());
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+        let aged = store.look_at_ages(state, url, SystemClock.now()).await;
+        let aged = aged.map_err(|error| error.to_string())?;
+        if aged.overdue == 0 {
+            Ok("none is overdue".to_owned())
+        } else {
+            let count = aged.overdue;
+            Err(format!("{count} should have been replaced by now; `portcullis secrets list --overdue` names them"))
+        }
     })
     .await
 }

@@ -45,6 +45,8 @@ enum Away {
     Product,
     Client,
     Gate,
+    /// Files of secrets.
+    Files,
     Nothing,
 }
 
@@ -79,6 +81,7 @@ impl Matrix {
             Away::Redis => has_redis,
             Away::Issuer => !loaded.config.issuers.is_empty(),
             Away::Mail => loaded.config.mail.is_on(),
+            Away::Files => secret_files(&loaded.config).is_some(),
             Away::Sink => loaded.config.error_reports.dsn.is_some(),
             Away::Database | Away::Product | Away::Client | Away::Gate | Away::Nothing => true,
         });
@@ -133,6 +136,7 @@ fn value(config: &Config, key: &str) -> Option<String> {
         "audit.notes-per-second" => config.audit.notes_per_second.to_string(),
         "mail.server" => config.mail.server.as_deref().unwrap_or("none").to_owned(),
         "log.access" => config.log.access.to_string(),
+        "secret-store.files" => secret_files(config).unwrap_or("none").to_owned(),
         "webhook.attempts" => of_webhooks(config, |webhook| webhook.attempts.to_string()),
         "webhook.timeout" => of_webhooks(config, |webhook| webhook.timeout.to_string()),
         // An address with a key in it: whether there is one.
@@ -148,6 +152,10 @@ fn value(config: &Config, key: &str) -> Option<String> {
         "listen.max-connections-per-address" => listen.max_connections_per_address.to_string(),
         _ => return None,
     })
+}
+
+fn secret_files(config: &Config) -> Option<&str> {
+    config.secret_store.as_ref()?.files.as_ref()?.to_str()
 }
 
 fn of_webhooks(config: &Config, value: impl Fn(&webhooks::Config) -> String) -> String {

@@ -9,6 +9,7 @@ use portcullis_core::Mode;
 use portcullis_core::decision::Scope;
 use portcullis_core::principal::CallerKind;
 use portcullis_core::size::ByteSize;
+use portcullis_events::secret_store::{self, served};
 use portcullis_events::webhooks;
 use portcullis_identity::admin_pages::Asks;
 use portcullis_identity::{admin_api, admin_pages, visitors};
@@ -98,6 +99,9 @@ pub(crate) fn routes(config: &Config) -> Vec<RouteConfig> {
     routes.webhooks(&config.webhooks);
     if config.vault.is_some() {
         routes.vault(product);
+    }
+    if let Some(store) = &config.secret_store {
+        routes.secret_store(product, store);
     }
     routes.admin_api(product, config.mode);
     routes.console(product, config.mode);
@@ -218,11 +222,38 @@ impl Routes {
             route.cors = false;
             // SECURITY: what comes to this path of the product comes from here alone, verified.
             let target = webhook.upstream_path();
-            let is_known = self.0.iter().any(|route| route.path == target);
-            if !is_known {
-                self.add(&[], target, Allow::Closed, Some("default"))
-                    .methods = None;
-            }
+            self.close(target);
+        }
+    }
+
+    /// Shuts a path of the product, which the gate alone calls.
+    fn close(&mut self, path: &str) {
+        let is_known = self.0.iter().any(|route| route.path == path);
+        if !is_known {
+            self.add(&[], path, Allow::Closed, Some("default")).methods = None;
+        }
+    }
+
+    /// Named secrets: private parts for programs, public ones for a tenant's people and visitors.
+    fn secret_store(&mut self, product: &AccessConfig, store: &secret_store::Config) {
+        let allow = if is_given(product)(served::OPEN) {
+            Allow::Permission(served::OPEN.to_owned())
+        } else {
+            Allow::Closed
+        };
+        let path = format!("{BASE}{}", served::PRIVATE_PATH);
+        let route = self.add(&["GET"], &path, allow, Some("default"));
+        route.callers = vec![CallerKind::ApiKey];
+        route.cors = false;
+        // A tenant's key works here, for its own tenant: the handlers see to it.
+        route.scope = Scope::Tenant;
+        let path = format!("{BASE}{}", served::PUBLIC_PATH);
+        let route = self.add(&["GET"], &path, Allow::User, Some("default"));
+        route.callers = vec![CallerKind::User, CallerKind::Visitor];
+        route.scope = Scope::Tenant;
+        // SECURITY: what comes to this path of the product comes from the gate alone.
+        if let Some(path) = &store.hook_path {
+            self.close(path);
         }
     }
 

@@ -10,7 +10,7 @@ use axum::{Extension, Json, Router};
 use portcullis_console::api::Failure;
 use portcullis_console::{Nonce, Page};
 use portcullis_core::{Clock, Problem, problem};
-use portcullis_events::webhooks;
+use portcullis_events::{secret_store, webhooks};
 use portcullis_guard::csrf::Csrf;
 use portcullis_identity::admin_api::{self, Admin};
 use portcullis_identity::admin_pages::{self, Console, FormTokens};
@@ -61,6 +61,7 @@ pub(crate) fn router(
         tenants: identity.tenants.clone(),
         visitors: identity.visitors.clone(),
         webhooks: identity.webhooks.clone(),
+        secret_store: identity.secret_store.clone(),
     };
     router = router.nest(
         &format!("{BASE}{}", admin_api::MOUNT),
@@ -68,6 +69,10 @@ pub(crate) fn router(
     );
     router = router.nest(BASE, visitors::http::router(identity.visitors.clone()));
     router = router.nest(BASE, vault_api::router(identity.vault.clone()));
+    router = router.nest(
+        BASE,
+        secret_store::served::router(identity.secret_store.clone()),
+    );
     let console = Console {
         admin,
         tokens: form_tokens(csrf),

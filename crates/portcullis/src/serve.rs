@@ -77,6 +77,7 @@ impl Signals {
 /// `portcullis serve`.
 pub(crate) fn run(file: &Path) -> anyhow::Result<bool> {
     let mut loaded = load(file, Environment::of_process())?;
+    check::secret_files(&mut loaded);
     let Some((snapshot, keys)) = check::judge(&mut loaded) else {
         return Ok(refuse(&loaded.findings));
     };
@@ -253,6 +254,7 @@ async fn assemble(
         .set(Arc::clone(&gate.snapshot.load().webhooks));
     gate.back.spawn(gate.webhooks.clone().run());
     upkeep::send_letters(&gate, &identity, loaded);
+    upkeep::follow_secret_files(&gate, &identity, loaded).await?;
     trail
         .record(Event::new(clock.now(), Action::GateStarted, Outcome::Allowed).by(Actor::System))
         .await

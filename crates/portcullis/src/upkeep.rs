@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use portcullis_core::roles::Roles;
 use portcullis_core::{Clock, Mode};
 use portcullis_events::metrics::Dependency;
-use portcullis_events::{Trail, Webhooks, webhooks};
+use portcullis_events::{SecretStore, Trail, Webhooks, secret_store, webhooks};
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::backoff::Backoff;
 use portcullis_identity::factors::{Factors, Relying};
@@ -50,6 +50,7 @@ pub(crate) struct Identity {
     pub(crate) openid: OpenidLogin,
     pub(crate) webhooks: Webhooks,
     pub(crate) vault: Vault,
+    pub(crate) secret_store: SecretStore,
     feed: Arc<Feed>,
 }
 
@@ -138,14 +139,9 @@ pub(crate) async fn identity(
         config.accounts.origin.as_deref(),
         OPENID.to_owned(),
     )?;
-    let webhooks = webhooks::Parts {
-        db: db.clone(),
-        clock: Arc::clone(clock),
-        trail: trail.clone(),
-        ring: Arc::clone(&signing_keys.ring),
-    };
-    let webhooks = Webhooks::new(webhooks, keys)?;
+    let webhooks = webhooks(&signing_keys, keys)?;
     let vault = Vault::new(config, keys, db, trail, clock)?;
+    let secret_store = secret_store(config, db, &vault, &webhooks);
     Ok(Identity {
         accounts,
         sessions,
@@ -157,7 +153,36 @@ pub(crate) async fn identity(
         openid,
         webhooks,
         vault,
+        secret_store,
         feed,
+    })
+}
+
+/// What others tell the product, and what the gate does.
+fn webhooks(signing_keys: &SigningKeys, keys: &Keys) -> anyhow::Result<Webhooks> {
+    let parts = webhooks::Parts {
+        db: signing_keys.db.clone(),
+        clock: Arc::clone(&signing_keys.clock),
+        trail: signing_keys.trail.clone(),
+        ring: Arc::clone(&signing_keys.ring),
+    };
+    Ok(Webhooks::new(parts, keys)?)
+}
+
+/// The product's named secrets.
+fn secret_store(
+    config: &config::Config,
+    db: &Db,
+    vault: &Vault,
+    webhooks: &Webhooks,
+) -> SecretStore {
+    SecretStore::new(secret_store::Parts {
+        db: db.clone(),
+        fields: vault.fields.clone(),
+        clock: Arc::clone(&vault.clock),
+        trail: vault.trail.clone(),
+        webhooks: webhooks.clone(),
+        config: config.secret_store.clone().unwrap_or_default(),
     })
 }
 
@@ -239,6 +264,9 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
             if let Err(error) = identity.webhooks.keep_house().await {
                 tracing::warn!(%error, "old messages of webhooks could not be cleaned up");
             }
+            if let Err(error) = identity.secret_store.keep_house().await {
+                tracing::warn!(%error, "the secrets of the store could not be looked after");
+            }
             keep_bearers(&identity).await;
             gate.streams.forget_ended();
             gate.probe.readiness().await;
@@ -315,6 +343,22 @@ pub(crate) fn send_letters(gate: &Gate, identity: &Identity, loaded: &Loaded) {
         mount: AUTH,
     };
     gate.back.spawn(postman.run());
+}
+
+/// Takes the files of the store of secrets, and follows them from then on.
+pub(crate) async fn follow_secret_files(
+    gate: &Gate,
+    identity: &Identity,
+    loaded: &Loaded,
+) -> anyhow::Result<()> {
+    let store = loaded.config.secret_store.as_ref();
+    if let Some(folder) = store.and_then(|store| store.files.as_deref()) {
+        let store = identity.secret_store.clone();
+        let taken = store.take_files(&loaded.path(folder)).await;
+        let followed = taken.context("`secret-store.files` cannot be taken")?;
+        gate.back.spawn(store.follow_files(followed));
+    }
+    Ok(())
 }
 
 /// Hears what was revoked, on this node or any other, and forgets it.

@@ -40,16 +40,14 @@ pub(crate) const MAX_BODY: usize = 1024 * 1024;
 /// Values in one call.
 const MOST: usize = 1000;
 
-/// What is wrong with the table, and with the roles that it needs.
+/// What is wrong with `[vault]`, and with what seals its values there.
 pub(crate) fn findings(config: &Config) -> Vec<Finding> {
-    let Some(vault) = &config.vault else {
-        return Vec::new();
-    };
-    vault
-        .findings()
-        .into_iter()
-        .map(|(key, message)| Finding::error("vault", key, message))
-        .collect()
+    let of_vault = config.vault.iter().flat_map(fields::Config::findings);
+    let of_vault = of_vault.map(|(key, message)| Finding::error("vault", key, message));
+    let of_store = config.secret_store.iter();
+    let of_store = of_store.flat_map(portcullis_events::secret_store::Config::findings);
+    let of_store = of_store.map(|(key, message)| Finding::error("secret-store", key, message));
+    of_vault.chain(of_store).collect()
 }
 
 /// What the handlers work with.
@@ -210,7 +208,7 @@ async fn seal(
 ) -> Result<Json<Answers<SealedView>>, Failure> {
     let mut items = Vec::with_capacity(asked.items.len());
     for item in &asked.items {
-        let place = place(asked.tenant, &item.table, &item.field, &item.row);
+        let place = place(asked.tenant, &item.table, &item.field, &item.row)?;
         let plain = item.encoding.read(item.value.expose())?;
         let subject = item.subject.as_deref();
         let sealed = vault.fields.seal(&place, subject, &plain).await;
@@ -227,7 +225,7 @@ async fn reseal(
 ) -> Result<Json<Answers<SealedView>>, Failure> {
     let mut items = Vec::with_capacity(asked.items.len());
     for item in &asked.items {
-        let place = place(asked.tenant, &item.table, &item.field, &item.row);
+        let place = place(asked.tenant, &item.table, &item.field, &item.row)?;
         let sealed = vault.fields.reseal(&place, &item.sealed).await;
         items.push(SealedView {
             sealed: sealed.map_err(Problem::from)?,
@@ -262,7 +260,7 @@ async fn open(
     let mut items = Vec::with_capacity(asked.items.len());
     let mut opened = 0_u64;
     for item in &asked.items {
-        let place = place(asked.tenant, &item.table, &item.field, &item.row);
+        let place = place(asked.tenant, &item.table, &item.field, &item.row)?;
         let view = match vault.fields.open(&place, &item.sealed).await {
             Ok(plain) => {
                 opened += 1;
@@ -293,13 +291,28 @@ async fn open(
     Ok(Json(Answers { items }))
 }
 
-fn place<'a>(tenant: Option<TenantId>, table: &'a str, field: &'a str, row: &'a str) -> Place<'a> {
-    Place {
+/// Where a value stands, in a table of the product's.
+///
+/// SECURITY: what the gate itself seals stands in tables of ours. Whoever copied such a value out of the
+/// database could have it opened here.
+fn place<'a>(
+    tenant: Option<TenantId>,
+    table: &'a str,
+    field: &'a str,
+    row: &'a str,
+) -> Result<Place<'a>, Failure> {
+    if table.starts_with(fields::OURS) {
+        let said = "must not begin with `portcullis.`: such are the gate's own";
+        return Err(Problem::new(&problem::INVALID_INPUT)
+            .field("table", said)
+            .into());
+    }
+    Ok(Place {
         tenant,
         table,
         field,
         row,
-    }
+    })
 }
 
 impl Encoding {

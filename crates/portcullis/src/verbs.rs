@@ -17,8 +17,8 @@ use serde::Serialize;
 use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
 use crate::cli::{
-    Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, sessions, vault, visitors,
-    webhooks,
+    Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, secret_store, sessions, vault,
+    visitors, webhooks,
 };
 use crate::config::Loaded;
 use crate::config::document::Environment;
@@ -65,6 +65,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         Verb::Vault(verb) => with_stores(&cli.config, async |stores| {
             vault::run(cli.output, verb, stores).await
         }),
+        Verb::Secrets(verb) => with_stores(&cli.config, async |stores| {
+            secret_store::run(cli.output, verb, stores).await
+        }),
         Verb::Tenants(verb) => with_stores(&cli.config, async |stores| {
             tenants::tenants(cli.output, verb, stores).await
         }),
@@ -88,7 +91,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
 }
 
 fn check(cli: &Cli, args: &check::Args) -> anyhow::Result<bool> {
-    let report = check::run(&cli.config, Environment::of_process())?;
+    let report = check::run(&cli.config, &args.beside, &Environment::of_process())?;
     let format = args.format.unwrap_or(match cli.output {
         Format::Text => CheckFormat::Text,
         Format::Json => CheckFormat::Json,
@@ -380,7 +383,7 @@ pub(crate) fn told(error: impl Into<portcullis_core::Problem>) -> String {
 }
 
 /// All accounts, read page by page.
-async fn everybody(db: &Db) -> anyhow::Result<Vec<Account>> {
+pub(crate) async fn everybody(db: &Db) -> anyhow::Result<Vec<Account>> {
     let mut list: Vec<Account> = Vec::new();
     loop {
         let behind = list.last().map(|account| account.id);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis_core::finding::Finding;
 use portcullis_edge::Upstream;
-use portcullis_events::webhooks::{self, Endpoints, Known, Stamp};
+use portcullis_events::webhooks::{self, Endpoints, Known, SECRET_HOOK, Stamp};
 
 use crate::config::{Config, Loaded, read_secret};
 use crate::own;
@@ -42,7 +42,29 @@ pub(crate) fn compile(
         },
     };
     match webhooks::compile(&config.webhooks, &loaded.secrets.webhooks, &known) {
-        Ok(endpoints) => Some(Arc::new(endpoints)),
+        Ok(endpoints) => with_hook(config, endpoints, &known, findings).map(Arc::new),
+        Err(more) => {
+            findings.extend(more);
+            None
+        }
+    }
+}
+
+/// Where the product hears of new values of its secrets.
+fn with_hook(
+    config: &Config,
+    endpoints: Endpoints,
+    known: &Known<'_>,
+    findings: &mut Vec<Finding>,
+) -> Option<Endpoints> {
+    let store = config.secret_store.as_ref();
+    let Some((store, path)) = store.and_then(|store| Some((store, store.hook_path.as_deref()?)))
+    else {
+        return Some(endpoints);
+    };
+    let place = (store.hook_upstream.as_ref(), path);
+    match webhooks::own(SECRET_HOOK, "secret-store", place, known) {
+        Ok(hook) => Some(endpoints.and(hook)),
         Err(more) => {
             findings.extend(more);
             None

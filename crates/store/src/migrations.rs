@@ -58,6 +58,8 @@ static MIGRATIONS: &[Migration] = migrations! {
     90 "0090_console",
     100 "0100_webhook",
     110 "0110_data_key",
+    130 "0130_secret_store",
+    131 "0131_secret_replacement",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.

@@ -24,6 +24,8 @@ use crate::{Sealer, seal, tokens};
 use data_keys::{DataKey, DataKeys, Line, Use};
 pub use data_keys::{KeyState, KeyView, Rewrapped};
 
+/// Tables that begin so are the gate's own.
+pub const OURS: &str = "portcullis.";
 /// Longest name of a table, field, row or subject, in bytes.
 pub const LONGEST_NAME: usize = 200;
 

@@ -172,6 +172,9 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "second-factor-acr",
         "[\"urn:example:mfa\"]",
     ),
+    ("secret-store", "files", "\"/run/secrets\""),
+    ("secret-store", "hook-upstream", "\"app\""),
+    ("secret-store", "hook-path", "\"/internal/secret-rotated\""),
     ("[webhook]", "name", "\"stripe\""),
     ("[webhook]", "path", "\"/webhooks/stripe\""),
     ("[webhook]", "scheme", "\"stripe\""),
@@ -216,6 +219,7 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
                 | "visitors"
                 | "[webhook]"
                 | "vault"
+                | "secret-store"
         ) {
             "# "
         } else {

@@ -118,6 +118,13 @@ actions! {
     SigningKeyRevoked = "signing-key.revoked", Kept;
     DataKeysRotated = "data-keys.rotated", Kept;
     FieldsOpened = "fields.opened", Kept;
+    SecretWritten = "secret.written", Kept;
+    SecretRotated = "secret.rotated", Kept;
+    SecretRead = "secret.read", Kept;
+    SecretPreviousEnded = "secret.previous-ended", Kept;
+    SecretRemoved = "secret.removed", Kept;
+    SecretOverdue = "secret.overdue", Kept;
+    SecretReplacement = "secret.replacement", Kept;
     PasswordChanged = "password.changed", Kept;
     PasswordResetAsked = "password-reset.asked", Kept;
     PasswordReset = "password.reset", Kept;

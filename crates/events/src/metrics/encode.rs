@@ -57,6 +57,7 @@ impl Collector for Metrics {
             self.access_log_dropped.load(Ordering::Relaxed),
         )?;
         self.webhooks(&mut page)?;
+        self.secret_store(&mut page)?;
         self.security(&mut page, &lanes)
     }
 }
@@ -84,6 +85,24 @@ impl Metrics {
             "portcullis_webhooks_dead",
             "Messages of webhooks that were given up, of all nodes, a minute ago at most",
             self.webhooks_dead.load(Ordering::Relaxed),
+        )
+    }
+
+    fn secret_store(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        page.gauge(
+            "portcullis_secrets_overdue",
+            "Secrets of the store whose value should have been replaced, a minute ago at most",
+            self.secrets_overdue.load(Ordering::Relaxed),
+        )?;
+        page.gauge(
+            "portcullis_secret_oldest_age_seconds",
+            "Age of the oldest value in use in the store of secrets, a minute ago at most",
+            self.oldest_secret.load(Ordering::Relaxed),
+        )?;
+        page.gauge(
+            "portcullis_secret_files_age_seconds",
+            "Since when some file of `secret-store.files` is gone or wrong: its last good value is served",
+            self.secret_files.load(Ordering::Relaxed),
         )
     }
 

@@ -7,7 +7,7 @@ use portcullis_core::finding::{Finding, Severity};
 use portcullis_store::Location;
 use portcullis_vault::strength;
 
-use super::environment;
+use super::{environment, in_git};
 use crate::config::Loaded;
 
 /// Judges what was loaded.
@@ -21,6 +21,7 @@ pub(crate) fn guardrails(loaded: &mut Loaded) {
     routes(loaded, &mut found);
     leftovers(loaded, &mut found);
     environment::check(loaded, &mut found);
+    in_git::check(loaded, &mut found);
     for finding in found {
         let relaxed = match loaded.config.mode {
             Mode::Production => finding,

@@ -1,12 +1,14 @@
 //! `portcullis check`: everything that `serve` would refuse, and everything that a hole in
 //! production begins with. The same code runs before `serve` listens.
 
+mod beside;
 mod environment;
 mod guardrails;
+mod in_git;
 mod sarif;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use portcullis_core::Secret;
 use portcullis_core::finding::{Finding, Severity};
@@ -25,6 +27,10 @@ pub(crate) struct Args {
     /// How findings are written; instead of `--output`. `sarif` is what code hosts show beside the file.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
+    /// The configuration of another environment, such as that of staging: a secret that both have is an
+    /// error. May be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) beside: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -45,9 +51,17 @@ pub(crate) struct Report {
 }
 
 /// Reads, compiles and judges a configuration; opens no socket and no database.
-pub(crate) fn run(file: &Path, environment: Environment) -> anyhow::Result<Report> {
-    let mut loaded = crate::serve::load(file, environment)?;
+pub(crate) fn run(
+    file: &Path,
+    others: &[PathBuf],
+    environment: &Environment,
+) -> anyhow::Result<Report> {
+    let mut loaded = crate::serve::load(file, environment.clone())?;
+    secret_files(&mut loaded);
     judge(&mut loaded);
+    for other in others {
+        beside::check(&mut loaded, other, environment.clone())?;
+    }
     let mut findings = loaded.findings;
     findings.sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.line));
     let count = |severity| {
@@ -97,6 +111,22 @@ pub(crate) fn keys(loaded: &mut Loaded) -> Option<Keys> {
     let master = loaded.secrets.master.clone()?;
     let previous: Vec<Secret> = loaded.secrets.previous.clone();
     Some(Keys::new(master, previous))
+}
+
+/// Files of the store of secrets have to be right at the start. A reload does not look: the last good
+/// values are served then.
+pub(crate) fn secret_files(loaded: &mut Loaded) {
+    let store = loaded.config.secret_store.as_ref();
+    let Some(folder) = store.and_then(|store| store.files.as_deref()) else {
+        return;
+    };
+    let folder = loaded.path(folder);
+    if let Some(fault) = portcullis_events::secret_store::files::fault_of(&folder) {
+        loaded.report(
+            Finding::error("secret-files", "secret-store.files", fault.to_string())
+                .remedy("mend the file, or take `files` out"),
+        );
+    }
 }
 
 /// Certificate and key are opened as `serve` opens them.

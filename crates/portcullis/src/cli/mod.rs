@@ -3,6 +3,7 @@
 pub(crate) mod api_keys;
 pub(crate) mod output;
 mod page;
+pub(crate) mod secret_store;
 pub(crate) mod sessions;
 pub(crate) mod vault;
 pub(crate) mod visitors;
@@ -131,6 +132,11 @@ pub(crate) enum Verb {
     /// Show, replace and seal anew the keys that seal the product's fields.
     #[command(subcommand)]
     Vault(vault::Vault),
+    /// Write, list, rotate and replace the product's named secrets. None of them is ever shown.
+    ///
+    /// Not those of the gate itself, which stand in `[secrets]` of the configuration.
+    #[command(subcommand)]
+    Secrets(secret_store::Secrets),
     /// Make tenants, and say who belongs to them.
     ///
     /// Like `users`, it works on the database, and a running gate hears of it within a second.

@@ -53,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) visitors: Option<portcullis_identity::visitors::Config>,
     /// Nothing where the product seals nothing.
     pub(crate) vault: Option<portcullis_vault::fields::Config>,
+    /// Nothing where neither programs nor clients read secrets here.
+    pub(crate) secret_store: Option<portcullis_events::secret_store::Config>,
     pub(crate) recovery: portcullis_identity::recovery::Config,
     pub(crate) mfa: portcullis_identity::factors::Config,
     pub(crate) passkeys: portcullis_identity::factors::passkeys::Config,
@@ -69,7 +71,7 @@ pub(crate) struct Config {
 }
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 23] = [
+pub(crate) const AT_START: [&str; 24] = [
     "mode",
     "secrets",
     "listen",
@@ -84,6 +86,7 @@ pub(crate) const AT_START: [&str; 23] = [
     "issuer",
     "visitors",
     "vault",
+    "secret-store",
     "recovery",
     "mfa",
     "passkeys",
@@ -114,6 +117,7 @@ impl Config {
             issuers,
             visitors,
             vault,
+            secret_store,
             recovery,
             mfa,
             passkeys,
@@ -149,6 +153,7 @@ impl Config {
         self.issuers = issuers.clone();
         self.visitors.clone_from(visitors);
         self.vault.clone_from(vault);
+        self.secret_store.clone_from(secret_store);
         self.recovery = recovery.clone();
         self.mfa = mfa.clone();
         self.passkeys = passkeys.clone();
@@ -245,6 +250,8 @@ pub(crate) struct Loaded {
     pub(crate) environment: Environment,
     /// Where the file lies; relative paths start here.
     pub(crate) folder: PathBuf,
+    /// Each secret that was read, and from where.
+    pub(crate) read: Vec<secrets::WasRead>,
     /// Keys that stand on their written default, with the variable that is not set.
     pub(crate) defaulted: Vec<(String, String)>,
     /// The tables [`AT_START`] as they were written, with the environment's overrides.
@@ -403,6 +410,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         issuers: sections.take("issuer"),
         visitors: sections.take("visitors"),
         vault: sections.take("vault"),
+        secret_store: sections.take("secret-store"),
         recovery: sections.take("recovery"),
         mfa: sections.take("mfa"),
         passkeys: sections.take("passkeys"),
@@ -433,6 +441,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         asked: document.asked,
         environment,
         folder: folder.to_owned(),
+        read: Vec::new(),
         defaulted: document.defaulted,
         at_start,
         lines: document.lines,
@@ -652,7 +661,14 @@ fn in_folder(url: &str, folder: &Path) -> String {
 pub(crate) fn read_secret(loaded: &mut Loaded, key: &str, reference: &SecretRef) -> Option<Secret> {
     loaded.asked.extend(reference.variable().map(str::to_owned));
     match reference.read(&loaded.environment, &loaded.folder) {
-        Ok(secret) => Some(secret),
+        Ok(secret) => {
+            loaded.read.push(secrets::WasRead {
+                key: key.to_owned(),
+                reference: reference.clone(),
+                secret: secret.clone(),
+            });
+            Some(secret)
+        }
         Err(error) => {
             let remedy = format!("provide it, or change `{key}`");
             loaded.report(Finding::error("secret-missing", key, error.to_string()).remedy(remedy));

@@ -22,6 +22,14 @@ pub(crate) enum SecretError {
     EmptyFile(PathBuf),
 }
 
+/// A secret, and where it came from.
+#[derive(Debug, Clone)]
+pub(crate) struct WasRead {
+    pub(crate) key: String,
+    pub(crate) reference: SecretRef,
+    pub(crate) secret: Secret,
+}
+
 /// Reads what a reference leads to.
 pub(crate) trait Read {
     /// Reads the secret. Paths are relative to `folder`, where the configuration file lies. One

@@ -718,3 +718,64 @@ fn a_file_that_is_not_there_is_wrong_usage_and_one_that_is_not_toml_a_finding() 
     assert_eq!(code, Some(1));
     assert_eq!(find(&report, "not-toml", "").unwrap()["line"], 2);
 }
+
+/// The index of a git work tree that keeps these files, as git writes it.
+fn index(names: &[&str]) -> Vec<u8> {
+    let count = u32::try_from(names.len()).unwrap();
+    let mut index = [&b"DIRC\0\0\0\x02"[..], &count.to_be_bytes()].concat();
+    for name in names {
+        let mut entry = vec![0_u8; 62];
+        entry.extend(name.as_bytes());
+        entry.resize(entry.len() / 8 * 8 + 8, 0);
+        index.extend(entry);
+    }
+    index
+}
+
+#[test]
+fn a_secret_that_git_keeps_is_an_error() {
+    let gate = good()
+        .replace("{ env = \"SECRET_KEY\" }", "{ file = \"master\" }")
+        .file("master", SECRET);
+    std::fs::create_dir(gate.folder().join(".git")).unwrap();
+    let index_file = gate.folder().join(".git/index");
+    std::fs::write(&index_file, index(&["README.md", ".env.example"])).unwrap();
+    assert_eq!(report(&gate).0, Some(0));
+    std::fs::write(&index_file, index(&[".env.local", "README.md", "master"])).unwrap();
+    let (code, told) = report(&gate);
+    assert_eq!(code, Some(1));
+    expect(&told, "error", "secret-in-git", "secrets.master");
+    expect(&told, "warning", "env-file-in-git", "secrets");
+    assert!(!told.to_string().contains(SECRET));
+}
+
+#[test]
+fn a_secret_of_another_environment_is_an_error() {
+    let gate = good();
+    let other = |reference: &str| GOOD.replace("{ env = \"SECRET_KEY\" }", reference);
+    let gate = gate
+        .file("staging.toml", &other("{ file = \"staging\" }"))
+        .file("staging", SECRET)
+        .file("test.toml", GOOD);
+    let run = |beside: &str| {
+        let output = gate.cli(&["--output", "json", "check", "--beside", beside]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), report)
+    };
+    let (code, told) = run("staging.toml");
+    assert_eq!(code, Some(1));
+    expect(
+        &told,
+        "error",
+        "secret-of-another-environment",
+        "secrets.master",
+    );
+    // A variable has another value there.
+    assert_eq!(run("test.toml").0, Some(0));
+    std::fs::write(
+        gate.folder().join("staging"),
+        "another one of its own, long enough",
+    )
+    .unwrap();
+    assert_eq!(run("staging.toml").0, Some(0));
+}

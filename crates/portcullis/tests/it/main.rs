@@ -54,6 +54,7 @@ mod reload;
 mod roles;
 mod schemathesis;
 mod second_factor;
+mod secrets;
 mod sessions;
 mod several_upstreams;
 mod sign_in;

@@ -48,7 +48,12 @@ async fn the_admin_api_is_what_its_document_says() {
         assert!(gateway.cli(&["tenants", "create", tenant]).status.success());
     }
     let mut arguments = vec!["keys", "create", "--name", "walker", "--output", "json"];
-    for permission in ["manage:users", "manage:keys", "manage:system"] {
+    for permission in [
+        "manage:users",
+        "manage:keys",
+        "manage:system",
+        "manage:secrets",
+    ] {
         arguments.extend(["--permission", permission]);
     }
     let made = gateway.cli(&arguments);

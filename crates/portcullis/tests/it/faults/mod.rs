@@ -11,6 +11,7 @@ mod passkeys;
 mod postgres;
 mod power;
 mod redis;
+mod secret_store;
 mod service;
 mod sqlite;
 mod tokens;
