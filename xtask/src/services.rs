@@ -1,5 +1,6 @@
 //! Private instances of the real services, on free loopback ports, with their files in one temporary folder.
 
+pub(crate) mod clamd;
 pub(crate) mod moto;
 pub(crate) mod openbao;
 pub(crate) mod postgres;

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 
 use crate::process::{must, run as run_to_end};
+use crate::services::clamd::Clamd;
 use crate::services::moto::Moto;
 use crate::services::openbao::{self, OpenBao};
 use crate::services::postgres::{self, Postgres};
@@ -91,6 +92,7 @@ struct Surroundings {
     redis: Redis,
     moto: Moto,
     openbao: OpenBao,
+    clamd: Clamd,
     tools: Toolbox,
     python: PathBuf,
     node_modules: PathBuf,
@@ -203,12 +205,22 @@ impl Surroundings {
         say::fact("moto", format!("127.0.0.1:{}", moto.port));
         let openbao = OpenBao::start(&python, folder.path())?;
         say::fact("openbao", format!("127.0.0.1:{}", openbao.port));
+        let clamd = Clamd::start(tools.path(Tool::Clamd)?, folder.path())?;
+        say::fact(
+            "clamd",
+            format!(
+                "127.0.0.1:{}  {}",
+                clamd.port,
+                tools.path(Tool::Clamd)?.display()
+            ),
+        );
         interrupt::check()?;
         Ok(Self {
             postgres,
             redis,
             moto,
             openbao,
+            clamd,
             tools,
             python,
             node_modules,
@@ -242,6 +254,15 @@ impl Surroundings {
             ),
             ("PORTCULLIS_TEST_STRACE", program(Tool::Strace)?),
             ("PORTCULLIS_TEST_CHROMIUM", program(Tool::Chromium)?),
+            (
+                "PORTCULLIS_TEST_CLAMD",
+                format!("127.0.0.1:{}", self.clamd.port).into(),
+            ),
+            ("PORTCULLIS_TEST_CLAMD_SERVER", program(Tool::Clamd)?),
+            (
+                "PORTCULLIS_TEST_CLAMD_CONFIG",
+                self.clamd.config.clone().into(),
+            ),
         ])
     }
 }

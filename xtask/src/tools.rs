@@ -22,6 +22,7 @@ pub(crate) enum Tool {
     Python,
     Strace,
     Chromium,
+    Clamd,
     Wrk,
 }
 
@@ -37,6 +38,7 @@ pub(crate) const SUITE: &[Tool] = &[
     Tool::Python,
     Tool::Strace,
     Tool::Chromium,
+    Tool::Clamd,
 ];
 
 /// What `cargo xtask bench` needs.
@@ -55,6 +57,7 @@ impl Tool {
             Self::Python => "python",
             Self::Strace => "strace",
             Self::Chromium => "chromium",
+            Self::Clamd => "clamd",
             Self::Wrk => "wrk",
         }
     }
@@ -72,6 +75,8 @@ impl Tool {
             Self::Python => &["python3", "python3-venv"],
             Self::Strace => &["strace"],
             Self::Chromium => &["chromium", "fonts-liberation"],
+            // Without freshclam's database: the suite brings three signatures of its own.
+            Self::Clamd => &["clamav-daemon"],
             Self::Wrk => &["wrk"],
         }
     }
@@ -94,6 +99,7 @@ impl Tool {
                 .collect(),
             Self::Strace => search_all(&["strace"]),
             Self::Chromium => search_all(&["chromium", "chromium-browser", "google-chrome"]),
+            Self::Clamd => search_all(&["clamd"]),
             Self::Wrk => search_all(&["wrk"]),
         }
     }
@@ -114,6 +120,7 @@ impl Tool {
             ),
             Self::Strace => (&["-V"], "strace -- version"),
             Self::Chromium => (&["--version"], "Chrom"),
+            Self::Clamd => (&["--version"], "ClamAV "),
             Self::Wrk => (&["-v"], "wrk "),
         }
     }
