@@ -98,6 +98,18 @@ const SECTIONS: &[Section] = &[
         "RouteConfig",
     ),
     section(
+        "route.upload",
+        "What a route takes whose bodies are files. It stands below its `[[route]]`; `upload = {}` there is the same with the usual values.",
+        "crates/core/src/upload.rs",
+        "UploadConfig",
+    ),
+    section(
+        "uploads",
+        "How files are screened that come in on routes with `upload`.",
+        "crates/guard/src/uploads.rs",
+        "Config",
+    ),
+    section(
         "roles.NAME",
         "A role. The first one written replaces the built-in ones.",
         "crates/core/src/roles.rs",
@@ -105,7 +117,7 @@ const SECTIONS: &[Section] = &[
     ),
     section(
         "limits.NAME",
-        "A rate limit. Built in, and to be written over: `default`, 600 a minute per address for routes that name no limits, and `auth`, 5 a minute per address for sign-in.",
+        "A rate limit. Built in, and to be written over: `default`, 600 a minute per address for routes that name no limits; `auth`, 5 a minute per address for sign-in; and `uploads`, 10 an hour per user for routes with `upload`.",
         "crates/guard/src/rate_limit.rs",
         "LimitConfig",
     ),

@@ -10,6 +10,7 @@ use portcullis_core::decision::Scope;
 use portcullis_core::principal::CallerKind;
 use portcullis_core::roles::{RoleConfig, default_roles};
 use portcullis_core::size::ByteSize;
+use portcullis_core::upload::UploadConfig;
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -89,6 +90,11 @@ pub struct RouteConfig {
     /// The largest request body, such as `"10MiB"`. Default: what `[body]` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_body: Option<ByteSize>,
+    /// What comes in on this route is files: each is screened before the product sees any of it. What it takes
+    /// stands in a table of its own, `[route.upload]`, and `upload = {}` takes what is usual. Default: bodies
+    /// are not looked into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<UploadConfig>,
     /// How long the upstream may take until its answer begins, such as `"30s"`. Default: what the
     /// upstream says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,6 +168,7 @@ impl RouteConfig {
             csrf: true,
             framing: None,
             max_body: None,
+            upload: None,
             timeout: None,
             cors: true,
             scope: Scope::Tenant,

@@ -20,6 +20,7 @@ pub mod route;
 pub mod secret;
 pub mod size;
 pub mod time;
+pub mod upload;
 
 pub use decision::{Denied, Permit};
 pub use id::{ApiKeyId, RequestId, SessionId, TenantId, TokenFamilyId, UserId, VisitorId};

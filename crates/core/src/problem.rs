@@ -62,9 +62,14 @@ kinds! {
     BODY_TOO_LARGE = "body-too-large", PAYLOAD_TOO_LARGE, "The body is larger than this route accepts";
     URI_TOO_LONG = "uri-too-long", URI_TOO_LONG, "The address is longer than is accepted";
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body's type is not accepted here";
+    UPLOAD_TYPE_REFUSED = "upload-type-refused", UNSUPPORTED_MEDIA_TYPE, "Files of this kind are not accepted here";
     UNKNOWN_HOST = "unknown-host", MISDIRECTED_REQUEST, "This host is not served here";
     DOES_NOT_OPEN = "does-not-open", UNPROCESSABLE_ENTITY, "The sealed value does not open here";
     INVALID_INPUT = "invalid-input", UNPROCESSABLE_ENTITY, "A field is not acceptable";
+    UPLOAD_NAME_REFUSED = "upload-name-refused", UNPROCESSABLE_ENTITY, "The file's name is not acceptable";
+    UPLOAD_CONTENT_REFUSED = "upload-content-refused", UNPROCESSABLE_ENTITY, "The file is not what its name says, or not safe";
+    UPLOAD_INFECTED = "upload-infected", UNPROCESSABLE_ENTITY, "The scanner found something in the file";
+    UPLOAD_NOT_SCANNABLE = "upload-not-scannable", UNPROCESSABLE_ENTITY, "The file cannot be scanned to its end";
     RATE_LIMITED = "rate-limited", TOO_MANY_REQUESTS, "Too many requests";
     HEADER_TOO_LARGE = "header-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is larger than is accepted";
     INTERNAL_ERROR = "internal-error", INTERNAL_SERVER_ERROR, "Something went wrong here";
@@ -74,6 +79,7 @@ kinds! {
     OVERLOADED = "overloaded", SERVICE_UNAVAILABLE, "There are more requests than can be served";
     TEMPORARILY_UNAVAILABLE = "temporarily-unavailable", SERVICE_UNAVAILABLE, "This cannot be answered at the moment";
     UPSTREAM_TIMEOUT = "upstream-timeout", GATEWAY_TIMEOUT, "The product did not answer in time";
+    QUARANTINE_FULL = "quarantine-full", INSUFFICIENT_STORAGE, "There is no room for the file at the moment";
 }
 
 /// One input field and what is wrong with it.

@@ -35,6 +35,7 @@ pub static SUSPICIOUS: &[&Kind] = &[
     &problem::CSRF_TOKEN_INVALID,
     &problem::ORIGIN_NOT_ALLOWED,
     &problem::WEBHOOK_SIGNATURE_INVALID,
+    &problem::UPLOAD_INFECTED,
 ];
 
 /// What the gate depends on.
@@ -44,13 +45,16 @@ pub enum Dependency {
     Redis,
     /// The feed of revocations: healthy while it is fresh.
     Revocations,
+    /// What reads uploads.
+    Scanner,
 }
 
 impl Dependency {
-    const ALL: [Dependency; 3] = [
+    const ALL: [Dependency; 4] = [
         Dependency::Database,
         Dependency::Redis,
         Dependency::Revocations,
+        Dependency::Scanner,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -58,6 +62,7 @@ impl Dependency {
             Dependency::Database => "database",
             Dependency::Redis => "redis",
             Dependency::Revocations => "revocations",
+            Dependency::Scanner => "scanner",
         }
     }
 }
@@ -95,16 +100,46 @@ impl WebhookMark {
     }
 }
 
+/// What becomes of uploads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadMark {
+    Accepted,
+    Refused,
+    Infected,
+    /// The scanner was away, or there was no room.
+    Failed,
+}
+
+impl UploadMark {
+    const ALL: [UploadMark; 4] = [
+        UploadMark::Accepted,
+        UploadMark::Refused,
+        UploadMark::Infected,
+        UploadMark::Failed,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            UploadMark::Accepted => "accepted",
+            UploadMark::Refused => "refused",
+            UploadMark::Infected => "infected",
+            UploadMark::Failed => "failed",
+        }
+    }
+}
+
 /// All numbers of one process.
 #[derive(Debug, Default)]
 pub struct Metrics {
     lanes: Mutex<Vec<Arc<Lane>>>,
-    dependencies: [Health; 3],
+    dependencies: [Health; Dependency::ALL.len()],
     /// Age of the revocation feed in microseconds.
     feed_age: AtomicI64,
     audit: Audit,
     access_log_dropped: AtomicU64,
     webhooks: [AtomicU64; WebhookMark::ALL.len()],
+    uploads: [AtomicU64; UploadMark::ALL.len()],
+    uploaded_bytes: AtomicU64,
     /// As the database said when it was last asked.
     webhooks_waiting: AtomicI64,
     webhooks_dead: AtomicI64,
@@ -174,6 +209,16 @@ impl Metrics {
     /// Lines of the access log that were dropped because its writer could not keep up.
     pub fn access_log_dropped(&self, lines: u64) {
         self.access_log_dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// An upload came to its end here.
+    pub fn upload(&self, mark: UploadMark) {
+        add(&self.uploads, mark as usize, 1);
+    }
+
+    /// So much of it went on to the product.
+    pub fn uploaded(&self, bytes: u64) {
+        self.uploaded_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn webhook(&self, mark: WebhookMark) {

@@ -1,7 +1,8 @@
 //! Request protections, one file or folder each.
 //!
 //! Every protection is a `Config` (what the file says), a compiled type (what the hot path asks)
-//! and pure checks on a request's head. Nothing here waits, and nothing here knows the pipeline.
+//! and pure checks on a request's head. Nothing here waits, but [`uploads`], which reads bodies on the back
+//! runtime; and nothing here knows the pipeline.
 
 pub mod body;
 pub mod cors;
@@ -11,5 +12,6 @@ pub mod hosts;
 pub mod https;
 pub mod origin;
 pub mod rate_limit;
+pub mod uploads;
 
 pub use origin::{Authority, Own};

@@ -32,9 +32,10 @@ use portcullis_core::finding::Finding;
 pub use answer::{refusal, write_headers};
 pub use subject::of_address;
 
-/// `[limits.NAME]`. Three are built in and can be written over: `default`, 600 requests a minute per
-/// address for every route that names no limits; `auth`, 5 a minute per address for sign-in; and
-/// `visits`, 10 in five minutes per address for the beginning of a visit in a widget.
+/// `[limits.NAME]`. Four are built in and can be written over: `default`, 600 requests a minute per
+/// address for every route that names no limits; `auth`, 5 a minute per address for sign-in;
+/// `visits`, 10 in five minutes per address for the beginning of a visit in a widget; and `uploads`, 10
+/// an hour per user for every route with `upload`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(transparent)]
 pub struct Config(pub BTreeMap<String, LimitConfig>);
@@ -190,6 +191,13 @@ fn built_in() -> BTreeMap<String, LimitConfig> {
         ("default".to_owned(), limit("600/minute", false)),
         ("auth".to_owned(), limit("5/minute", true)),
         ("visits".to_owned(), limit("10/5m", false)),
+        (
+            "uploads".to_owned(),
+            LimitConfig {
+                per: Per::User,
+                ..limit("10/hour", false)
+            },
+        ),
     ])
 }
 

@@ -71,6 +71,7 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
                     .map_err(|error| format!("{error}; see state.redis")),
             ));
         }
+        trials.extend(scanner(&loaded).await);
         trials.extend(issuers(&loaded).await);
         trials.push(trial("clock".to_owned(), clock()));
         if loaded.config.listen.tls.is_some() {
@@ -214,6 +215,14 @@ async fn redis(loaded: &Loaded, url: &portcullis_core::Secret) -> Result<String,
     .await;
     keeping.abort();
     outcome
+}
+
+/// What reads uploads, where anything does.
+async fn scanner(loaded: &Loaded) -> Option<Trial> {
+    let uploads = loaded.config.uploads.start(&loaded.folder);
+    let answer = uploads.scanner().version().await.transpose()?;
+    let answer = answer.map_err(|error| format!("{error}; see uploads.scanner"));
+    Some(trial("scanner".to_owned(), answer))
 }
 
 /// Other issuers: their discovery documents and keys. What is wrong with their tables is told above.

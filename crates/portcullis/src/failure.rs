@@ -42,6 +42,10 @@ enum Away {
     Mail,
     /// Where error reports go.
     Sink,
+    /// What reads uploads.
+    Scanner,
+    /// The disk on which uploads wait.
+    Quarantine,
     Product,
     Client,
     Gate,
@@ -74,6 +78,8 @@ impl Matrix {
             .database
             .as_ref()
             .is_none_or(|url| url.expose().starts_with("sqlite:"));
+        let routes = &loaded.config.access.routes;
+        let uploads = routes.iter().any(|route| route.upload.is_some());
         let has_redis = loaded.secrets.redis.is_some();
         let rows = rows()?.into_iter().filter(|row| match row.away {
             Away::Sqlite => is_sqlite,
@@ -82,6 +88,7 @@ impl Matrix {
             Away::Issuer => !loaded.config.issuers.is_empty(),
             Away::Mail => loaded.config.mail.is_on(),
             Away::Files => secret_files(&loaded.config).is_some(),
+            Away::Scanner | Away::Quarantine => uploads,
             Away::Sink => loaded.config.error_reports.dsn.is_some(),
             Away::Database | Away::Product | Away::Client | Away::Gate | Away::Nothing => true,
         });
@@ -132,6 +139,15 @@ fn value(config: &Config, key: &str) -> Option<String> {
         "passwords.hash-threads" => config.passwords.hash_threads.to_string(),
         "passwords.hash-queue" => config.passwords.hash_queue.to_string(),
         "body.max-size" => config.body.max_size.to_string(),
+        "uploads.scanner" => config
+            .uploads
+            .scanner
+            .as_deref()
+            .unwrap_or("none")
+            .to_owned(),
+        "uploads.scan-timeout" => config.uploads.scan_timeout.to_string(),
+        "uploads.folder" => config.uploads.folder.display().to_string(),
+        "uploads.at-once" => config.uploads.at_once.to_string(),
         "audit.queue" => config.audit.queue.to_string(),
         "audit.notes-per-second" => config.audit.notes_per_second.to_string(),
         "mail.server" => config.mail.server.as_deref().unwrap_or("none").to_owned(),

@@ -41,6 +41,7 @@ mod story;
 mod streams;
 mod tenants;
 mod upkeep;
+mod uploads;
 mod vault_api;
 mod verbs;
 mod webhooks;

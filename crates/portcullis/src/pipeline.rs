@@ -37,7 +37,7 @@ use crate::credentials::{Caller, Proof};
 use crate::lane::{Charged, Lane};
 use crate::snapshot::{Found, RouteGuards, Snapshot};
 use crate::story::Story;
-use crate::{streams, widget};
+use crate::{streams, uploads, widget};
 
 /// What came of a request that was not refused.
 pub(crate) enum Decided<'s> {
@@ -232,6 +232,21 @@ async fn carry_out<'s>(
     // screen body: 413, at once where the length is told, else as it streams
     story.stage = Stage::Body;
     screen(guards, &mut inbound)?;
+    // Boxed, as all that is rare: room for it here would be copied with every request.
+    let receipt = match &guards.upload {
+        None => None,
+        Some(rules) => {
+            Box::pin(uploads::screen(
+                lane,
+                snapshot,
+                rules,
+                &permitted,
+                &mut inbound,
+                story,
+            ))
+            .await?
+        }
+    };
 
     // forward: 502, 503, 504
     story.stage = Stage::Forward;
@@ -246,6 +261,10 @@ async fn carry_out<'s>(
         Box::pin(lane.answer_ourselves(*permitted, *inbound, limit, roles, story)).await?
     } else {
         prepare(lane, snapshot, guards, &permitted, &mut inbound.head, story)?;
+        if let Some(receipt) = receipt {
+            // After the client's own headers of that name were taken out.
+            inbound.head.headers.insert(uploads::RECEIPT, receipt);
+        }
         let upstream = snapshot
             .upstreams
             .get(permitted.route.upstream)

@@ -20,11 +20,12 @@ use portcullis_guard::csrf::Csrf;
 use portcullis_guard::headers::{CspChoice, Framing, Headers, RouteHeaders};
 use portcullis_guard::hosts::Hosts;
 use portcullis_guard::rate_limit::{Limits, RouteLimits};
+use portcullis_guard::uploads::{Rules, Uploads};
 use portcullis_identity::sessions::Cookies;
 use portcullis_vault::keys::{Keys, Purpose};
 
 use crate::config::{AssertionConfig, Config, Loaded};
-use crate::{own, webhooks};
+use crate::{own, uploads, webhooks};
 
 /// The name under which the gate's own handlers stand among the upstreams.
 pub(crate) const OWN_UPSTREAM: &str = "portcullis";
@@ -53,6 +54,9 @@ pub(crate) struct Snapshot {
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) assertion: Assertion,
     pub(crate) webhooks: Arc<Endpoints>,
+    /// What screens files. Of one snapshot with the routes, so that no route meets another scanner than
+    /// the one that it was judged with.
+    pub(crate) uploads: Arc<Uploads>,
     /// Names and attributes of the session's cookies.
     pub(crate) cookies: Cookies,
     /// Port of the https listener as clients see it.
@@ -79,6 +83,8 @@ pub(crate) struct RouteGuards {
     pub(crate) limits: RouteLimits,
     pub(crate) headers: RouteHeaders,
     pub(crate) max_body: ByteSize,
+    /// What is taken where bodies are files.
+    pub(crate) upload: Option<Arc<Rules>>,
 }
 
 /// How the gate tells an upstream who is calling.
@@ -224,7 +230,8 @@ impl Compiler<'_> {
         own: bool,
     ) -> Option<RouteGuards> {
         let key = format!("route.{position}");
-        let names = (own || !route.limits.is_empty()).then_some(route.limits.as_slice());
+        let names = uploads::limits(route);
+        let names = (own || !names.is_empty()).then_some(&*names);
         let limits = self
             .limits
             .for_route(&route.path, &format!("{key}.limits"), names);
@@ -239,10 +246,13 @@ impl Compiler<'_> {
             self.headers
                 .for_route(&key, framing.as_ref(), &CspChoice::Gate)
         };
-        let max_body = match (own, route.max_body) {
-            (_, Some(size)) => size,
-            (true, None) => self.config.body.max_own_size,
-            (false, None) => self.config.body.max_size,
+        let upload = uploads::rules(route, &key, &mut self.findings);
+        let rules = upload.as_ref().and_then(Option::as_ref);
+        let max_body = match (own, route.max_body, rules) {
+            (_, Some(size), _) => size,
+            (_, None, Some(rules)) => rules.max_body(),
+            (true, None, None) => self.config.body.max_own_size,
+            (false, None, None) => self.config.body.max_size,
         };
         let limits = self.keep(limits);
         let headers = self.keep(headers);
@@ -250,6 +260,7 @@ impl Compiler<'_> {
             limits: limits?,
             headers: headers?,
             max_body,
+            upload: upload?,
         })
     }
 
@@ -296,6 +307,7 @@ fn state_findings(config: &Config) -> Vec<Finding> {
         .collect();
     findings.extend(config.audit.findings(config.mode == Mode::Production));
     findings.extend(crate::vault_api::findings(config));
+    findings.extend(uploads::findings(config));
     findings
 }
 
@@ -372,6 +384,7 @@ fn compile(
         limits: compiler.keep(unrouted_limits)?,
         headers: keep(headers.for_own_pages(), findings)?,
         max_body: config.body.max_size,
+        upload: None,
     };
     let limits = compiler.limits;
     findings.append(&mut compiler.findings);
@@ -391,6 +404,7 @@ fn compile(
         upstreams: upstreams?,
         assertion: assertion?,
         webhooks: webhooks?,
+        uploads: Arc::new(config.uploads.start(&loaded.folder)),
         cookies: cookies?,
         https_port: if config.listen.tls.is_some() {
             config.listen.address.port()
@@ -519,7 +533,9 @@ fn mounts(mounts: &[String], findings: &mut Vec<Finding>) -> bool {
 fn limit_names(config: &Config, limits: Option<&Limits>) -> Vec<String> {
     limits.map_or_else(
         || {
-            let built_in = ["default", "auth", "visits"].into_iter().map(str::to_owned);
+            let built_in = ["default", "auth", "visits", "uploads"]
+                .into_iter()
+                .map(str::to_owned);
             config.limits.0.keys().cloned().chain(built_in).collect()
         },
         |limits| limits.known().map(str::to_owned).collect(),

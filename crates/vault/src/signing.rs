@@ -24,6 +24,9 @@ use crate::jws::VerifyingKey;
 /// `typ` of an assertion.
 pub const ASSERTION_TYPE: &str = "portcullis-assertion+jwt";
 
+/// `typ` of the receipt that goes with an upload.
+pub const UPLOAD_TYPE: &str = "portcullis-upload+jwt";
+
 /// `typ` of an access token (RFC 9068 section 2.1).
 pub const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 

@@ -21,6 +21,9 @@ mode = \"production\"                                                   # PORTCU
 /// Tables in the order of the sample, where it differs: routes come last, there are many of them.
 const LAST: &[&str] = &["roles.NAME", "[route]"];
 
+/// Tables that stand in a list, where no table of the sample can be: shown as one key of what they stand in.
+const WITHIN: &[&str] = &["route.upload"];
+
 /// What is live: without it there is no gate.
 const LIVE: &[(&str, &str, &str)] = &[
     ("secrets", "master", "{ env = \"SECRET_KEY\" }"),
@@ -111,6 +114,11 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("[route]", "limits", "[\"uploads\"]"),
     ("[route]", "framing", "\"same-origin\""),
     ("[route]", "max-body", "\"1MiB\""),
+    (
+        "[route]",
+        "upload",
+        "{ types = [\"pdf\", \"docx\"], max-size = \"10MiB\", max-files = 1 }",
+    ),
     ("[route]", "timeout", "\"30s\""),
     ("roles.NAME", "inherits", "[\"user\"]"),
     ("roles.NAME", "permissions", "[\"read:all\"]"),
@@ -191,6 +199,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("[webhook]", "signature-encoding", "\"base64\""),
     ("[webhook]", "timestamp-header", "\"X-Timestamp\""),
     ("[webhook]", "id-at", "\"/id\""),
+    ("uploads", "scanner", "\"127.0.0.1:3310\""),
     ("environment", "read-by-the-product", "[\"SENTRY_DSN\"]"),
 ];
 
@@ -198,7 +207,7 @@ const WIDTH: usize = 104;
 
 pub(super) fn render(tables: &Tables) -> Result<String> {
     let mut text = HEAD.to_owned();
-    let is_last = |table: &str| LAST.contains(&table);
+    let is_last = |table: &str| LAST.contains(&table) || WITHIN.contains(&table);
     let first = tables.iter().filter(|(section, _)| !is_last(section.table));
     let last = LAST
         .iter()

@@ -60,7 +60,9 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
 
 fn table(name: &str, about: &str, keys: &[Key]) -> Result<Value> {
     let mut properties = Map::new();
-    for key in keys.iter().filter(|key| !has_own_table(name, key)) {
+    // That of a route is placed in it afterwards.
+    let is_here = |key: &&Key| !has_own_table(name, key) && key.kind != "Option<UploadConfig>";
+    for key in keys.iter().filter(is_here) {
         let Some(of_type) = of(&key.kind, name) else {
             bail!(
                 "[{name}] `{}`: reference/schema.rs does not know the type `{}`",
@@ -110,6 +112,12 @@ fn place(root: &mut Map<String, Value>, name: &str, table: Value) {
                 outer = outer.and_then(|outer| outer.get_mut("additionalProperties"));
                 name = rest;
             }
+            if outer
+                .as_ref()
+                .is_some_and(|outer| outer.get("items").is_some())
+            {
+                outer = outer.and_then(|outer| outer.get_mut("items"));
+            }
             let properties = outer.and_then(|outer| outer.get_mut("properties"));
             if let Some(properties) = properties.and_then(Value::as_object_mut) {
                 properties.insert(name.to_owned(), table);
@@ -142,7 +150,7 @@ fn of(kind: &str, table: &str) -> Option<Value> {
     let framing = words(&["deny", "same-origin"]);
     Some(match kind {
         "bool" => json!({ "type": "boolean" }),
-        "u16" | "u32" | "u64" | "usize" => json!({ "type": "integer", "minimum": 0 }),
+        "u8" | "u16" | "u32" | "u64" | "usize" => json!({ "type": "integer", "minimum": 0 }),
         "String" | "PathBuf" | "SocketAddr" | "IpNet" => json!({ "type": "string" }),
         "Span" => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }),
         "ByteSize" => json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$" }),
@@ -176,6 +184,7 @@ fn of(kind: &str, table: &str) -> Option<Value> {
         }] }),
         "CallerKind" => words(&["user", "api-key", "visitor"]),
         "Scope" => words(&["gate", "route"]),
+        "FileType" => words(&["pdf", "docx", "txt", "md", "png", "jpeg"]),
         "Admit" => words(&["anyone", "known"]),
         "Registration" => words(&["closed", "open"]),
         "Nonces" => words(&["placeholder", "all", "off"]),

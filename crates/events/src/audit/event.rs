@@ -172,6 +172,9 @@ actions! {
     WebhookRefused = "webhook.refused", Folded;
     WebhookGivenUp = "webhook.given-up", Kept;
     WebhookReplayed = "webhook.replayed", Kept;
+    UploadAccepted = "upload.accepted", Kept;
+    UploadRefused = "upload.refused", Folded;
+    UploadInfected = "upload.infected", Kept;
     AccessDenied = "access.denied", Folded;
     LimitExceeded = "limit.exceeded", Folded;
     CsrfRefused = "csrf.refused", Folded;

@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::lane::{BOUNDS, BUCKETS, FIRST_STATUS, PROBLEMS, STATUSES};
-use super::{Dependency, Exit, Lane, Metrics, SUSPICIOUS, Stage, WebhookMark};
+use super::{Dependency, Exit, Lane, Metrics, SUSPICIOUS, Stage, UploadMark, WebhookMark};
 use crate::audit::Action;
 
 /// The type of what [`Metrics::encode`] returns.
@@ -58,6 +58,7 @@ impl Collector for Metrics {
         )?;
         self.webhooks(&mut page)?;
         self.secret_store(&mut page)?;
+        self.uploads(&mut page)?;
         self.security(&mut page, &lanes)
     }
 }
@@ -103,6 +104,22 @@ impl Metrics {
             "portcullis_secret_files_age_seconds",
             "Since when some file of `secret-store.files` is gone or wrong: its last good value is served",
             self.secret_files.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Nothing where there never was an upload.
+    fn uploads(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let counts = UploadMark::ALL.iter().zip(&self.uploads);
+        let counts = counts.map(|(mark, count)| (mark, count.load(Ordering::Relaxed)));
+        let rows: Vec<_> = counts
+            .filter(|(_, count)| *count > 0)
+            .map(|(mark, count)| ([("outcome", mark.as_str())], count))
+            .collect();
+        page.counters("portcullis_uploads", "Uploads by what became of them", rows)?;
+        page.counter(
+            "portcullis_uploaded_bytes",
+            "Bytes of files that were screened and went on to the product",
+            self.uploaded_bytes.load(Ordering::Relaxed),
         )
     }
 

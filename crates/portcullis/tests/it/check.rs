@@ -156,7 +156,7 @@ const HOLES: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "allow = \"user\"",
-        "allow = \"user\"\nlimits = [\"uploads\"]",
+        "allow = \"user\"\nlimits = [\"imports\"]",
         "route-limits",
         "route.0.limits",
     ),
@@ -778,4 +778,84 @@ fn a_secret_of_another_environment_is_an_error() {
     )
     .unwrap();
     assert_eq!(run("staging.toml").0, Some(0));
+}
+
+#[test]
+fn uploads_want_a_scanner_in_production_and_rules_that_can_hold() {
+    let with = |upload: &str, tables: &str| {
+        let route = format!(
+            "\n[[route]]\npath = \"/files\"\nmethods = [\"POST\"]\nallow = \"user\"\n{upload}\n{tables}\n"
+        );
+        report(&good().more(&route))
+    };
+    let (code, found) = with("upload = {}", "");
+    expect(&found, "error", "upload-without-scanner", "uploads.scanner");
+    assert_eq!(code, Some(1));
+    let (code, found) = with("upload = {}", "\n[uploads]\nscanner = \"none\"");
+    expect(
+        &found,
+        "warning",
+        "upload-without-scanner",
+        "uploads.scanner",
+    );
+    assert_eq!(code, Some(0));
+    let scanner = "\n[uploads]\nscanner = \"127.0.0.1:3310\"";
+    let (code, found) = with("upload = {}", scanner);
+    assert!(find(&found, "upload-without-scanner", "uploads.scanner").is_none());
+    assert_eq!(code, Some(0), "{found:#}");
+    for (upload, rule, key) in [
+        (
+            "upload = { types = [] }",
+            "upload-types",
+            "route.1.upload.types",
+        ),
+        (
+            "upload = { max-files = 0 }",
+            "upload-files",
+            "route.1.upload.max-files",
+        ),
+        (
+            "upload = { max-files = 17 }",
+            "upload-files",
+            "route.1.upload.max-files",
+        ),
+        (
+            "upload = { max-size = \"0B\" }",
+            "upload-size",
+            "route.1.upload.max-size",
+        ),
+        (
+            "max-body = \"1MiB\"\nupload = {}",
+            "upload-size",
+            "route.1.max-body",
+        ),
+    ] {
+        let (code, found) = with(upload, scanner);
+        expect(&found, "error", rule, key);
+        assert_eq!(code, Some(1), "{upload}");
+    }
+    for (table, rule, key) in [
+        (
+            "scanner = \"tcp://a\"",
+            "uploads-scanner",
+            "uploads.scanner",
+        ),
+        (
+            "scanner = \"none\"\nscan-timeout = \"0s\"",
+            "uploads-scan-timeout",
+            "uploads.scan-timeout",
+        ),
+        (
+            "scanner = \"none\"\nat-once = 0",
+            "uploads-at-once",
+            "uploads.at-once",
+        ),
+    ] {
+        let (_, found) = with("upload = {}", &format!("\n[uploads]\n{table}"));
+        expect(&found, "error", rule, key);
+    }
+    // Reading counts as uploading where the route does both.
+    let route = "\n[[route]]\npath = \"/files\"\nallow = \"user\"\nupload = {}\n\n[uploads]\nscanner = \"127.0.0.1:3310\"\n";
+    let (_, found) = report(&good().more(route));
+    expect(&found, "warning", "upload-methods", "route.1.methods");
 }

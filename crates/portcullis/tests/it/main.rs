@@ -64,6 +64,7 @@ mod support;
 mod tenants;
 mod tls;
 mod tokens;
+mod uploads;
 mod vault;
 mod verbs;
 mod verifiers;

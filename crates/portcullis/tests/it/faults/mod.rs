@@ -17,6 +17,7 @@ mod sqlite;
 mod tokens;
 mod tracer;
 mod transport;
+mod uploads;
 mod upstream;
 mod visitors;
 mod webhooks;

@@ -7,6 +7,7 @@
 #![expect(dead_code, reason = "grows with the tests that use it")]
 
 pub(crate) mod authenticator;
+pub(crate) mod clamd;
 mod client;
 pub(crate) mod database;
 mod foreign_key;
@@ -22,6 +23,7 @@ pub(crate) mod sockets;
 mod state;
 mod upstream;
 mod wire;
+pub(crate) mod zip;
 
 pub(crate) use client::{Answer, Browser, Client, RequestBuilder};
 pub(crate) use foreign_key::ForeignKey;

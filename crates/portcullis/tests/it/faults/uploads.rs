@@ -1,0 +1,169 @@
+//! Uploads with the scanner away, hung, or something else; with no room; with the product away. Nothing that
+//! was not read to its end by a scanner is forwarded.
+
+use super::tracer::Tracer;
+use super::{assert_unavailable, in_time, metric, until};
+use crate::support::clamd::{Clamd, Says, impostor};
+use crate::support::{Answer, Gateway, Upstream, clamd, eventually};
+use crate::uploads::{PDF, builder, file, post_form, post_raw};
+
+async fn upload(gateway: &Gateway) -> Answer {
+    let request = post_form(
+        &gateway.client(),
+        "/upload",
+        &[file("a.pdf", "application/pdf", PDF)],
+    );
+    in_time("an upload", request.send()).await
+}
+
+#[tokio::test]
+async fn a_scanner_that_is_stopped_or_hangs_lets_nothing_through() {
+    let mut scanner = Clamd::start("").await;
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream, &scanner.address()).await.start().await;
+    assert_eq!(upload(&gateway).await.status, 200);
+
+    scanner.freeze();
+    assert_unavailable(&upload(&gateway).await);
+    assert_unavailable(
+        &in_time(
+            "a file",
+            post_raw(&gateway.client(), None, "application/pdf", PDF).send(),
+        )
+        .await,
+    );
+    scanner.thaw();
+    until("uploads are taken again", || async {
+        upload(&gateway).await.status == 200
+    })
+    .await;
+    let seen = upstream.requests();
+
+    scanner.kill();
+    assert_unavailable(&upload(&gateway).await);
+    let series = "portcullis_dependency_up{dependency=\"scanner\"}";
+    assert_eq!(metric(&gateway, series).await, Some(0.0));
+    assert_eq!(upstream.requests(), seen);
+    // What needs no scanner goes on, and what is wrong is told without one.
+    assert_eq!(gateway.client().get("/elsewhere").send().await.status, 200);
+    let wrong = file("a.exe", "application/pdf", PDF);
+    let answer = post_form(&gateway.client(), "/upload", &[wrong])
+        .send()
+        .await;
+    assert_eq!(answer.status, 415);
+}
+
+#[tokio::test]
+async fn what_is_no_scanner_lets_nothing_through() {
+    const VERSION: &[u8] = b"ClamAV 1.4.3/27500/Mon Nov 24 09:01:02 2026\0";
+    let upstream = Upstream::start().await;
+    let noise: &'static [u8] = Vec::leak(vec![b'x'; 100_000]);
+    let clean: &[u8] = b"stream: OK\0";
+    for (version, says) in [
+        (VERSION, Says::Nothing),
+        (VERSION, Says::AtTheEnd(b"stream: OK \0")),
+        (VERSION, Says::AtTheEnd(b"stream: okay\0")),
+        (VERSION, Says::AtTheEnd(b"stream: OK")),
+        (
+            VERSION,
+            Says::AtTheEnd(b"HTTP/1.1 200 OK\r\n\r\nstream: OK\0"),
+        ),
+        (VERSION, Says::AtTheEnd(b"\0")),
+        (VERSION, Says::AtTheEnd(noise)),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n\0", Says::AtTheEnd(clean)),
+        (noise, Says::AtTheEnd(clean)),
+        (b"", Says::AtTheEnd(clean)),
+    ] {
+        let scanner = impostor(version, says).await;
+        let gateway = builder(&upstream, &scanner).await.start().await;
+        assert_unavailable(&upload(&gateway).await);
+    }
+    // Clean, before it has read to the end.
+    let scanner = impostor(VERSION, Says::AtOnce(clean)).await;
+    let gateway = builder(&upstream, &scanner).await.start().await;
+    let large = vec![b'a'; 9 * 1024 * 1024];
+    let request = post_raw(&gateway.client(), None, "text/plain", &large);
+    assert_unavailable(&in_time("a large file", request.send()).await);
+    assert_eq!(upstream.requests(), 0);
+    // The same with the right words is believed: it is they that were missing.
+    let scanner = impostor(VERSION, Says::AtTheEnd(clean)).await;
+    let gateway = builder(&upstream, &scanner).await.start().await;
+    assert_eq!(upload(&gateway).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_the_scanner_does_not_read_to_its_end_is_not_clean() {
+    let upstream = Upstream::start().await;
+    let large = vec![b'a'; 3 * 1024 * 1024];
+    // Its limit on what is sent to it, and its limit on what it looks into.
+    for limit in ["StreamMaxLength 1M", "MaxFileSize 1M"] {
+        let scanner = Clamd::start(limit).await;
+        let gateway = builder(&upstream, &scanner.address()).await.start().await;
+        let request = post_raw(&gateway.client(), None, "text/plain", &large);
+        let answer = in_time("a large file", request.send()).await;
+        // It may break off before its last word is heard.
+        let is_refused = (answer.status == 422 && answer.problem() == "upload-not-scannable")
+            || (limit.starts_with("Stream") && answer.status == 503);
+        assert!(is_refused, "{limit}: {}", answer.text());
+        assert_eq!(upload(&gateway).await.status, 200, "{limit}");
+    }
+    assert_eq!(upstream.requests(), 2);
+}
+
+#[tokio::test]
+async fn a_full_quarantine_refuses_and_recovers() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream, &clamd::shared()).await.start().await;
+    assert_eq!(upload(&gateway).await.status, 200);
+    let tracer = Tracer::failing(&gateway, "openat", "ENOSPC");
+    let answer = upload(&gateway).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().as_str()),
+        (507, "quarantine-full")
+    );
+    tracer.detach();
+    until("uploads are taken again", || async {
+        upload(&gateway).await.status == 200
+    })
+    .await;
+    assert_eq!(upstream.requests(), 2);
+}
+
+#[tokio::test]
+async fn a_product_that_is_away_leaves_nothing_in_quarantine() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = Upstream::at(free.local_addr().unwrap());
+    drop(free);
+    let gateway = builder(&upstream, &clamd::shared()).await.start().await;
+    let answer = upload(&gateway).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().as_str()),
+        (502, "upstream-unreachable")
+    );
+    eventually("nothing is held", || crate::uploads::held(&gateway) == 0).await;
+}
+
+#[tokio::test]
+async fn the_doctor_asks_the_scanner() {
+    let upstream = Upstream::start().await;
+    let mut scanner = Clamd::start("").await;
+    let gateway = builder(&upstream, &scanner.address()).await.start().await;
+    let trial = || {
+        let output = gateway.cli(&["--output", "json", "doctor"]);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let trials = told["trials"].as_array().unwrap();
+        let trial = trials
+            .iter()
+            .find(|trial| trial["what"] == "scanner")
+            .unwrap();
+        (
+            trial["ok"].as_bool().unwrap(),
+            trial["detail"].as_str().unwrap().to_owned(),
+        )
+    };
+    let (ok, detail) = trial();
+    assert!(ok && detail.starts_with("ClamAV "), "{detail}");
+    scanner.kill();
+    let (ok, detail) = trial();
+    assert!(!ok && detail.contains("uploads.scanner"), "{detail}");
+}

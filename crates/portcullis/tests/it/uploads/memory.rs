@@ -1,0 +1,94 @@
+//! What an upload costs the gate: the same for a large one as for a small one.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::{Gateway, Upstream, sockets};
+
+const MIB: u64 = 1024 * 1024;
+
+/// The most memory that a process has had, in bytes.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    line.split_whitespace()
+        .next()
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1024
+}
+
+/// A product that counts what it gets and keeps nothing.
+async fn counting() -> Upstream {
+    let address = sockets::bytes_product(async |mut stream| {
+        let head = sockets::read_until(&mut stream, "\r\n\r\n").await;
+        let (head, early) = head.split_once("\r\n\r\n").unwrap();
+        let length = head.to_ascii_lowercase();
+        let length = length
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .unwrap();
+        let length: u64 = length.parse().unwrap();
+        let mut seen = early.len() as u64;
+        let mut buffer = vec![0; 256 * 1024];
+        while seen < length {
+            let count = stream.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "cut short");
+            seen += count as u64;
+        }
+        let text = seen.to_string();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{text}",
+            text.len()
+        );
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    Upstream::at(address.await)
+}
+
+/// A PDF file of this size, as the whole body.
+async fn upload(gateway: &Gateway, size: u64) {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let head = format!(
+        "POST /large HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/pdf\r\nContent-Length: {size}\r\n\r\n",
+        gateway.address
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(b"%PDF-1.7\n").await.unwrap();
+    let piece = vec![b' '; 256 * 1024];
+    let mut left = size - 9 - 6;
+    while left > 0 {
+        let count = left.min(piece.len() as u64);
+        stream
+            .write_all(&piece[..usize::try_from(count).unwrap()])
+            .await
+            .unwrap();
+        left -= count;
+    }
+    stream.write_all(b"%%EOF\n").await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.ends_with(&size.to_string()), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gigabyte_costs_the_memory_of_ten_megabytes() {
+    let upstream = counting().await;
+    let route = "[[route]]\npath = \"/large\"\nmethods = [\"POST\"]\nallow = \"public\"\nupload = { max-size = \"2GiB\" }\n\n[uploads]\nscanner = \"none\"\n";
+    let gateway = Gateway::builder(&upstream, route).await.start().await;
+    upload(&gateway, 10 * MIB).await;
+    upload(&gateway, 10 * MIB).await;
+    let small = peak(gateway.pid());
+    upload(&gateway, 1024 * MIB).await;
+    let grown = peak(gateway.pid()).saturating_sub(small);
+    assert!(
+        grown < 8 * MIB,
+        "{grown} bytes more for a hundred times the size"
+    );
+}
