@@ -60,10 +60,17 @@ impl Default for Config {
     }
 }
 
+/// What is said to whoever asks a build for Redis that has none.
+pub(crate) const NO_REDIS: &str =
+    "this program was built without Redis: build it with `--features redis`, or with `full`";
+
 impl Config {
     /// Everything that is wrong here: the key and what to do about it.
     pub fn findings(&self) -> Vec<(&'static str, &'static str)> {
         let mut findings = Vec::new();
+        if self.redis.is_some() && !cfg!(feature = "redis") {
+            findings.push(("redis", NO_REDIS));
+        }
         for (key, number) in [
             ("nodes", self.nodes),
             ("readers", self.readers),

@@ -95,12 +95,3 @@ pub enum WhenDegraded {
     /// A tenth of the rate, or less when there are more than ten nodes: for what guards a login.
     Tenth,
 }
-
-impl WhenDegraded {
-    pub(super) fn parts(self, nodes: u32) -> u32 {
-        match self {
-            WhenDegraded::Share => nodes,
-            WhenDegraded::Tenth => nodes.max(10),
-        }
-    }
-}

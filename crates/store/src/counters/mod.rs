@@ -10,6 +10,9 @@
 
 mod charge;
 mod memory;
+#[cfg(not(feature = "redis"))]
+mod no_redis;
+#[cfg(feature = "redis")]
 mod redis;
 
 #[cfg(test)]
@@ -22,6 +25,9 @@ use portcullis_core::{Span, Timestamp};
 
 pub use charge::{Charge, LimitId, Subject, WhenDegraded};
 pub use memory::Memory;
+#[cfg(not(feature = "redis"))]
+pub use no_redis::{Keeper, Redis};
+#[cfg(feature = "redis")]
 pub use redis::{Keeper, Redis};
 
 /// How many charges one request may bring. A request with more is refused.
@@ -135,11 +141,6 @@ impl Taken {
             refused: Some(0),
             degraded: false,
         }
-    }
-
-    const fn degraded(mut self) -> Taken {
-        self.degraded = true;
-        self
     }
 }
 

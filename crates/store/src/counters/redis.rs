@@ -279,6 +279,22 @@ impl Keeper {
     }
 }
 
+impl WhenDegraded {
+    fn parts(self, nodes: u32) -> u32 {
+        match self {
+            WhenDegraded::Share => nodes,
+            WhenDegraded::Tenth => nodes.max(10),
+        }
+    }
+}
+
+impl Taken {
+    const fn degraded(mut self) -> Taken {
+        self.degraded = true;
+        self
+    }
+}
+
 /// A charge that nobody pays: it writes, and expires at once.
 fn probe() -> Vec<Charge> {
     Rate::new(1000, Span::from_seconds(1), 1000)
