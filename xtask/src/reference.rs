@@ -254,6 +254,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "openapi",
+        "The product's own description of its requests, for routes with `schema = true`.",
+        "crates/access/src/openapi/requests/config.rs",
+        "Config",
+    ),
+    section(
         "audit",
         "The audit trail.",
         "crates/events/src/audit/trail.rs",

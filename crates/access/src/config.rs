@@ -90,6 +90,10 @@ pub struct RouteConfig {
     /// The largest request body, such as `"10MiB"`. Default: what `[body]` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_body: Option<ByteSize>,
+    /// Whether requests must be as `[openapi]` describes them: values in path and query, and bodies of
+    /// JSON and of forms. Default `false`. What the document does not describe is refused.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub schema: bool,
     /// What comes in on this route is files: each is screened before the product sees any of it. What it takes
     /// stands in a table of its own, `[route.upload]`, and `upload = {}` takes what is usual. Default: bodies
     /// are not looked into.
@@ -168,6 +172,7 @@ impl RouteConfig {
             csrf: true,
             framing: None,
             max_body: None,
+            schema: false,
             upload: None,
             timeout: None,
             cors: true,

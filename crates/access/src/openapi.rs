@@ -12,6 +12,7 @@
 pub mod diff;
 mod plan;
 mod read;
+pub mod requests;
 mod template;
 
 use std::fmt;
@@ -41,6 +42,8 @@ pub enum Error {
     Version(String),
     #[error("the document has no `paths`")]
     NoPaths,
+    #[error("its schemas cannot be used: {0}")]
+    Schema(String),
 }
 
 /// What was read of a document.
@@ -67,6 +70,17 @@ pub struct Operation {
     pub security: Security,
     /// Ordered by place and name.
     pub parameters: Vec<Parameter>,
+    /// Where in the document it stands.
+    #[serde(skip)]
+    pub(in crate::openapi) at: At,
+}
+
+/// JSON Pointers (RFC 6901) into the document.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct At {
+    operation: String,
+    /// The parameters that it shares with the other methods of its path.
+    shared_parameters: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -60,6 +60,17 @@ pub fn decode_segment(segment: &str) -> Cow<'_, str> {
     percent_encoding::percent_decode_str(segment).decode_utf8_lossy()
 }
 
+/// Text as the fragment of a URI (RFC 3986 section 3.5).
+pub fn encode_fragment(text: &str) -> String {
+    const ESCAPED: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+        .remove(b'/')
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
+    percent_encoding::utf8_percent_encode(text, ESCAPED).to_string()
+}
+
 fn check_segments(path: &str) -> Result<(), PathError> {
     let mut left = path.strip_prefix('/');
     while let Some(rest) = left {

@@ -2,7 +2,9 @@
 //!
 //! 1. A `Content-Length` over the limit is refused before a byte is read.
 //! 2. A body without one is counted as it streams, and cut off with an error at the limit.
-//! 3. JSON for the gate's own API is measured before it is parsed: depth, number of keys, and no
+//! 3. JSON and forms are counted as they stream, whoever they are for: how deep they go, and how many
+//!    fields they have.
+//! 4. JSON for the gate's own API is measured before it is parsed: depth, number of keys, and no
 //!    key twice in one object, since two parsers may each take another of the two.
 //!
 //! Deployment: the limit is per route; nothing is buffered, so it guards the upstream and the
@@ -10,6 +12,7 @@
 
 mod json;
 mod limited;
+mod structure;
 
 use http::{header, request::Parts};
 use portcullis_core::size::ByteSize;
@@ -18,6 +21,7 @@ use serde::Deserialize;
 
 pub use json::{JsonBounds, JsonError};
 pub use limited::{LimitedBody, Overflow};
+pub use structure::{Bounds, Structure, TooMuch};
 
 /// `[body]`
 #[derive(Debug, Clone, Deserialize)]
@@ -27,6 +31,20 @@ pub struct Config {
     pub max_size: ByteSize,
     /// Largest body of the gate's own API. Default `"64KiB"`.
     pub max_own_size: ByteSize,
+    /// How deep objects and lists of JSON may lie within each other. Default `64`.
+    pub max_depth: u32,
+    /// How many keys JSON may have in all, and how many fields a form. Default `10000`.
+    pub max_fields: u32,
+}
+
+impl Config {
+    /// What bodies for the product may hold.
+    pub const fn bounds(&self) -> Bounds {
+        Bounds {
+            max_depth: self.max_depth,
+            max_fields: self.max_fields,
+        }
+    }
 }
 
 impl Default for Config {
@@ -34,6 +52,8 @@ impl Default for Config {
         Config {
             max_size: ByteSize::mib(10),
             max_own_size: ByteSize::kib(64),
+            max_depth: 64,
+            max_fields: 10_000,
         }
     }
 }
@@ -55,10 +75,10 @@ impl From<Error> for Problem {
 
 impl From<Overflow> for Problem {
     fn from(overflow: Overflow) -> Self {
-        Error::TooLarge {
-            limit: overflow.limit,
+        match overflow {
+            Overflow::Size { limit } => Error::TooLarge { limit }.into(),
+            Overflow::Structure(much) => much.into(),
         }
-        .into()
     }
 }
 

@@ -23,12 +23,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri
 use portcullis_access::policy::{Cors as RouteCors, Csrf as RouteCsrf, Route};
 use portcullis_core::binding::Asked;
 use portcullis_core::{Permit, Principal, Problem, Scheme, Span, path, problem};
-use portcullis_edge::body::BodyError;
 use portcullis_edge::forward::WebSocketAsked;
 use portcullis_edge::headers::{Forwarded, clean_request, remove_cookies};
 use portcullis_edge::{Body, ClientAddr, Crowded, Inbound, Peer};
 use portcullis_events::metrics::Stage;
-use portcullis_guard::body::{LimitedBody, Overflow, check_length};
 use portcullis_guard::cors::{self, Cors, Foreign, Grant};
 use portcullis_guard::csrf::is_safe;
 use portcullis_guard::{Own, https, rate_limit};
@@ -37,7 +35,7 @@ use crate::credentials::{Caller, Proof};
 use crate::lane::{Charged, Lane};
 use crate::snapshot::{Found, RouteGuards, Snapshot};
 use crate::story::Story;
-use crate::{streams, uploads, widget};
+use crate::{screen, streams, uploads, widget};
 
 /// What came of a request that was not refused.
 pub(crate) enum Decided<'s> {
@@ -229,9 +227,22 @@ async fn carry_out<'s>(
     let guards = snapshot.guards(permitted.is_own, permitted.route.id);
     story.grant = std::mem::take(&mut permitted.grant);
 
-    // screen body: 413, at once where the length is told, else as it streams
+    // screen body: 413, at once where the length is told, else as it streams; 404, 415 and 422 where
+    // the product's own description asks for something else
     story.stage = Stage::Body;
-    screen(guards, &mut inbound)?;
+    screen::bound(guards, &mut inbound)?;
+    if let Some(requests) = &guards.requests {
+        let path = permitted.rewritten.clone();
+        let path = path.unwrap_or_else(|| inbound.head.uri.path().to_owned());
+        Box::pin(screen::hold_against(
+            lane,
+            requests,
+            guards,
+            &path,
+            &mut inbound,
+        ))
+        .await?;
+    }
     // Boxed, as all that is rare: room for it here would be copied with every request.
     let receipt = match &guards.upload {
         None => None,
@@ -390,26 +401,6 @@ fn check_csrf(
         (RouteCsrf::Required, None) => Ok(snapshot.csrf.check_unauthenticated(head, place)?),
         (RouteCsrf::Exempt, _) => Ok(()),
     }
-}
-
-fn screen(guards: &RouteGuards, inbound: &mut Inbound) -> Result<(), Problem> {
-    let Inbound { head, body, .. } = inbound;
-    check_length(head, guards.max_body)?;
-    if body.is_empty() || head.headers.contains_key(header::CONTENT_LENGTH) {
-        return Ok(());
-    }
-    let limited = LimitedBody::new(std::mem::take(body), guards.max_body);
-    *body = Body::stream(http_body_util::BodyExt::map_err(
-        limited,
-        |error| match Overflow::find(&*error) {
-            Some(overflow) => BodyError::Refused(overflow.into()),
-            None => match error.downcast::<BodyError>() {
-                Ok(error) => *error,
-                Err(error) => BodyError::Other(error),
-            },
-        },
-    ));
-    Ok(())
 }
 
 /// Takes from the head what the client may not say, and adds what the gate knows.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use portcullis_access::openapi::requests::Requests;
 use portcullis_access::{
     AccessConfig, Policy, config::Framing as RouteFraming, policy::Known, policy::Route,
 };
@@ -15,6 +16,7 @@ use portcullis_core::route::Params;
 use portcullis_core::size::ByteSize;
 use portcullis_edge::{TrustedProxies, Upstream};
 use portcullis_events::webhooks::Endpoints;
+use portcullis_guard::body::Bounds;
 use portcullis_guard::cors::Cors;
 use portcullis_guard::csrf::Csrf;
 use portcullis_guard::headers::{CspChoice, Framing, Headers, RouteHeaders};
@@ -25,7 +27,7 @@ use portcullis_identity::sessions::Cookies;
 use portcullis_vault::keys::{Keys, Purpose};
 
 use crate::config::{AssertionConfig, Config, Loaded};
-use crate::{own, uploads, webhooks};
+use crate::{described, own, uploads, webhooks};
 
 /// The name under which the gate's own handlers stand among the upstreams.
 pub(crate) const OWN_UPSTREAM: &str = "portcullis";
@@ -85,6 +87,10 @@ pub(crate) struct RouteGuards {
     pub(crate) max_body: ByteSize,
     /// What is taken where bodies are files.
     pub(crate) upload: Option<Arc<Rules>>,
+    /// What a body for the product may hold.
+    pub(crate) structure: Option<Bounds>,
+    /// What requests are held against, where the route asks for it.
+    pub(crate) requests: Option<Arc<Requests>>,
 }
 
 /// How the gate tells an upstream who is calling.
@@ -219,6 +225,8 @@ struct Compiler<'c> {
     config: &'c Config,
     headers: &'c Headers,
     limits: Limits,
+    /// What the product's document says of requests.
+    requests: Option<Arc<Requests>>,
     findings: Vec<Finding>,
 }
 
@@ -252,6 +260,7 @@ impl Compiler<'_> {
             (_, Some(size), _) => size,
             (_, None, Some(rules)) => rules.max_body(),
             (true, None, None) => self.config.body.max_own_size,
+            (false, None, None) if route.schema => self.config.openapi.max_body,
             (false, None, None) => self.config.body.max_size,
         };
         let limits = self.keep(limits);
@@ -261,6 +270,8 @@ impl Compiler<'_> {
             headers: headers?,
             max_body,
             upload: upload?,
+            structure: (!own).then(|| self.config.body.bounds()),
+            requests: self.requests.clone().filter(|_| route.schema),
         })
     }
 
@@ -343,6 +354,7 @@ fn compile(
     let named = limit_names(config, limits.as_ref());
     let (behind, stamp) = (upstreams.as_deref(), assertion.as_ref());
     let webhooks = webhooks::compile(config, loaded, behind, stamp, &named, findings);
+    let requests = described::compile(config, loaded, findings);
     let headers = keep(config.headers.compile(), findings);
     findings.extend(config.headers.advise());
     let known = Known {
@@ -363,6 +375,7 @@ fn compile(
         config,
         headers: &headers,
         limits,
+        requests,
         findings: Vec::new(),
     };
     let product = RouteSet::compile(&config.access, &known, &mut compiler, false);
@@ -385,6 +398,8 @@ fn compile(
         headers: keep(headers.for_own_pages(), findings)?,
         max_body: config.body.max_size,
         upload: None,
+        structure: None,
+        requests: None,
     };
     let limits = compiler.limits;
     findings.append(&mut compiler.findings);

@@ -76,6 +76,8 @@ const IN_WORDS: &[(&str, &str, &str)] = &[
 const EXAMPLES: &[(&str, &str, &str)] = &[
     ("redaction", "fields", "[\"iban\", \"customer_number\"]"),
     ("redaction", "prefixes", "[\"shop_live_\"]"),
+    ("openapi", "file", "\"openapi.json\""),
+    ("openapi", "base-path", "\"/api/v1\""),
     ("error-reports", "dsn", "{ env = \"SENTRY_DSN\" }"),
     ("secrets", "previous", "[{ env = \"SECRET_KEY_PREVIOUS\" }]"),
     (

@@ -3,14 +3,17 @@
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::{Api, BasePath, Error, Note, Operation, Parameter, Security};
+use super::{Api, At, BasePath, Error, Note, Operation, Parameter, Security};
 
 /// How many references are followed in a row: a circle is left out, and noted.
 const MAX_REFERENCES: usize = 16;
 
 /// Reads a document.
 pub fn read(text: &str, base: &BasePath) -> Result<Api, Error> {
-    let root: Value = serde_json::from_str(text)?;
+    read_value(&serde_json::from_str(text)?, base)
+}
+
+pub(super) fn read_value(root: &Value, base: &BasePath) -> Result<Api, Error> {
     let version = root
         .get("openapi")
         .and_then(Value::as_str)
@@ -23,7 +26,7 @@ pub fn read(text: &str, base: &BasePath) -> Result<Api, Error> {
         .and_then(Value::as_object)
         .ok_or(Error::NoPaths)?;
     let mut reader = Reader {
-        root: &root,
+        root,
         base,
         operations: Vec::new(),
         notes: Vec::new(),
@@ -80,20 +83,19 @@ impl<'d> Reader<'d> {
             return;
         }
         // OpenAPI 3.1 lets keys stand beside `$ref`; those nearer to the path win.
-        let mut layers: Vec<&Map<String, Value>> = Vec::new();
-        let mut at = item;
+        let mut layers: Vec<(String, &Map<String, Value>)> = Vec::new();
+        let mut at = (below("/paths", path), item);
         loop {
-            let Some(object) = at.as_object() else {
+            let Some(object) = at.1.as_object() else {
                 self.leave_out(path, "the path item is not an object");
                 return;
             };
-            layers.push(object);
+            layers.push((at.0, object));
             let Some(reference) = object.get("$ref") else {
                 break;
             };
-            let target = reference
-                .as_str()
-                .and_then(|reference| self.target(reference));
+            let target = reference.as_str().and_then(pointer_of);
+            let target = target.and_then(|to| self.root.pointer(&to).map(|value| (to, value)));
             match target {
                 Some(target) if layers.len() < MAX_REFERENCES => at = target,
                 Some(_) | None => {
@@ -102,15 +104,19 @@ impl<'d> Reader<'d> {
                 }
             }
         }
-        let key = |name: &str| layers.iter().find_map(|layer| layer.get(name));
+        let key = |name: &str| {
+            let mut layers = layers.iter();
+            layers.find_map(|(at, layer)| Some((below(at, name), layer.get(name)?)))
+        };
         for (name, method) in &METHODS {
             if let Some(operation) = key(name) {
-                self.operation(path, method, operation, key("servers"), key("parameters"));
+                let servers = key("servers").map(|(_, servers)| servers);
+                self.operation(path, method, operation, servers, key("parameters"));
             }
         }
         let mut strange: Vec<&str> = layers
             .iter()
-            .flat_map(|layer| layer.keys())
+            .flat_map(|(_, layer)| layer.keys())
             .map(String::as_str)
             .filter(|name| {
                 !name.starts_with("x-")
@@ -132,15 +138,20 @@ impl<'d> Reader<'d> {
         &mut self,
         path: &str,
         method: &Method,
-        operation: &'d Value,
+        (at, operation): (String, &'d Value),
         item_servers: Option<&Value>,
-        item_parameters: Option<&'d Value>,
+        item_parameters: Option<(String, &'d Value)>,
     ) {
         if *method == Method::TRACE {
             self.leave_out(&format!("TRACE {path}"), "the gate never forwards TRACE");
             return;
         }
+        let (shared_parameters, item_parameters) = item_parameters.unzip();
         let parameters = self.parameters(item_parameters, operation.get("parameters"));
+        let at = At {
+            operation: at,
+            shared_parameters,
+        };
         let servers = operation
             .get("servers")
             .or(item_servers)
@@ -158,6 +169,7 @@ impl<'d> Reader<'d> {
                 tags: strings(operation.get("tags")),
                 security,
                 parameters: parameters.clone(),
+                at: at.clone(),
             });
         }
     }
@@ -182,25 +194,15 @@ impl<'d> Reader<'d> {
     }
 
     fn parameter(&self, written: &'d Value) -> Option<Parameter> {
-        let mut at = written;
-        for _ in 0..MAX_REFERENCES {
-            let Some(reference) = at.get("$ref").and_then(Value::as_str) else {
-                break;
-            };
-            at = self.target(reference)?;
-        }
+        let at = match written.get("$ref").and_then(Value::as_str) {
+            Some(reference) => follow(self.root, pointer_of(reference)?)?.1,
+            None => written,
+        };
         Some(Parameter {
             place: text_of(at, "in")?,
             name: text_of(at, "name")?,
             required: at.get("required").and_then(Value::as_bool).unwrap_or(false),
         })
-    }
-
-    /// What `#/a/b` points at (RFC 6901; the fragment may be percent-encoded).
-    fn target(&self, reference: &str) -> Option<&'d Value> {
-        let pointer = reference.strip_prefix('#')?;
-        let pointer = portcullis_core::path::decode_segment(pointer);
-        self.root.pointer(&pointer)
     }
 
     fn leave_out(&mut self, operation: &str, reason: &str) {
@@ -209,6 +211,30 @@ impl<'d> Reader<'d> {
             reason: reason.to_owned(),
         });
     }
+}
+
+/// The JSON Pointer in `#/a/b` (RFC 6901; the fragment may be percent-encoded).
+fn pointer_of(reference: &str) -> Option<String> {
+    let pointer = reference.strip_prefix('#')?;
+    Some(portcullis_core::path::decode_segment(pointer).into_owned())
+}
+
+/// The pointer to `name` in what `pointer` points at.
+pub(super) fn below(pointer: &str, name: &str) -> String {
+    let name = name.replace('~', "~0").replace('/', "~1");
+    format!("{pointer}/{name}")
+}
+
+/// What a pointer points at, and whither its references led.
+pub(super) fn follow(root: &Value, mut pointer: String) -> Option<(String, &Value)> {
+    for _ in 0..MAX_REFERENCES {
+        let value = root.pointer(&pointer)?;
+        match value.get("$ref").and_then(Value::as_str) {
+            Some(reference) => pointer = pointer_of(reference)?,
+            None => return Some((pointer, value)),
+        }
+    }
+    None
 }
 
 /// SECURITY: an empty alternative means that no credential is needed; and what is malformed does

@@ -1,27 +1,33 @@
-//! A body that ends in an error when it grows over its limit.
+//! A body that ends in an error when it grows over its limit, or holds more than it may.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Buf;
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+
+use super::structure::{Structure, TooMuch};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Streams `B` until `limit` bytes have passed. Cancel safe: it holds nothing back.
+/// Streams `B` until `limit` bytes have passed, or its structure is too much. Cancel safe: it holds
+/// nothing back.
 #[derive(Debug)]
 pub struct LimitedBody<B> {
     inner: B,
     limit: u64,
     left: u64,
+    structure: Option<Structure>,
     over: bool,
 }
 
-/// The error of a body that grew over its limit. Found by `Error::source` under whatever wraps it.
+/// The error of a body that was cut off. Found by `Error::source` under whatever wraps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the body grew over {limit} bytes")]
-pub struct Overflow {
-    pub limit: u64,
+pub enum Overflow {
+    #[error("the body grew over {limit} bytes")]
+    Size { limit: u64 },
+    #[error(transparent)]
+    Structure(TooMuch),
 }
 
 impl Overflow {
@@ -38,14 +44,32 @@ impl<B> LimitedBody<B> {
             inner,
             limit: limit.as_u64(),
             left: limit.as_u64(),
+            structure: None,
             over: false,
+        }
+    }
+
+    /// The same, and what passes is counted.
+    #[must_use]
+    pub fn counted(mut self, structure: Option<Structure>) -> Self {
+        self.structure = structure;
+        self
+    }
+
+    fn check(&mut self, piece: &[u8]) -> Result<(), Overflow> {
+        let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        let limit = self.limit;
+        self.left = (self.left.checked_sub(length)).ok_or(Overflow::Size { limit })?;
+        match &mut self.structure {
+            Some(structure) => structure.count(piece).map_err(Overflow::Structure),
+            None => Ok(()),
         }
     }
 }
 
 impl<B> Body for LimitedBody<B>
 where
-    B: Body + Unpin,
+    B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
     type Data = B::Data;
@@ -63,14 +87,11 @@ where
             Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
             Some(Ok(frame)) => frame,
         };
-        if let Some(data) = frame.data_ref() {
-            let length = u64::try_from(data.remaining()).unwrap_or(u64::MAX);
-            let Some(left) = self.left.checked_sub(length) else {
-                self.over = true;
-                let limit = self.limit;
-                return Poll::Ready(Some(Err(Overflow { limit }.into())));
-            };
-            self.left = left;
+        if let Some(data) = frame.data_ref()
+            && let Err(overflow) = self.check(data)
+        {
+            self.over = true;
+            return Poll::Ready(Some(Err(overflow.into())));
         }
         Poll::Ready(Some(Ok(frame)))
     }

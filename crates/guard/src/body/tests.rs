@@ -63,7 +63,7 @@ proptest! {
         let (passed, overflow) = read(&chunks, limit);
         prop_assert!(passed as u64 <= limit);
         if whole as u64 > limit {
-            prop_assert_eq!(overflow, Some(Overflow { limit }));
+            prop_assert_eq!(overflow, Some(Overflow::Size { limit }));
         } else {
             prop_assert_eq!((passed, overflow), (whole, None));
         }

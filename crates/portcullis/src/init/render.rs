@@ -17,6 +17,7 @@ const KEYS: &str = "# Routes. A request that matches none is refused. The most s
 #   allow    \"public\" (everybody), \"user\" (signed in), \"closed\" (nobody), { role = [\"admin\"] },
 #            { permission = \"manage:users\" }, { action = \"read\", owner = \"user_id\" }
 #   upstream, host, limits = [\"auth\"], framing = \"deny\" | \"same-origin\", max-body = \"10MiB\",
+#   schema = true (requests must be as the document of [openapi] describes them),
 #   timeout = \"30s\", cors = false (own origin only), csrf = false (risk: other sites can then act in
 #   the name of whoever is signed in)
 ";

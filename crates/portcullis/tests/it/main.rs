@@ -52,6 +52,7 @@ mod redirect;
 mod registration;
 mod reload;
 mod roles;
+mod schema;
 mod schemathesis;
 mod second_factor;
 mod secrets;
