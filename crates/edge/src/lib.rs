@@ -4,6 +4,7 @@
 //! not `Send`, state is `Rc` and `Cell`, and each lane has its own listener and its own upstream
 //! connections. Call [`serve`] and [`Forwarder`] on a [`lane_runtime`].
 
+pub mod aws;
 pub mod body;
 pub mod client_addr;
 pub mod config;

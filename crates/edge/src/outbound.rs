@@ -8,7 +8,8 @@
 //!   to an address that was judged: a name that resolves to something else a moment later, or
 //!   counts in octal, gains nothing.
 //! - Only addresses of the public internet will do. [`Reach::Loopback`] is for a development
-//!   machine: loopback, and only loopback, in plain text.
+//!   machine: loopback, and only loopback, in plain text. What an operator wrote down themselves
+//!   ([`Reach::Configured`]) may be of their own network; no document of others gets that far.
 //! - `https` only, with the operating system's roots, by name. No redirects: a 302 is an answer
 //!   that is not 200. No proxy from the environment, no cookies, no decompression.
 //! - One deadline for everything, and a limit for the body, which count while it arrives.
@@ -18,12 +19,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::uri::Scheme;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -48,7 +50,20 @@ pub enum Reach {
     Public,
     /// This machine, also by `http`: in development.
     Loopback,
+    /// Wherever an operator's own configuration says, by `https`; on this machine also by `http`.
+    /// Never for a URL that came from elsewhere.
+    Configured,
+    /// Where a cloud hands its credentials to the programs in a container: this machine, and the
+    /// link-local addresses that are documented for it, by `http`.
+    Container,
 }
+
+/// Amazon ECS, and EKS Pod Identity.
+const CONTAINER_V4: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(169, 254, 170, 2),
+    Ipv4Addr::new(169, 254, 170, 23),
+];
+const CONTAINER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -60,8 +75,8 @@ pub enum Error {
     Connect { host: String, source: io::Error },
     #[error("{0} broke off")]
     Broken(String, #[source] hyper::Error),
-    #[error("{0} did not answer within {DEADLINE:?}")]
-    Slow(String),
+    #[error("{0} did not answer within {1:?}")]
+    Slow(String, Duration),
     #[error("{0} answered with more than {MAX_ANSWER} bytes")]
     TooLong(String),
     #[error("there are no certificate authorities to believe")]
@@ -92,8 +107,15 @@ impl Target {
         let uri: Uri = url.parse().map_err(|_| refuse())?;
         let https = match (uri.scheme(), reach) {
             (Some(scheme), _) if *scheme == Scheme::HTTPS => true,
-            (Some(scheme), Reach::Loopback) if *scheme == Scheme::HTTP => false,
-            (Some(_) | None, Reach::Public | Reach::Loopback) => return Err(refuse()),
+            (Some(scheme), Reach::Loopback | Reach::Configured | Reach::Container)
+                if *scheme == Scheme::HTTP =>
+            {
+                false
+            }
+            (
+                Some(_) | None,
+                Reach::Public | Reach::Loopback | Reach::Configured | Reach::Container,
+            ) => return Err(refuse()),
         };
         let authority = uri.authority().ok_or_else(refuse)?;
         // SECURITY: `https://trusted.example@evil.example/` is a URL of the second host.
@@ -128,13 +150,27 @@ impl Target {
     pub fn host(&self) -> &str {
         &self.host
     }
+
+    /// The whole URL, as it is called.
+    pub fn url(&self) -> String {
+        self.uri.to_string()
+    }
 }
 
 /// Whether an address may be called.
-fn may_call(address: IpAddr, reach: Reach) -> bool {
+fn may_call(address: IpAddr, reach: Reach, https: bool) -> bool {
     let address = address.to_canonical();
     match reach {
         Reach::Loopback => address.is_loopback(),
+        // SECURITY: credentials go there, which nobody on the way may read.
+        Reach::Configured => https || address.is_loopback(),
+        Reach::Container => {
+            address.is_loopback()
+                || match address {
+                    IpAddr::V4(address) => CONTAINER_V4.contains(&address),
+                    IpAddr::V6(address) => address == CONTAINER_V6,
+                }
+        }
         Reach::Public => match address {
             IpAddr::V4(address) => is_public_v4(address),
             IpAddr::V6(address) => is_public_v6(address),
@@ -175,6 +211,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[derive(Clone)]
 pub struct Outbound {
     deadline: Duration,
+    /// The certificate authorities that are believed in place of the system's.
+    ca: Option<PathBuf>,
     /// Made at the first call that needs it: reading the system's roots takes a while.
     tls: Arc<OnceLock<Option<Arc<ClientConfig>>>>,
 }
@@ -183,21 +221,37 @@ impl Default for Outbound {
     fn default() -> Self {
         Outbound {
             deadline: DEADLINE,
+            ca: None,
             tls: Arc::default(),
         }
     }
 }
 
 impl Outbound {
+    /// One that waits for `deadline`, and believes the authorities in the file `ca` alone where
+    /// there is one.
+    pub fn new(deadline: Duration, ca: Option<PathBuf>) -> Self {
+        Outbound {
+            deadline,
+            ca,
+            tls: Arc::default(),
+        }
+    }
+
     fn tls(&self) -> Result<Arc<ClientConfig>, Error> {
         self.tls
-            .get_or_init(|| tls::client_config(None, false, "outbound").ok())
+            .get_or_init(|| tls::client_config(self.ca.as_deref(), false, "outbound").ok())
             .clone()
             .ok_or(Error::Roots)
     }
 
     pub async fn get(&self, target: &Target) -> Result<Answer, Error> {
-        self.call(target, None, Sent::Nothing).await
+        self.call(target, HeaderMap::new(), Sent::Nothing).await
+    }
+
+    /// The same, with these headers.
+    pub async fn get_with(&self, target: &Target, headers: HeaderMap) -> Result<Answer, Error> {
+        self.call(target, headers, Sent::Nothing).await
     }
 
     /// The same, with credentials where there are some.
@@ -206,7 +260,8 @@ impl Outbound {
         target: &Target,
         authorization: Option<HeaderValue>,
     ) -> Result<Answer, Error> {
-        self.call(target, authorization, Sent::Nothing).await
+        self.call(target, authorized(authorization), Sent::Nothing)
+            .await
     }
 
     /// A form, with the credentials of HTTP Basic where there are some.
@@ -217,7 +272,7 @@ impl Outbound {
         form: String,
     ) -> Result<Answer, Error> {
         let sent = Sent::Body("application/x-www-form-urlencoded", form.into());
-        self.call(target, authorization, sent).await
+        self.call(target, authorized(authorization), sent).await
     }
 
     /// A body of any kind.
@@ -227,25 +282,32 @@ impl Outbound {
         kind: &'static str,
         body: Bytes,
     ) -> Result<Answer, Error> {
-        self.call(target, None, Sent::Body(kind, body)).await
+        self.call(target, HeaderMap::new(), Sent::Body(kind, body))
+            .await
     }
 
-    async fn call(
+    /// The same, with these headers.
+    pub async fn post_with(
         &self,
         target: &Target,
-        authorization: Option<HeaderValue>,
-        sent: Sent,
+        headers: HeaderMap,
+        kind: &'static str,
+        body: Bytes,
     ) -> Result<Answer, Error> {
-        let exchange = self.exchange(target, authorization, sent);
+        self.call(target, headers, Sent::Body(kind, body)).await
+    }
+
+    async fn call(&self, target: &Target, headers: HeaderMap, sent: Sent) -> Result<Answer, Error> {
+        let exchange = self.exchange(target, headers, sent);
         timeout(self.deadline, exchange)
             .await
-            .map_err(|_| Error::Slow(target.host.clone()))?
+            .map_err(|_| Error::Slow(target.host.clone(), self.deadline))?
     }
 
     async fn exchange(
         &self,
         target: &Target,
-        authorization: Option<HeaderValue>,
+        headers: HeaderMap,
         sent: Sent,
     ) -> Result<Answer, Error> {
         let broken = |error| Error::Broken(target.host.clone(), error);
@@ -255,7 +317,7 @@ impl Outbound {
             .map_err(broken)?;
         let talking = tokio::spawn(connection);
         let answer = async {
-            let request = request(target, authorization, sent)?;
+            let request = request(target, &headers, sent)?;
             let (head, mut body) = sender
                 .send_request(request)
                 .await
@@ -290,7 +352,7 @@ impl Outbound {
             tokio::net::lookup_host((target.host.as_str(), target.port))
                 .await
                 .map_err(failed)?
-                .filter(|address| may_call(address.ip(), target.reach))
+                .filter(|address| may_call(address.ip(), target.reach, target.https))
                 .collect();
         if addresses.is_empty() {
             return Err(Error::Address(target.host.clone()));
@@ -319,9 +381,14 @@ enum Sent {
     Body(&'static str, Bytes),
 }
 
+fn authorized(authorization: Option<HeaderValue>) -> HeaderMap {
+    let with_name = authorization.map(|value| (header::AUTHORIZATION, value));
+    with_name.into_iter().collect()
+}
+
 fn request(
     target: &Target,
-    authorization: Option<HeaderValue>,
+    headers: &HeaderMap,
     sent: Sent,
 ) -> Result<Request<Full<Bytes>>, Error> {
     let refuse = || Error::Url(target.host.clone());
@@ -346,9 +413,10 @@ fn request(
     if let Some(kind) = kind {
         request = request.header(header::CONTENT_TYPE, kind);
     }
-    if let Some(mut value) = authorization {
+    for (name, value) in headers {
+        let mut value = value.clone();
         value.set_sensitive(true);
-        request = request.header(header::AUTHORIZATION, value);
+        request = request.header(name, value);
     }
     request.body(Full::new(body)).map_err(|_| refuse())
 }

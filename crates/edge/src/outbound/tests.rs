@@ -105,7 +105,7 @@ fn every_special_network_is_refused_and_public_ones_are_not() {
         "ff02::1",
     ] {
         assert!(
-            !may_call(address.parse().unwrap(), Reach::Public),
+            !may_call(address.parse().unwrap(), Reach::Public, true),
             "{address}"
         );
     }
@@ -117,11 +117,11 @@ fn every_special_network_is_refused_and_public_ones_are_not() {
         "2a00:1450::1",
     ] {
         assert!(
-            may_call(address.parse().unwrap(), Reach::Public),
+            may_call(address.parse().unwrap(), Reach::Public, true),
             "{address}"
         );
         assert!(
-            !may_call(address.parse().unwrap(), Reach::Loopback),
+            !may_call(address.parse().unwrap(), Reach::Loopback, true),
             "{address}"
         );
     }
@@ -180,6 +180,35 @@ async fn an_answer_that_does_not_come_is_not_waited_for() {
     };
     let target = Target::parse(&url, Reach::Loopback).unwrap();
     let error = outbound.get(&target).await.unwrap_err();
-    assert!(matches!(error, Error::Slow(_)), "{error:?}");
+    assert!(matches!(error, Error::Slow(..)), "{error:?}");
     held.abort();
+}
+
+#[test]
+fn what_an_operator_wrote_down_may_be_private_but_leaves_this_machine_encrypted() {
+    let may = |address: &str, reach, https| may_call(address.parse().unwrap(), reach, https);
+    for address in ["10.0.0.1", "192.168.1.1", "fd00::1", "8.8.8.8"] {
+        assert!(may(address, Reach::Configured, true), "{address}");
+        assert!(!may(address, Reach::Configured, false), "{address}");
+        assert!(!may(address, Reach::Container, false), "{address}");
+    }
+    for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+        assert!(may(address, Reach::Configured, false), "{address}");
+        assert!(may(address, Reach::Container, false), "{address}");
+    }
+    // The credentials of a container are handed out there; those of the machine are not for us.
+    for address in ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"] {
+        assert!(may(address, Reach::Container, false), "{address}");
+    }
+    assert!(!may("169.254.169.254", Reach::Container, false));
+    assert!(Target::parse("http://bao.internal:8200/", Reach::Configured).is_ok());
+    assert!(Target::parse("ftp://bao.internal/", Reach::Configured).is_err());
+}
+
+#[tokio::test]
+async fn an_answer_in_plain_text_from_elsewhere_than_this_machine_is_not_even_asked_for() {
+    let url = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    assert!(get(&url, Reach::Configured).await.is_ok());
+    let error = get("http://10.0.0.1/keys", Reach::Configured).await;
+    assert!(matches!(error, Err(Error::Address(_))), "{error:?}");
 }
