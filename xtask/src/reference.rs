@@ -224,6 +224,18 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "kek",
+        "The key that all data keys of the vault are wrapped under.",
+        "crates/vault/src/kek/config.rs",
+        "Config",
+    ),
+    section(
+        "[previous-kek]",
+        "A key that wrapped data keys before `[kek]` did, as long as some are left (`portcullis vault status`). The gate wraps them anew by itself. One that is derived from `secrets.master` need not be named.",
+        "crates/vault/src/kek/config.rs",
+        "Config",
+    ),
+    section(
         "csrf",
         "Requests that another site could have caused.",
         "crates/guard/src/csrf.rs",

@@ -8,7 +8,7 @@
 //!   we run in ([`Credentials`]). No other way is tried: none is asked for that nobody configured.
 //! - An answer is read up to a limit, and only its error's code is passed on.
 //!
-//! Why not the vendor's whole client: ADR 12.
+//! Why not the vendor's whole client: ADR 13.
 
 mod credentials;
 mod sign;

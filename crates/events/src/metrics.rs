@@ -47,14 +47,17 @@ pub enum Dependency {
     Revocations,
     /// What reads uploads.
     Scanner,
+    /// The service that holds the KEK of the vault.
+    Kms,
 }
 
 impl Dependency {
-    const ALL: [Dependency; 4] = [
+    const ALL: [Dependency; 5] = [
         Dependency::Database,
         Dependency::Redis,
         Dependency::Revocations,
         Dependency::Scanner,
+        Dependency::Kms,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -63,6 +66,7 @@ impl Dependency {
             Dependency::Redis => "redis",
             Dependency::Revocations => "revocations",
             Dependency::Scanner => "scanner",
+            Dependency::Kms => "kms",
         }
     }
 }

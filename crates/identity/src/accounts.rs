@@ -23,6 +23,7 @@ use portcullis_edge::ClientAddr;
 use portcullis_events::Actor;
 use portcullis_store::Db;
 use portcullis_store::revocations::Revocation;
+use portcullis_vault::fields;
 use portcullis_vault::passwords::{self, Passwords};
 use portcullis_vault::seal;
 use portcullis_vault::tokens;
@@ -165,6 +166,8 @@ pub enum Error {
     #[error(transparent)]
     Seal(#[from] seal::Error),
     #[error(transparent)]
+    Vault(#[from] fields::Error),
+    #[error(transparent)]
     Unusable(#[from] factors::Unusable),
     /// One answer for a link that is unknown, used up, expired or of a closed account.
     #[error("the link is not valid")]
@@ -227,6 +230,7 @@ impl From<Error> for Problem {
             Error::PasskeyUnknown => Problem::new(&problem::CREDENTIALS_REFUSED)
                 .detail("This passkey is not known here, or the sign-in took too long."),
             Error::Seal(error) => error.into(),
+            Error::Vault(error) => error.into(),
             Error::Unusable(error) => error.into(),
             Error::LinkSpent => Problem::new(&problem::LINK_NOT_VALID),
             Error::Outbox(error) => error.into(),

@@ -26,6 +26,7 @@ mod totp;
 use portcullis_core::principal::User;
 use portcullis_core::{Span, Timestamp, UserId};
 use portcullis_store::{Db, Tx};
+use portcullis_vault::Fields;
 use portcullis_vault::keys::{Keys, Purpose};
 use portcullis_vault::seal::{self, Sealer};
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,9 @@ pub struct Config {
 /// What second factors need beside the accounts.
 #[derive(Debug)]
 pub struct Factors {
+    /// The gate's own part of the vault.
+    fields: Fields,
+    /// Opens what was sealed before that.
     sealer: Sealer,
     issuer: String,
     passkeys: Option<Relying>,
@@ -67,12 +71,18 @@ pub struct Factors {
 
 impl Factors {
     /// `origin` is where people reach the gate, where that is known.
-    pub fn new(keys: &Keys, config: &Config, origin: Option<&str>) -> Result<Self, seal::Error> {
+    pub fn new(
+        fields: &Fields,
+        keys: &Keys,
+        config: &Config,
+        origin: Option<&str>,
+    ) -> Result<Self, seal::Error> {
         let host = origin
             .and_then(|origin| url::Url::parse(origin).ok())
             .and_then(|url| url.host_str().map(str::to_owned));
         let issuer = config.issuer.clone().or(host);
         Ok(Factors {
+            fields: fields.of_gate(),
             sealer: Sealer::new(keys, Purpose::Factor)?,
             // A colon would end the name where apps read it.
             issuer: issuer
@@ -102,10 +112,10 @@ impl Factors {
         self
     }
 
-    /// Seals anew what an older master secret sealed. To be called at each start: after the
-    /// overlap of a rotation the old secret is gone. How many.
-    pub async fn reseal(&self, db: &Db) -> Result<usize, Error> {
-        totp::reseal(self, db).await
+    /// Takes secrets into the vault that were sealed under the master secret before: after the
+    /// overlap of a rotation the old one is gone. How many.
+    pub async fn carry_over(&self, db: &Db) -> Result<usize, Error> {
+        totp::carry_over(self, db).await
     }
 }
 

@@ -212,7 +212,10 @@ impl Holders {
             Revocation::Tenant(id) => self.forget_where(|user| user.tenant == Some(id)),
             Revocation::Everything => self.forget_everything(),
             // Not of these tables.
-            Revocation::Session(_) | Revocation::ApiKey(_) | Revocation::Visitor(_) => {}
+            Revocation::Session(_)
+            | Revocation::ApiKey(_)
+            | Revocation::Visitor(_)
+            | Revocation::DataKeys => {}
         }
     }
 

@@ -4,11 +4,11 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use portcullis_core::time::ManualClock;
-use portcullis_core::{Clock, Secret, Timestamp, UserId};
+use portcullis_core::{Clock, Secret, Span, Timestamp, UserId};
 use portcullis_events::{Metrics, Trail};
 use portcullis_store::Db;
 use portcullis_store::revocations::Feed;
-use portcullis_vault::{KeyRing, Keys, Passwords};
+use portcullis_vault::{Fields, Keks, KeyRing, Keys, Passwords, kek};
 use tempfile::TempDir;
 
 use crate::accounts::{self, Accounts, By, Parts, Registering, Registration, SignedIn};
@@ -49,6 +49,17 @@ pub(crate) fn backoff() -> Backoff {
 
 pub(crate) fn keys() -> Keys {
     Keys::new(secret("master secret of the tests"), vec![])
+}
+
+/// A vault under this master secret.
+pub(crate) fn fields(db: &Db, clock: &Arc<dyn Clock>, keys: &Keys) -> Fields {
+    let settings = kek::Settings::of(kek::KekKind::Master);
+    let under = Keks::new(&settings, &[], keys, clock).unwrap();
+    let (config, remember_for) = (
+        portcullis_vault::fields::Config::default(),
+        Span::from_minutes(15),
+    );
+    Fields::new(db.clone(), under, Arc::clone(clock), &config, remember_for)
 }
 
 fn recovery(db: &Db, clock: &Arc<dyn Clock>) -> Recovery {
@@ -92,7 +103,13 @@ pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Acc
         record: Record::new(trail),
         holders,
         recovery: recovery(&db, &clock),
-        factors: Factors::new(&keys(), &factors::Config::default(), None).unwrap(),
+        factors: Factors::new(
+            &fields(&db, &clock, &keys()),
+            &keys(),
+            &factors::Config::default(),
+            None,
+        )
+        .unwrap(),
         config: accounts::Config {
             registration: Registration::Open,
             registration_roles: vec!["member".to_owned()],

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::time::SystemClock;
@@ -73,6 +74,14 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
         }
         trials.extend(scanner(&loaded).await);
         trials.extend(issuers(&loaded).await);
+        if loaded.config.kek.kind.is_service() {
+            trials.push(trial(
+                format!("KEK `{}`", loaded.config.kek.kind),
+                kek(&mut loaded)
+                    .await
+                    .map_err(|error| format!("{error}; see [kek]")),
+            ));
+        }
         trials.push(trial("clock".to_owned(), clock()));
         if loaded.config.listen.tls.is_some() {
             trials.push(trial("certificate".to_owned(), certificate(&loaded)));
@@ -237,6 +246,22 @@ async fn issuers(loaded: &Loaded) -> Vec<Trial> {
         trial(format!("issuer `{name}`"), outcome)
     };
     asked.into_iter().map(told).collect()
+}
+
+/// The key of all keys: wraps something, unwraps it, and is refused for somebody else's.
+async fn kek(loaded: &mut Loaded) -> Result<String, String> {
+    let keys = check::keys(loaded).ok_or("there is no master secret")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let compiled = crate::config::kek::compile(&loaded.config, &loaded.secrets, &keys, &clock);
+    let compiled = compiled.map_err(|findings| {
+        let said = findings.iter().map(ToString::to_string);
+        said.collect::<Vec<_>>().join("; ")
+    })?;
+    compiled
+        .try_out()
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok("wraps and unwraps, and tells one owner from another".to_owned())
 }
 
 /// A clock before this release was written is wrong, and tokens would never end.

@@ -46,6 +46,8 @@ enum Away {
     Scanner,
     /// The disk on which uploads wait.
     Quarantine,
+    /// The service that holds the KEK of the vault.
+    Kms,
     Product,
     Client,
     Gate,
@@ -89,6 +91,7 @@ impl Matrix {
             Away::Mail => loaded.config.mail.is_on(),
             Away::Files => secret_files(&loaded.config).is_some(),
             Away::Scanner | Away::Quarantine => uploads,
+            Away::Kms => loaded.config.kek.kind.is_service(),
             Away::Sink => loaded.config.error_reports.dsn.is_some(),
             Away::Database | Away::Product | Away::Client | Away::Gate | Away::Nothing => true,
         });
@@ -151,6 +154,8 @@ fn value(config: &Config, key: &str) -> Option<String> {
         "audit.queue" => config.audit.queue.to_string(),
         "audit.notes-per-second" => config.audit.notes_per_second.to_string(),
         "mail.server" => config.mail.server.as_deref().unwrap_or("none").to_owned(),
+        "kek.timeout" => config.kek.timeout.to_string(),
+        "kek.remember-for" => config.kek.remember_for.to_string(),
         "log.access" => config.log.access.to_string(),
         "secret-store.files" => secret_files(config).unwrap_or("none").to_owned(),
         "webhook.attempts" => of_webhooks(config, |webhook| webhook.attempts.to_string()),

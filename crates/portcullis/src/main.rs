@@ -45,6 +45,7 @@ mod tenants;
 mod upkeep;
 mod uploads;
 mod vault_api;
+mod vault_keeper;
 mod verbs;
 mod webhooks;
 mod widget;

@@ -36,7 +36,7 @@ use crate::health::Probe;
 use crate::lane::Lane;
 use crate::snapshot::{Snapshot, is_secure};
 use crate::streams::Streams;
-use crate::{admin, check, panics, reload, shell, upkeep};
+use crate::{admin, check, panics, reload, shell, upkeep, vault_keeper};
 
 /// How long a stop waits for messages of webhooks that are being delivered.
 const LAST_DELIVERIES: std::time::Duration = std::time::Duration::from_secs(5);
@@ -250,6 +250,7 @@ async fn assemble(
     });
     upkeep::start(&gate, &identity);
     upkeep::reseal(&identity).await;
+    vault_keeper::start(&gate, &identity);
     gate.webhooks
         .set(Arc::clone(&gate.snapshot.load().webhooks));
     gate.back.spawn(gate.webhooks.clone().run());

@@ -317,7 +317,6 @@ fn state_findings(config: &Config) -> Vec<Finding> {
         .map(|(key, message)| Finding::error("state", format!("state.{key}"), message))
         .collect();
     findings.extend(config.audit.findings(config.mode == Mode::Production));
-    findings.extend(crate::vault_api::findings(config));
     findings.extend(uploads::findings(config));
     findings
 }
@@ -330,6 +329,7 @@ fn compile(
 ) -> Option<Snapshot> {
     findings.extend(proxy_findings(config));
     findings.extend(state_findings(config));
+    findings.extend(crate::vault_api::findings(config, &loaded.secrets, keys));
     let cookies = config
         .sessions
         .compile(is_secure(config))

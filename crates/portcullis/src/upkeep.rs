@@ -19,11 +19,10 @@ use portcullis_identity::{
     Visitors, api_keys, bearers, tokens, visitors,
 };
 use portcullis_store::Db;
-use portcullis_store::revocations::{Feed, POLL_EVERY};
-use portcullis_vault::KeyRing;
-use portcullis_vault::fields::Rewrapped;
+use portcullis_store::revocations::{Feed, POLL_EVERY, Revocation};
 use portcullis_vault::keys::Keys;
 use portcullis_vault::passwords::Passwords;
+use portcullis_vault::{Fields, KeyRing};
 
 use crate::config::{self, Loaded, mail};
 use crate::gate::Gate;
@@ -32,8 +31,6 @@ use crate::signing_keys::SigningKeys;
 use crate::snapshot::{is_secure, roles_with_second_factor};
 use crate::vault_api::Vault;
 
-/// Data keys that are sealed anew before the log says how many are left.
-const REWRAPPED_AT_ONCE: u32 = 1000;
 /// Activity is written and what has ended is dropped this often.
 const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
@@ -66,6 +63,8 @@ pub(crate) async fn identity(
     let said = |findings: Vec<portcullis_identity::Finding>| anyhow!("{findings:?}");
     let settings = config.sessions.compile(is_secure(config)).map_err(said)?;
     let policy = PasswordPolicy::new(&config.passwords);
+    let vault =
+        Vault::new(loaded, keys, db, trail, clock).map_err(|findings| anyhow!("{findings:?}"))?;
     let feed = Arc::new(Feed::open(db.clone(), clock.now()).await?);
     let sessions = Sessions::new(db.clone(), Arc::clone(&feed), settings, Arc::clone(clock));
     let api_keys = ApiKeys::new(
@@ -112,7 +111,7 @@ pub(crate) async fn identity(
         record: record.clone(),
         holders: Arc::clone(&holders),
         recovery,
-        factors: factors(config, keys)?,
+        factors: factors(config, &vault.fields, keys)?,
         config: config.accounts.clone(),
     });
     let visitors = Visitors::new(visitors::Parts {
@@ -140,7 +139,6 @@ pub(crate) async fn identity(
         OPENID.to_owned(),
     )?;
     let webhooks = webhooks(&signing_keys, keys)?;
-    let vault = Vault::new(config, keys, db, trail, clock)?;
     let secret_store = secret_store(config, db, &vault, &webhooks);
     Ok(Identity {
         accounts,
@@ -187,9 +185,9 @@ fn secret_store(
 }
 
 /// Second factors, with passkeys where people reach the gate at a domain.
-fn factors(config: &config::Config, keys: &Keys) -> anyhow::Result<Factors> {
+fn factors(config: &config::Config, fields: &Fields, keys: &Keys) -> anyhow::Result<Factors> {
     let origin = config.accounts.origin.as_deref();
-    let factors = Factors::new(keys, &config.mfa, origin)?;
+    let factors = Factors::new(fields, keys, &config.mfa, origin)?;
     let is_production = config.mode == Mode::Production;
     let relying = Relying::new(&config.passkeys, origin, is_production, factors.issuer())?;
     if relying.is_none() {
@@ -246,7 +244,11 @@ fn bearers(
 
 /// Starts the tasks that keep memory true.
 pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
-    follow_revocations(gate, Arc::clone(&identity.feed));
+    follow_revocations(
+        gate,
+        Arc::clone(&identity.feed),
+        identity.vault.fields.clone(),
+    );
     let (gate, identity) = (Arc::clone(gate), identity.clone());
     gate.back.clone().spawn(async move {
         let mut ticks = tokio::time::interval(HOUSEKEEPING);
@@ -290,14 +292,9 @@ async fn keep_bearers(identity: &Identity) {
     }
 }
 
-/// Seals the secrets of second factors anew, where an older master secret sealed them: they have to
-/// be readable when that one is taken out of `secrets.previous`.
+/// Seals the messages of webhooks anew, where an older master secret sealed them: they have to be
+/// readable when that one is taken out of `secrets.previous`.
 pub(crate) async fn reseal(identity: &Identity) {
-    match identity.accounts.reseal_factors().await {
-        Ok(0) => {}
-        Ok(count) => tracing::info!(count, "second factors are sealed by the new master secret"),
-        Err(error) => tracing::warn!(%error, "second factors could not be sealed anew"),
-    }
     match identity.webhooks.reseal().await {
         Ok(0) => {}
         Ok(count) => tracing::info!(
@@ -306,22 +303,6 @@ pub(crate) async fn reseal(identity: &Identity) {
         ),
         Err(error) => tracing::warn!(%error, "messages of webhooks could not be sealed anew"),
     }
-    // In steps, beside the traffic: there may be a key for each subject.
-    let fields = identity.vault.fields.clone();
-    tokio::spawn(async move {
-        loop {
-            match fields.rewrap(REWRAPPED_AT_ONCE).await {
-                Ok(Rewrapped { done: 0, .. }) => return,
-                Ok(Rewrapped { done, left }) => {
-                    tracing::info!(done, left, "data keys are sealed by the new master secret");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "data keys could not be sealed anew");
-                    return;
-                }
-            }
-        }
-    });
 }
 
 /// Sends the letters that acts leave behind, where there is somebody to hand them to.
@@ -362,7 +343,7 @@ pub(crate) async fn follow_secret_files(
 }
 
 /// Hears what was revoked, on this node or any other, and forgets it.
-fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
+fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>, fields: Fields) {
     let gate = Arc::clone(gate);
     gate.back.clone().spawn(async move {
         let mut ticks = tokio::time::interval(POLL_EVERY);
@@ -378,6 +359,9 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>) {
                 gate.visitors.revoked(revocation);
                 gate.directory.revoked(revocation);
                 gate.streams.revoked(revocation);
+                if matches!(revocation, Revocation::DataKeys | Revocation::Everything) {
+                    fields.forget();
+                }
             };
             match feed.poll(began, &apply).await {
                 Ok(_) => {

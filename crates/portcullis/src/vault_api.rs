@@ -3,6 +3,8 @@
 //! By the time a handler runs, the pipeline has let a program's key through that holds the route's
 //! permission. A key of a tenant works for that tenant alone.
 
+pub(crate) mod import_fernet;
+
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -17,58 +19,69 @@ use portcullis_core::finding::Finding;
 use portcullis_core::{Clock, Principal, Problem, TenantId, problem};
 use portcullis_events::{Action, Actor, By, Event, Outcome, Target, Trail};
 use portcullis_store::Db;
+use portcullis_vault::fernet::Fernet;
 use portcullis_vault::fields::{self, Place};
 use portcullis_vault::{Fields, Keys};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{self, Config, Loaded, Secrets};
 
 /// What a key must hold to seal, to index and to seal anew.
 pub(crate) const SEAL: &str = "seal:vault";
 /// What a key must hold to open.
 pub(crate) const OPEN: &str = "open:vault";
 /// Every route, below what the binary reserves for itself, with the permission that it asks for.
-pub(crate) const ROUTES: [(&str, &str); 4] = [
+pub(crate) const ROUTES: [(&str, &str); 5] = [
     ("/vault/seal", SEAL),
     ("/vault/reseal", SEAL),
     ("/vault/index", SEAL),
     ("/vault/open", OPEN),
+    ("/vault/import-fernet", import_fernet::IMPORT),
 ];
 /// Largest body, in bytes.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
 /// Values in one call.
 const MOST: usize = 1000;
 
-/// What is wrong with `[vault]`, and with what seals its values there.
-pub(crate) fn findings(config: &Config) -> Vec<Finding> {
+/// What is wrong with `[vault]`, with what seals its values there, and with the keys that are above
+/// all others.
+pub(crate) fn findings(config: &Config, secrets: &Secrets, keys: &Keys) -> Vec<Finding> {
     let of_vault = config.vault.iter().flat_map(fields::Config::findings);
     let of_vault = of_vault.map(|(key, message)| Finding::error("vault", key, message));
     let of_store = config.secret_store.iter();
     let of_store = of_store.flat_map(portcullis_events::secret_store::Config::findings);
     let of_store = of_store.map(|(key, message)| Finding::error("secret-store", key, message));
-    of_vault.chain(of_store).collect()
+    let mut findings: Vec<Finding> = of_vault.chain(of_store).collect();
+    findings.extend(config::kek::findings(config, secrets, keys));
+    findings.extend(import_fernet::compile(secrets).err());
+    findings
 }
 
 /// What the handlers work with.
 #[derive(Clone)]
 pub(crate) struct Vault {
     pub(crate) fields: Fields,
+    fernet: Arc<Fernet>,
     pub(crate) trail: Trail,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Vault {
     pub(crate) fn new(
-        config: &Config,
+        loaded: &Loaded,
         keys: &Keys,
         db: &Db,
         trail: &Trail,
         clock: &Arc<dyn Clock>,
-    ) -> Result<Self, fields::Error> {
+    ) -> Result<Self, Vec<Finding>> {
+        let config = &loaded.config;
         let settings = config.vault.clone().unwrap_or_default();
+        let under = config::kek::compile(config, &loaded.secrets, keys, clock)?;
+        let (clock_too, remember_for) = (Arc::clone(clock), config.kek.remember_for);
         Ok(Vault {
-            fields: Fields::new(db.clone(), keys, Arc::clone(clock), &settings)?,
+            fields: Fields::new(db.clone(), under, clock_too, &settings, remember_for),
+            fernet: import_fernet::compile(&loaded.secrets).map_err(|finding| vec![finding])?,
             trail: trail.clone(),
             clock: Arc::clone(clock),
         })
@@ -82,6 +95,7 @@ pub(crate) fn router(vault: Vault) -> Router {
         .route("/vault/reseal", post(reseal))
         .route("/vault/index", post(index))
         .route("/vault/open", post(open))
+        .route("/vault/import-fernet", post(import_fernet::import))
         .layer(axum::middleware::map_response(no_store))
         .with_state(vault)
 }
@@ -300,12 +314,10 @@ fn place<'a>(
     table: &'a str,
     field: &'a str,
     row: &'a str,
-) -> Result<Place<'a>, Failure> {
+) -> Result<Place<'a>, Problem> {
     if table.starts_with(fields::OURS) {
         let said = "must not begin with `portcullis.`: such are the gate's own";
-        return Err(Problem::new(&problem::INVALID_INPUT)
-            .field("table", said)
-            .into());
+        return Err(Problem::new(&problem::INVALID_INPUT).field("table", said));
     }
     Ok(Place {
         tenant,

@@ -55,6 +55,8 @@ pub enum Revocation {
     Visitor(VisitorId),
     /// What was remembered of a tenant: whether it is suspended, what its own roles give.
     Tenant(TenantId),
+    /// Keys that sealed fields were destroyed: none is remembered.
+    DataKeys,
     /// Every cached answer.
     Everything,
 }
@@ -68,6 +70,7 @@ impl Revocation {
             Revocation::TokenFamily(id) => ("token-family", id.as_uuid()),
             Revocation::Visitor(id) => ("visitor", id.as_uuid()),
             Revocation::Tenant(id) => ("tenant", id.as_uuid()),
+            Revocation::DataKeys => ("data-keys", Uuid::nil()),
             Revocation::Everything => ("everything", Uuid::nil()),
         }
     }
@@ -82,6 +85,7 @@ impl Revocation {
             }
             "visitor" => Revocation::Visitor(VisitorId::from_uuid(row.uuid("subject")?)),
             "tenant" => Revocation::Tenant(TenantId::from_uuid(row.uuid("subject")?)),
+            "data-keys" => Revocation::DataKeys,
             // SECURITY: a newer node revoked something that we have no name for. Whatever it was,
             // it is not in an empty cache.
             _ => Revocation::Everything,

@@ -1,12 +1,15 @@
 //! Fields of the product, sealed (E3, E4, K3): what a stolen database shows is of no use.
 //!
 //! - Envelope encryption: every tenant, and every subject that is named, has data keys of its own. A
-//!   data key is kept only as the master secret sealed it ([`Sealer`](crate::Sealer)).
+//!   data key is kept only as a KEK wrapped it ([`crate::kek`]), and unwrapped for a bounded time.
+//! - The gate keeps secrets of its own the same way, in a realm of their own ([`Fields::of_gate`]):
+//!   no call of the product opens them.
 //! - A value is sealed (AES-256-GCM) for one [`Place`]: tenant, table, field and row are bound to it, and
 //!   the key's name as well. Moved to another row it does not open.
 //! - A data key seals for [`Config::rotate_keys_after`], then the next version does. What an older version
 //!   sealed opens until it is sealed anew ([`Fields::reseal`]).
 //! - Every reason why a value does not open is one error.
+//! - Where the keys of a tenant or a subject are destroyed, nothing of theirs opens ever again.
 //! - [`Fields::blind_index`] finds equal values without opening them. It tells whoever reads the table
 //!   which rows are equal, and nothing else.
 
@@ -15,19 +18,55 @@ mod envelope;
 
 use std::sync::Arc;
 
-use portcullis_core::{Clock, Problem, Secret, Span, TenantId, problem};
-use portcullis_store::Db;
+use portcullis_core::{Clock, Problem, Secret, SecretRef, Span, TenantId, problem};
+use portcullis_store::{Db, Tx};
 use serde::Deserialize;
 
-use crate::keys::{self, Keys, Purpose};
-use crate::{Sealer, seal, tokens};
+use crate::kek::{self, Health, Keks};
+use crate::{seal, tokens};
 use data_keys::{DataKey, DataKeys, Line, Use};
-pub use data_keys::{KeyState, KeyView, Rewrapped};
+pub use data_keys::{KeyState, KeyView, Rewrapped, Which};
 
 /// Tables that begin so are the gate's own.
 pub const OURS: &str = "portcullis.";
 /// Longest name of a table, field, row or subject, in bytes.
 pub const LONGEST_NAME: usize = 200;
+
+/// Who keeps values: the product, or the gate itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Realm {
+    Product,
+    Gate,
+}
+
+/// Whose values they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    realm: Realm,
+    tenant: Option<TenantId>,
+}
+
+impl Owner {
+    /// As it stands in the table of data keys.
+    fn name(self) -> String {
+        match (self.realm, self.tenant) {
+            (Realm::Product, None) => String::new(),
+            (Realm::Product, Some(tenant)) => tenant.to_string(),
+            (Realm::Gate, None) => "portcullis".to_owned(),
+            (Realm::Gate, Some(tenant)) => format!("portcullis/{tenant}"),
+        }
+    }
+
+    /// As sealed values are bound to it. The gate's is no tenant's id: those have sixteen bytes.
+    fn bytes(self) -> Vec<u8> {
+        let realm: &[u8] = match self.realm {
+            Realm::Product => b"",
+            Realm::Gate => b"portcullis",
+        };
+        let tenant = self.tenant.map(|tenant| *tenant.as_uuid().as_bytes());
+        [realm, tenant.as_ref().map_or(&[], |tenant| &tenant[..])].concat()
+    }
+}
 
 /// Where a value stands. Sealed for one place, it opens in no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +85,16 @@ pub struct Config {
     /// How long a data key seals before the next one does. Default `"90d"`, from `"1h"` to `"366d"`.
     /// What an old key sealed opens all the same.
     pub rotate_keys_after: Span,
+    /// Keys of Fernet under which the product sealed before, such as `[{ env = "API_KEY_ENCRYPTION_KEY" }]`:
+    /// 32 bytes in base64. Default: none. Only `import-fernet` uses them; take them out when all is here.
+    pub fernet_keys: Vec<SecretRef>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             rotate_keys_after: Span::from_days(90),
+            fernet_keys: Vec::new(),
         }
     }
 }
@@ -75,7 +118,7 @@ pub enum Error {
     #[error(transparent)]
     Key(#[from] seal::Error),
     #[error(transparent)]
-    Keys(#[from] keys::Error),
+    Kek(#[from] kek::Error),
     #[error(transparent)]
     Randomness(#[from] tokens::Error),
     /// Damaged, cut, moved, of another tenant, or no sealed value at all: nobody learns which.
@@ -91,7 +134,7 @@ impl From<Error> for Problem {
             Error::Store(error) => error.into(),
             Error::Key(error) => error.into(),
             Error::Randomness(error) => error.into(),
-            Error::Keys(_) => Problem::internal(error),
+            Error::Kek(error) => error.into(),
             Error::DoesNotOpen => Problem::new(&problem::DOES_NOT_OPEN),
             Error::Name(name) => Problem::new(&problem::INVALID_INPUT).field(
                 name,
@@ -105,14 +148,51 @@ impl From<Error> for Problem {
 #[derive(Clone)]
 pub struct Fields {
     keys: Arc<DataKeys>,
+    keks: Arc<Keks>,
+    realm: Realm,
 }
 
 impl Fields {
-    pub fn new(db: Db, keys: &Keys, clock: Arc<dyn Clock>, config: &Config) -> Result<Self, Error> {
-        let master = Sealer::new(keys, Purpose::DataKey)?;
-        Ok(Fields {
-            keys: Arc::new(DataKeys::new(db, master, clock, config.rotate_keys_after)),
-        })
+    /// An unwrapped data key works for `remember_for`.
+    pub fn new(
+        db: Db,
+        keks: Keks,
+        clock: Arc<dyn Clock>,
+        config: &Config,
+        remember_for: Span,
+    ) -> Self {
+        let keks = Arc::new(keks);
+        let rotate_after = config.rotate_keys_after;
+        let data_keys = DataKeys::new(db, Arc::clone(&keks), clock, rotate_after, remember_for);
+        Fields {
+            keys: Arc::new(data_keys),
+            keks,
+            realm: Realm::Product,
+        }
+    }
+
+    /// The same vault, for what the gate itself keeps. What is sealed in one realm opens in no other.
+    #[must_use]
+    pub fn of_gate(&self) -> Self {
+        Fields {
+            realm: Realm::Gate,
+            ..self.clone()
+        }
+    }
+
+    fn owner(&self, tenant: Option<TenantId>) -> Owner {
+        let realm = self.realm;
+        Owner { realm, tenant }
+    }
+
+    /// Whether the KEK's service answered when it was asked last.
+    pub fn health(&self) -> Health {
+        self.keks.health()
+    }
+
+    /// Tries the KEK out: whether it wraps and unwraps.
+    pub async fn try_out(&self) -> Result<(), Error> {
+        Ok(self.keks.try_out().await?)
     }
 
     /// Seals `plain` for `place`, under the newest key of its tenant, or of `subject` within it.
@@ -123,9 +203,9 @@ impl Fields {
         plain: &[u8],
     ) -> Result<String, Error> {
         place.check()?;
-        let line = Line::new(place.tenant, subject, Use::Seal)?;
+        let line = Line::new(self.owner(place.tenant), subject, Use::Seal)?;
         let key = self.keys.newest(&line).await?;
-        envelope::seal(&key, place, plain)
+        envelope::seal(&key, &self.bound(place), plain)
     }
 
     /// Opens what was sealed for the very same place.
@@ -145,9 +225,9 @@ impl Fields {
         // SECURITY: the key says whose it is. Asked first, so that nobody opens with another
         // tenant's key even where they know its place.
         let key = key
-            .filter(|key| key.is_of(place.tenant))
+            .filter(|key| key.is_of(self.owner(place.tenant)))
             .ok_or(Error::DoesNotOpen)?;
-        let plain = envelope.open(&key, place)?;
+        let plain = envelope.open(&key, &self.bound(place))?;
         Ok((key, plain))
     }
 
@@ -155,7 +235,7 @@ impl Fields {
     pub async fn reseal(&self, place: &Place<'_>, sealed: &str) -> Result<String, Error> {
         let (old, plain) = self.opened(place, sealed).await?;
         let key = self.keys.newest(old.line()).await?;
-        envelope::seal(&key, place, plain.expose())
+        envelope::seal(&key, &self.bound(place), plain.expose())
     }
 
     /// What equal values of one tenant, table and field have in common, and others do not: 32 bytes of
@@ -169,7 +249,7 @@ impl Fields {
     ) -> Result<[u8; 32], Error> {
         check("table", table)?;
         check("field", field)?;
-        let line = Line::new(tenant, None, Use::Index)?;
+        let line = Line::new(self.owner(tenant), None, Use::Index)?;
         let key = self.keys.newest(&line).await?;
         key.index(table, field, plain)
     }
@@ -185,10 +265,42 @@ impl Fields {
         self.keys.list(after, most).await
     }
 
-    /// Seals anew, under the master secret in use, the next data keys that an earlier one sealed.
-    /// Nothing is left to do where it says so; it may be stopped at any time and called again.
-    pub async fn rewrap(&self, most: u32) -> Result<Rewrapped, Error> {
-        self.keys.rewrap(most).await
+    /// Wraps data keys anew under the KEK in use, the next ones after `after`. It may be stopped at
+    /// any time and begun again; what is done stays done.
+    pub async fn rewrap(
+        &self,
+        which: Which,
+        after: Option<uuid::Uuid>,
+        most: u32,
+    ) -> Result<Rewrapped, Error> {
+        self.keys.rewrap(which, after, most).await
+    }
+
+    /// Destroys the data keys of a tenant, or of one subject of it; how many. What they sealed is
+    /// lost for good, here as soon as the transaction is heard of.
+    pub async fn destroy(
+        &self,
+        tx: &mut Tx,
+        tenant: Option<TenantId>,
+        subject: Option<&str>,
+    ) -> Result<u64, Error> {
+        self.keys.destroy(tx, self.owner(tenant), subject).await
+    }
+
+    /// What a value is bound to, beside its key.
+    fn bound<'a>(&self, place: &'a Place<'a>) -> Bound<'a> {
+        let owner = self.owner(place.tenant).bytes();
+        Bound { owner, place }
+    }
+
+    /// Forgets every key: some were destroyed, here or by another node.
+    pub fn forget(&self) {
+        self.keys.forget();
+    }
+
+    /// Drops keys from memory whose time is over.
+    pub fn keep_house(&self) {
+        self.keys.forget_old();
     }
 }
 
@@ -196,6 +308,12 @@ impl std::fmt::Debug for Fields {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Fields(..)")
     }
+}
+
+/// A place, and whose it is.
+struct Bound<'a> {
+    owner: Vec<u8>,
+    place: &'a Place<'a>,
 }
 
 impl Place<'_> {

@@ -3,9 +3,11 @@
 //! Nothing here knows a user or a request. Randomness, SHA-256, HMAC, HKDF and Ed25519 come from
 //! aws-lc; comparisons of secrets take the same time whatever they compare.
 
+pub mod fernet;
 pub mod fields;
 pub mod foreign;
 pub mod jws;
+pub mod kek;
 pub mod keys;
 pub mod passwords;
 pub mod ring;
@@ -15,6 +17,7 @@ pub mod strength;
 pub mod tokens;
 
 pub use fields::Fields;
+pub use kek::Keks;
 pub use keys::Keys;
 pub use passwords::Passwords;
 pub use ring::KeyRing;

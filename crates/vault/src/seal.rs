@@ -78,6 +78,15 @@ impl Sealer {
         [VERSION, a, b, c, d]
     }
 
+    /// Whether one of its keys sealed what begins with this.
+    pub fn knows(&self, mark: [u8; MARK_LEN]) -> bool {
+        let [version, name @ ..] = mark;
+        version == VERSION
+            && std::iter::once(&self.current)
+                .chain(&self.previous)
+                .any(|named| named.name == name)
+    }
+
     /// Seals `plain` for the place that `aad` names.
     pub fn seal(&self, aad: &[&[u8]], plain: &[u8]) -> Result<Vec<u8>, Error> {
         let nonce: [u8; NONCE_LEN] = tokens::random()?;

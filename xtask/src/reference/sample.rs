@@ -185,6 +185,45 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("secret-store", "files", "\"/run/secrets\""),
     ("secret-store", "hook-upstream", "\"app\""),
     ("secret-store", "hook-path", "\"/internal/secret-rotated\""),
+    ("kek", "secret", "{ env = \"KEK_SECRET\" }"),
+    ("kek", "address", "\"https://bao.internal:8200\""),
+    ("kek", "key", "\"portcullis\""),
+    ("kek", "namespace", "\"team\""),
+    ("kek", "token", "{ file = \"bao-token\" }"),
+    ("kek", "role-id", "\"a1b2c3d4-...\""),
+    ("kek", "secret-id", "{ file = \"bao-secret-id\" }"),
+    ("kek", "ca", "\"bao-ca.pem\""),
+    ("kek", "region", "\"eu-central-1\""),
+    (
+        "kek",
+        "endpoint",
+        "\"https://vpce-1.kms.eu-central-1.vpce.amazonaws.com\"",
+    ),
+    ("kek", "credentials-file", "\"aws-credentials\""),
+    ("[previous-kek]", "secret", "{ env = \"KEK_SECRET\" }"),
+    ("[previous-kek]", "address", "\"https://bao.internal:8200\""),
+    ("[previous-kek]", "key", "\"portcullis\""),
+    ("[previous-kek]", "namespace", "\"team\""),
+    ("[previous-kek]", "token", "{ file = \"bao-token\" }"),
+    ("[previous-kek]", "role-id", "\"a1b2c3d4-...\""),
+    (
+        "[previous-kek]",
+        "secret-id",
+        "{ file = \"bao-secret-id\" }",
+    ),
+    ("[previous-kek]", "ca", "\"bao-ca.pem\""),
+    ("[previous-kek]", "region", "\"eu-central-1\""),
+    (
+        "[previous-kek]",
+        "endpoint",
+        "\"https://vpce-1.kms.eu-central-1.vpce.amazonaws.com\"",
+    ),
+    ("[previous-kek]", "credentials-file", "\"aws-credentials\""),
+    (
+        "vault",
+        "fernet-keys",
+        "[{ env = \"API_KEY_ENCRYPTION_KEY\" }]",
+    ),
     ("[webhook]", "name", "\"stripe\""),
     ("[webhook]", "path", "\"/webhooks/stripe\""),
     ("[webhook]", "scheme", "\"stripe\""),
@@ -231,6 +270,7 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
                 | "[webhook]"
                 | "vault"
                 | "secret-store"
+                | "[previous-kek]"
         ) {
             "# "
         } else {

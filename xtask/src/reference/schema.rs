@@ -173,6 +173,7 @@ fn of(kind: &str, table: &str) -> Option<Value> {
         "Scheme" => words(&["stripe", "standard", "github", "slack", "hmac"]),
         "Encoding" => words(&["hex", "base64"]),
         "SameSite" => words(&["lax", "strict"]),
+        "KekKind" => words(&["master", "secret", "transit", "aws-kms"]),
         "WhenFull" => words(&["end-oldest", "refuse"]),
         "OnOtherClient" => words(&["ignore", "challenge", "end"]),
         "Per" => words(&["address", "user", "session", "tenant", "api-key"]),

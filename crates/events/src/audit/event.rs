@@ -117,6 +117,7 @@ actions! {
     SigningKeyRotated = "signing-key.rotated", Kept;
     SigningKeyRevoked = "signing-key.revoked", Kept;
     DataKeysRotated = "data-keys.rotated", Kept;
+    DataKeysDestroyed = "data-keys.destroyed", Kept;
     FieldsOpened = "fields.opened", Kept;
     SecretWritten = "secret.written", Kept;
     SecretRotated = "secret.rotated", Kept;
@@ -125,6 +126,7 @@ actions! {
     SecretRemoved = "secret.removed", Kept;
     SecretOverdue = "secret.overdue", Kept;
     SecretReplacement = "secret.replacement", Kept;
+    FieldsImported = "fields.imported", Kept;
     PasswordChanged = "password.changed", Kept;
     PasswordResetAsked = "password-reset.asked", Kept;
     PasswordReset = "password.reset", Kept;

@@ -2,8 +2,8 @@
 //! `tests/it`.
 
 use portcullis_core::time::ManualClock;
-use portcullis_vault::KeyRing;
 use portcullis_vault::keys::Keys;
+use portcullis_vault::{Keks, KeyRing, kek};
 use tempfile::TempDir;
 
 use super::*;
@@ -39,9 +39,17 @@ async fn house() -> House {
         ring: Arc::new(ring),
     };
     let of_fields = fields::Config::default();
+    let master = kek::Settings::of(kek::KekKind::Master);
+    let under = Keks::new(&master, &[], &keys, &shared).unwrap();
     let store = SecretStore::new(Parts {
         db: db.clone(),
-        fields: Fields::new(db.clone(), &keys, Arc::clone(&shared), &of_fields).unwrap(),
+        fields: Fields::new(
+            db.clone(),
+            under,
+            Arc::clone(&shared),
+            &of_fields,
+            Span::from_minutes(15),
+        ),
         clock: shared,
         trail,
         webhooks: Webhooks::new(hooks, &keys).unwrap(),

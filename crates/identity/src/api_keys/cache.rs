@@ -83,7 +83,10 @@ impl Cache {
             }
             Revocation::Tenant(id) => self.forget(|key| key.tenant == Some(id)),
             Revocation::Everything => self.forget(|_| true),
-            Revocation::Session(_) | Revocation::TokenFamily(_) | Revocation::Visitor(_) => {}
+            Revocation::Session(_)
+            | Revocation::TokenFamily(_)
+            | Revocation::Visitor(_)
+            | Revocation::DataKeys => {}
         }
     }
 

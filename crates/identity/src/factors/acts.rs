@@ -36,9 +36,9 @@ impl Accounts {
         Ok(status(&self.parts().db, user).await?)
     }
 
-    /// See [`super::Factors::reseal`].
-    pub async fn reseal_factors(&self) -> Result<usize, Error> {
-        self.parts().factors.reseal(&self.parts().db).await
+    /// See [`super::Factors::carry_over`].
+    pub async fn carry_over_factors(&self) -> Result<usize, Error> {
+        self.parts().factors.carry_over(&self.parts().db).await
     }
 
     /// A secret for an authenticator app. It counts from the first right code on.
@@ -52,8 +52,9 @@ impl Accounts {
         } else {
             email
         };
+        let fresh = totp::make(&parts.factors, user.id).await?;
         let (mut tx, _) = self.hold_to_change(user).await?;
-        let begun = totp::begin(&parts.factors, &mut tx, user.id, &email, now).await?;
+        let begun = totp::begin(&parts.factors, &mut tx, user.id, &email, &fresh, now).await?;
         let enrolment = begun.ok_or(Error::FactorExists)?;
         tx.commit().await?;
         Ok(enrolment)

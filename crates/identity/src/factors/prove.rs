@@ -190,6 +190,7 @@ impl Accounts {
         match attempt {
             Attempt::Granted => {
                 tx.commit().await?;
+                totp::warm(&parts.factors, &parts.db, user).await?;
                 Ok(subject)
             }
             Attempt::Throttled { retry_after } => {

@@ -1,18 +1,21 @@
-use portcullis_core::Span;
+use std::sync::Arc;
+
 use portcullis_core::principal::User;
-use portcullis_vault::Keys;
+use portcullis_core::{Clock, Span, UserId};
+use portcullis_vault::fields::Which;
+use portcullis_vault::keys::Purpose;
+use portcullis_vault::{Keys, Sealer, seal};
 use totp_rs::{Builder, Secret, Totp};
 
-use super::{Challenge, Config, Factors, Proof, Typed};
+use super::{Challenge, Config, Factors, Proof, Typed, totp};
 use crate::Client;
 use crate::accounts::{Error, SignedIn};
-use crate::testing::{EMAIL, House, PASSWORD, keys, secret};
+use crate::testing::{EMAIL, House, PASSWORD, fields, keys, secret};
 
 struct Phone(Totp);
 
 impl Phone {
     fn code(&self, house: &House) -> String {
-        use portcullis_core::Clock as _;
         let now = u64::try_from(house.clock.now().as_seconds()).unwrap();
         self.0.generate(now).to_string()
     }
@@ -141,21 +144,62 @@ async fn an_abandoned_secret_is_no_factor_and_is_forgotten() {
     assert_eq!(house.count("SELECT count(*) AS n FROM totp").await, 0);
 }
 
+/// What is stored of the only authenticator.
+async fn stored(house: &House) -> Vec<u8> {
+    let sql = "SELECT sealed FROM totp";
+    let row = house.db.fetch_optional(sql, &[]).await.unwrap().unwrap();
+    row.bytes("sealed").unwrap()
+}
+
+async fn store(house: &House, sealed: &[u8]) {
+    let mut tx = house.db.begin().await.unwrap();
+    tx.execute("UPDATE totp SET sealed = $1", &[sealed.into()])
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// The factors of a node with these master secrets.
+fn factors(house: &House, keys: &Keys) -> Factors {
+    let clock: Arc<dyn Clock> = Arc::clone(&house.clock) as _;
+    let fields = fields(&house.db, &clock, keys);
+    Factors::new(&fields, keys, &Config::default(), None).unwrap()
+}
+
 #[tokio::test]
-async fn a_new_master_secret_takes_over_what_the_old_one_sealed() {
+async fn a_secret_from_before_the_vault_works_and_is_carried_over_into_it() {
     let house = House::build().await;
-    enrol(&house).await;
+    let (phone, user, _) = enrol(&house).await;
+    let of_vault = stored(&house).await;
+    assert!(of_vault.starts_with(b"pcv1."));
+    let now = factors(&house, &keys());
+    let seed = totp::open(&now, user.id, &of_vault).await.unwrap();
+    let sealer = Sealer::new(&keys(), Purpose::Factor).unwrap();
+    let place = user.id.as_uuid().into_bytes();
+    let old = sealer.seal(&[b"totp", &place], seed.expose()).unwrap();
+    store(&house, &old).await;
+    house.clock.advance(Span::from_seconds(30));
+    let code = phone.code(&house);
+    finish(&house, &challenge(&house).await, &code)
+        .await
+        .unwrap();
+    // Under another master secret, with the old one still there; then without it.
     let new = Keys::new(secret("another master secret"), vec![keys().current]);
-    let factors = Factors::new(&new, &Config::default(), None).unwrap();
-    assert_eq!(factors.reseal(&house.db).await.unwrap(), 1);
-    assert_eq!(factors.reseal(&house.db).await.unwrap(), 0);
+    let both = factors(&house, &new);
+    assert_eq!(both.carry_over(&house.db).await.unwrap(), 1);
+    assert_eq!(both.carry_over(&house.db).await.unwrap(), 0);
+    both.fields.rewrap(Which::Earlier, None, 10).await.unwrap();
     let alone = Keys::new(secret("another master secret"), vec![]);
-    let alone = Factors::new(&alone, &Config::default(), None).unwrap();
-    assert_eq!(alone.reseal(&house.db).await.unwrap(), 0);
-    // Without either it is lost, and that ends: it is not tried for ever.
-    let stranger = Keys::new(secret("a third"), vec![]);
-    let stranger = Factors::new(&stranger, &Config::default(), None).unwrap();
-    assert_eq!(stranger.reseal(&house.db).await.unwrap(), 0);
+    let alone = factors(&house, &alone);
+    let carried = stored(&house).await;
+    let opened = totp::open(&alone, user.id, &carried).await.unwrap();
+    assert_eq!(opened.expose(), seed.expose());
+    // In the row of another user it opens nothing.
+    let elsewhere = totp::open(&alone, UserId::new(), &carried).await;
+    assert!(matches!(elsewhere, Err(Error::Seal(seal::Error::Open))));
+    // Without its master secret it is lost, and that ends: it is not tried for ever.
+    store(&house, &old).await;
+    assert_eq!(alone.carry_over(&house.db).await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -6,15 +6,19 @@ use fast_qr::convert::{Builder as _, Shape};
 use fast_qr::qr::QRBuilder;
 use portcullis_core::{Problem, Secret, Timestamp, UserId};
 use portcullis_store::{Db, Tx};
-use portcullis_vault::tokens;
+use portcullis_vault::fields::{self, Place};
+use portcullis_vault::{seal, tokens};
 use totp_rs::{Builder, Totp};
+use zeroize::Zeroizing;
 
 use super::Factors;
 use crate::accounts::Error;
 
 const SECRET_LEN: usize = 20;
-/// What sealed secrets are bound to, beside their user.
-const PLACE: &[u8] = b"totp";
+/// What secrets were bound to, beside their user, before they were in the vault.
+const OLD_PLACE: &[u8] = b"totp";
+/// What everything begins with that the vault sealed.
+const OF_VAULT: &[u8; 5] = b"pcv1.";
 
 /// A library refused what we gave it: our own fault.
 #[derive(Debug, thiserror::Error)]
@@ -38,20 +42,31 @@ pub struct Enrolment {
     pub picture: Secret<String>,
 }
 
+/// A secret that nobody has yet, sealed for its user.
+pub(super) struct Fresh {
+    secret: Zeroizing<[u8; SECRET_LEN]>,
+    sealed: String,
+}
+
+/// Makes one: before a transaction begins, for the vault may have to ask others.
+pub(super) async fn make(factors: &Factors, user: UserId) -> Result<Fresh, Error> {
+    let secret = Zeroizing::new(tokens::random::<SECRET_LEN>()?);
+    let sealed = sealed(factors, user, &secret[..]).await?;
+    Ok(Fresh { secret, sealed })
+}
+
 /// A secret that is not in use yet, in place of another such; `None` where one is in use.
 pub(super) async fn begin(
     factors: &Factors,
     tx: &mut Tx,
     user: UserId,
     email: &str,
+    fresh: &Fresh,
     now: Timestamp,
 ) -> Result<Option<Enrolment>, Error> {
     const SQL: &str = "INSERT INTO totp (user_id, sealed, last_step, created_at, confirmed_at) VALUES ($1, $2, 0, $3, NULL) ON CONFLICT (user_id) DO UPDATE SET sealed = $2, created_at = $3 WHERE totp.confirmed_at IS NULL";
-    let secret: [u8; SECRET_LEN] = tokens::random()?;
-    let totp = build(&secret, Some((&factors.issuer, email)))?;
-    let place = place(user);
-    let sealed = factors.sealer.seal(&[PLACE, &place], &secret)?;
-    let args = [user.into(), (&sealed).into(), now.into()];
+    let totp = build(&fresh.secret[..], Some((&factors.issuer, email)))?;
+    let args = [user.into(), fresh.sealed.as_bytes().into(), now.into()];
     if tx.execute(SQL, &args).await? == 0 {
         return Ok(None);
     }
@@ -86,9 +101,7 @@ pub(super) async fn redeem(
     let Some(code) = normalize(typed) else {
         return Ok(false);
     };
-    let opened = factors
-        .sealer
-        .open(&[PLACE, &place(user)], &row.bytes("sealed")?)?;
+    let opened = open(factors, user, &row.bytes("sealed")?).await?;
     let totp = build(opened.expose(), None)?;
     let seconds = u64::try_from(now.as_seconds()).unwrap_or(0);
     let Some(step) = totp.check(&code, seconds) else {
@@ -114,34 +127,81 @@ pub(super) async fn remove(tx: &mut Tx, user: UserId) -> Result<bool, portcullis
     Ok(tx.execute(SQL, &[user.into()]).await? == 1)
 }
 
-pub(super) async fn reseal(factors: &Factors, db: &Db) -> Result<usize, Error> {
-    const OLD: &str = "SELECT user_id, sealed FROM totp WHERE substr(sealed, 1, 5) <> $1 LIMIT 500";
+/// Opens the user's secret once, so that its key is in memory and the transaction that follows waits
+/// for no service.
+pub(super) async fn warm(factors: &Factors, db: &Db, user: UserId) -> Result<(), Error> {
+    const FIND: &str = "SELECT sealed FROM totp WHERE user_id = $1";
+    if let Some(row) = db.fetch_optional(FIND, &[user.into()]).await? {
+        open(factors, user, &row.bytes("sealed")?).await?;
+    }
+    Ok(())
+}
+
+/// Takes into the vault what was sealed before there was one; how many. What does not open is lost:
+/// its master secret is gone.
+pub(super) async fn carry_over(factors: &Factors, db: &Db) -> Result<usize, Error> {
+    const OLD: &str = "SELECT user_id, sealed FROM totp WHERE substr(sealed, 1, 5) <> $1 AND user_id > $2 ORDER BY user_id LIMIT 500";
     const NEW: &str = "UPDATE totp SET sealed = $3 WHERE user_id = $1 AND sealed = $2";
-    let mark = factors.sealer.mark();
     let mut count = 0_usize;
+    let mut after = UserId::from_uuid(uuid::Uuid::nil());
     loop {
-        let rows = db.fetch_all(OLD, &[(&mark).into()]).await?;
-        let mut mended = 0_usize;
+        let rows = db.fetch_all(OLD, &[OF_VAULT.into(), after.into()]).await?;
+        let Some(last) = rows.last() else {
+            return Ok(count);
+        };
         for row in &rows {
             let (user, old) = (row.user_id("user_id")?, row.bytes("sealed")?);
-            let place = place(user);
-            match factors.sealer.open(&[PLACE, &place], &old) {
+            match factors.sealer.open(&old_place(&place(user)), &old) {
                 Ok(opened) => {
-                    let new = factors.sealer.seal(&[PLACE, &place], opened.expose())?;
+                    let new = sealed(factors, user, opened.expose()).await?;
+                    let args = [user.into(), (&old).into(), new.as_bytes().into()];
                     let mut tx = db.begin().await?;
-                    tx.execute(NEW, &[user.into(), (&old).into(), (&new).into()])
-                        .await?;
+                    tx.execute(NEW, &args).await?;
                     tx.commit().await?;
-                    mended = mended.saturating_add(1);
+                    count = count.saturating_add(1);
                 }
                 Err(error) => tracing::error!(user.id = %user, %error, "a second factor is lost"),
             }
         }
-        count = count.saturating_add(mended);
-        if mended == 0 {
-            return Ok(count);
-        }
+        after = last.user_id("user_id")?;
     }
+}
+
+/// Sealed under a key of the user's own, for the user's row.
+async fn sealed(factors: &Factors, user: UserId, secret: &[u8]) -> Result<String, Error> {
+    let id = user.to_string();
+    let sealed = factors.fields.seal(&row_of(&id), Some(&id), secret).await;
+    Ok(sealed?)
+}
+
+pub(super) async fn open(
+    factors: &Factors,
+    user: UserId,
+    sealed: &[u8],
+) -> Result<Secret<Vec<u8>>, Error> {
+    if !sealed.starts_with(OF_VAULT) {
+        return Ok(factors.sealer.open(&old_place(&place(user)), sealed)?);
+    }
+    let text = std::str::from_utf8(sealed).map_err(|_| fields::Error::DoesNotOpen);
+    let opened = factors.fields.open(&row_of(&user.to_string()), text?).await;
+    // Our own row: that it does not open is no answer to anybody.
+    opened.map_err(|error| match error {
+        fields::Error::DoesNotOpen => Error::Seal(seal::Error::Open),
+        error => error.into(),
+    })
+}
+
+fn row_of(user: &str) -> Place<'_> {
+    Place {
+        tenant: None,
+        table: "totp",
+        field: "secret",
+        row: user,
+    }
+}
+
+fn old_place(user: &[u8; 16]) -> [&[u8]; 2] {
+    [OLD_PLACE, user]
 }
 
 fn place(user: UserId) -> [u8; 16] {

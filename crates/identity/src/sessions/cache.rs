@@ -146,7 +146,10 @@ impl SessionCache {
             Revocation::User(id) => self.forget_user(id),
             Revocation::Tenant(id) => self.forget_tenant(id),
             Revocation::Everything => self.forget_everything(),
-            Revocation::ApiKey(_) | Revocation::TokenFamily(_) | Revocation::Visitor(_) => {}
+            Revocation::ApiKey(_)
+            | Revocation::TokenFamily(_)
+            | Revocation::Visitor(_)
+            | Revocation::DataKeys => {}
         }
     }
 

@@ -67,7 +67,8 @@ impl Directory {
             | Revocation::User(_)
             | Revocation::ApiKey(_)
             | Revocation::TokenFamily(_)
-            | Revocation::Visitor(_) => {}
+            | Revocation::Visitor(_)
+            | Revocation::DataKeys => {}
         }
     }
 }

@@ -140,7 +140,8 @@ impl Cache {
             Revocation::Session(_)
             | Revocation::User(_)
             | Revocation::ApiKey(_)
-            | Revocation::TokenFamily(_) => {}
+            | Revocation::TokenFamily(_)
+            | Revocation::DataKeys => {}
         }
     }
 

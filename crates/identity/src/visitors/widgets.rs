@@ -91,7 +91,8 @@ impl Widgets {
             | Revocation::User(_)
             | Revocation::ApiKey(_)
             | Revocation::TokenFamily(_)
-            | Revocation::Visitor(_) => {}
+            | Revocation::Visitor(_)
+            | Revocation::DataKeys => {}
         }
     }
 }

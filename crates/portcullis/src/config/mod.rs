@@ -3,6 +3,7 @@
 
 pub(crate) mod bearers;
 pub(crate) mod document;
+pub(crate) mod kek;
 pub(crate) mod mail;
 pub(crate) mod secrets;
 
@@ -57,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) vault: Option<portcullis_vault::fields::Config>,
     /// Nothing where neither programs nor clients read secrets here.
     pub(crate) secret_store: Option<portcullis_events::secret_store::Config>,
+    pub(crate) kek: portcullis_vault::kek::Config,
+    pub(crate) previous_keks: Vec<portcullis_vault::kek::Config>,
     pub(crate) recovery: portcullis_identity::recovery::Config,
     pub(crate) mfa: portcullis_identity::factors::Config,
     pub(crate) passkeys: portcullis_identity::factors::passkeys::Config,
@@ -73,7 +76,7 @@ pub(crate) struct Config {
 }
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 24] = [
+pub(crate) const AT_START: [&str; 26] = [
     "mode",
     "secrets",
     "listen",
@@ -89,6 +92,8 @@ pub(crate) const AT_START: [&str; 24] = [
     "visitors",
     "vault",
     "secret-store",
+    "kek",
+    "previous-kek",
     "recovery",
     "mfa",
     "passkeys",
@@ -120,6 +125,8 @@ impl Config {
             visitors,
             vault,
             secret_store,
+            kek,
+            previous_keks,
             recovery,
             mfa,
             passkeys,
@@ -158,6 +165,8 @@ impl Config {
         self.visitors.clone_from(visitors);
         self.vault.clone_from(vault);
         self.secret_store.clone_from(secret_store);
+        self.kek = kek.clone();
+        self.previous_keks.clone_from(previous_keks);
         self.recovery = recovery.clone();
         self.mfa = mfa.clone();
         self.passkeys = passkeys.clone();
@@ -278,6 +287,9 @@ pub(crate) struct Secrets {
     /// Those of each `[[webhook]]`, in its order.
     pub(crate) webhooks: Vec<Vec<Secret>>,
     pub(crate) error_reports: Option<Secret>,
+    /// Those of `[kek]`, then of each `[[previous-kek]]`.
+    pub(crate) keks: Vec<portcullis_vault::kek::Secrets>,
+    pub(crate) fernet_keys: Vec<Secret>,
 }
 
 impl Loaded {
@@ -417,15 +429,13 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         visitors: sections.take("visitors"),
         vault: sections.take("vault"),
         secret_store: sections.take("secret-store"),
+        kek: sections.take("kek"),
+        previous_keks: only(sections.take_each("previous-kek")),
         recovery: sections.take("recovery"),
         mfa: sections.take("mfa"),
         passkeys: sections.take("passkeys"),
         mail: sections.take("mail"),
-        webhooks: sections
-            .take_each("webhook")
-            .into_iter()
-            .map(|(_, one)| one)
-            .collect(),
+        webhooks: only(sections.take_each("webhook")),
         auth_api: sections.take("auth-api"),
         forward_auth: sections.take("forward-auth"),
         access: AccessConfig {
@@ -485,6 +495,11 @@ fn placed(mut finding: Finding, lines: &Lines, sources: &Sources) -> Finding {
     // The line of the table around it would mislead: the value does not stand there.
     let line = of_key.filter(|_| lines.has(&finding.key));
     finding.at(line)
+}
+
+/// Without their positions.
+fn only<T>(items: Vec<(usize, T)>) -> Vec<T> {
+    items.into_iter().map(|(_, item)| item).collect()
 }
 
 /// Routes that know their lines.
@@ -633,6 +648,8 @@ fn read_secrets(loaded: &mut Loaded) {
     }
     bearers::read_secrets(loaded);
     crate::webhooks::read_secrets(loaded);
+    kek::read_secrets(loaded);
+    crate::vault_api::import_fernet::read_secrets(loaded);
     if let Some(password) = loaded.config.mail.password.clone() {
         loaded.secrets.mail_password = read_secret(loaded, "mail.password", &password);
     }

@@ -27,15 +27,15 @@ path = "/{*rest}"
 allow = "user"
 "#;
 
-const EMAIL: &str = "ana.private@corp.test";
+pub(crate) const EMAIL: &str = "ana.private@corp.test";
 
-async fn builder(upstream: &Upstream) -> GatewayBuilder {
+pub(crate) async fn builder(upstream: &Upstream) -> GatewayBuilder {
     let builder = Gateway::builder(upstream, ROUTES).await;
     builder.user("root@corp.test", &["admin", "service"])
 }
 
 /// A key with these permissions, of a tenant or of none.
-fn key(gateway: &Gateway, permissions: &[&str], tenant: Option<&str>) -> String {
+pub(crate) fn key(gateway: &Gateway, permissions: &[&str], tenant: Option<&str>) -> String {
     let mut arguments = Vec::new();
     for permission in permissions {
         arguments.extend(["--permission", permission]);
@@ -46,7 +46,7 @@ fn key(gateway: &Gateway, permissions: &[&str], tenant: Option<&str>) -> String 
     make(gateway, &arguments).1
 }
 
-fn tenant(gateway: &Gateway, slug: &str) -> String {
+pub(crate) fn tenant(gateway: &Gateway, slug: &str) -> String {
     let output = gateway.cli(&["--output", "json", "tenants", "create", slug]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
@@ -54,7 +54,7 @@ fn tenant(gateway: &Gateway, slug: &str) -> String {
     made["id"].as_str().unwrap().to_owned()
 }
 
-async fn call(gateway: &Gateway, key: &str, verb: &str, body: &Value) -> Answer {
+pub(crate) async fn call(gateway: &Gateway, key: &str, verb: &str, body: &Value) -> Answer {
     let bearer = format!("Bearer {key}");
     let request = gateway.client().post(&format!("/.portcullis/vault/{verb}"));
     request
@@ -64,17 +64,17 @@ async fn call(gateway: &Gateway, key: &str, verb: &str, body: &Value) -> Answer 
         .await
 }
 
-fn place(row: &str) -> Value {
+pub(crate) fn place(row: &str) -> Value {
     json!({ "table": "users", "field": "email", "row": row })
 }
 
-fn with(mut item: Value, name: &str, value: &str) -> Value {
+pub(crate) fn with(mut item: Value, name: &str, value: &str) -> Value {
     item[name] = value.into();
     item
 }
 
 /// Seals [`EMAIL`] for a row.
-async fn sealed(gateway: &Gateway, key: &str, row: &str) -> String {
+pub(crate) async fn sealed(gateway: &Gateway, key: &str, row: &str) -> String {
     let item = with(place(row), "value", EMAIL);
     let answer = call(gateway, key, "seal", &json!({ "items": [item] })).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -84,7 +84,7 @@ async fn sealed(gateway: &Gateway, key: &str, row: &str) -> String {
         .to_owned()
 }
 
-async fn opened(gateway: &Gateway, key: &str, row: &str, sealed: &str) -> Answer {
+pub(crate) async fn opened(gateway: &Gateway, key: &str, row: &str, sealed: &str) -> Answer {
     let item = with(place(row), "sealed", sealed);
     call(gateway, key, "open", &json!({ "items": [item] })).await
 }
@@ -277,8 +277,7 @@ async fn after_a_change_of_the_master_secret_the_old_one_is_soon_needed_no_more(
         let told = gateway.cli(&["--output", "json", "vault", "status"]);
         let told: Value = serde_json::from_slice(&told.stdout).unwrap();
         let keys = told.as_array().unwrap();
-        keys.iter()
-            .all(|key| key["is_under_current_master"] == true)
+        keys.iter().all(|key| key["is_under_current_kek"] == true)
     })
     .await;
     let gateway = gateway.end().await.replace(both, alone).start().await;

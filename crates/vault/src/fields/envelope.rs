@@ -8,7 +8,7 @@ use portcullis_core::Secret;
 use uuid::Uuid;
 
 use super::data_keys::DataKey;
-use super::{Error, Place};
+use super::{Bound, Error};
 use crate::{seal, tokens};
 
 const MARK: &str = "pcv1.";
@@ -21,7 +21,7 @@ pub(super) struct Envelope {
     text: Vec<u8>,
 }
 
-pub(super) fn seal(key: &DataKey, place: &Place<'_>, plain: &[u8]) -> Result<String, Error> {
+pub(super) fn seal(key: &DataKey, place: &Bound<'_>, plain: &[u8]) -> Result<String, Error> {
     let nonce: [u8; NONCE_LEN] = tokens::random()?;
     let mut text = plain.to_vec();
     key.cipher()?
@@ -57,7 +57,7 @@ impl Envelope {
     pub(super) fn open(
         mut self,
         key: &DataKey,
-        place: &Place<'_>,
+        place: &Bound<'_>,
     ) -> Result<Secret<Vec<u8>>, Error> {
         let plain = key
             .cipher()?
@@ -74,12 +74,11 @@ impl Envelope {
 }
 
 /// What a value is bound to, beside its key.
-fn bound(key: Uuid, place: &Place<'_>) -> Vec<u8> {
-    let tenant = place.tenant.map(|tenant| *tenant.as_uuid().as_bytes());
+fn bound(key: Uuid, Bound { owner, place }: &Bound<'_>) -> Vec<u8> {
     seal::joined(&[
         b"portcullis/field/v1",
         key.as_bytes(),
-        tenant.as_ref().map_or(&[], |tenant| &tenant[..]),
+        owner,
         place.table.as_bytes(),
         place.field.as_bytes(),
         place.row.as_bytes(),

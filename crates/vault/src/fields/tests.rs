@@ -3,7 +3,11 @@ use portcullis_core::time::ManualClock;
 use tempfile::TempDir;
 
 use super::*;
+use crate::kek::tests::{Fake, Mood};
+use crate::kek::{KekKind, Settings};
+use crate::keys::Keys;
 
+const REMEMBERED: Span = Span::from_minutes(15);
 const START: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
 struct Here {
@@ -27,9 +31,29 @@ impl Here {
         let secret = |text: &str| Secret::new(text.to_owned());
         let previous = previous.iter().map(|text| secret(text)).collect();
         let keys = Keys::new(secret(master), previous);
-        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
-        let fields = Fields::new(db.clone(), &keys, clock, &Config::default()).unwrap();
-        (fields, db)
+        let master = Keks::new(&Settings::of(KekKind::Master), &[], &keys, &self.clock());
+        (self.fields(&db, master.unwrap()), db)
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock) as _
+    }
+
+    fn fields(&self, db: &Db, keks: Keks) -> Fields {
+        Fields::new(
+            db.clone(),
+            keks,
+            self.clock(),
+            &Config::default(),
+            REMEMBERED,
+        )
+    }
+
+    /// A node whose KEK is a service.
+    async fn served(&self, fake: &Fake) -> (Fields, Db) {
+        let (_, db) = self.node("one", &[]).await;
+        let keys = Keys::new(Secret::new("one".to_owned()), Vec::new());
+        (self.fields(&db, fake.keks(&self.clock(), &keys)), db)
     }
 }
 
@@ -181,17 +205,18 @@ async fn another_node_opens_and_after_a_rewrap_the_old_master_is_needed_no_more(
     let (alone, _) = here.node("new", &[]).await;
     assert!(matches!(
         alone.open(&sealed[0].0, &sealed[0].1).await,
-        Err(Error::Key(seal::Error::Open))
+        Err(Error::Kek(kek::Error::Unknown))
     ));
     // In steps, each of which may be the last for a while.
-    assert_eq!(
-        both.rewrap(5).await.unwrap(),
-        Rewrapped { done: 5, left: 2 }
-    );
-    assert_eq!(
-        both.rewrap(5).await.unwrap(),
-        Rewrapped { done: 2, left: 0 }
-    );
+    let step = async |after| {
+        let step = both.rewrap(Which::Earlier, after, 5).await.unwrap();
+        (step.done, step.failed, step.left, step.next)
+    };
+    let (done, failed, left, next) = step(None).await;
+    assert_eq!((done, failed, left), (5, 0, 2));
+    let (done, _, left, next) = step(next).await;
+    assert_eq!((done, left), (2, 0));
+    assert_eq!(step(next).await, (0, 0, 0, None));
     let (alone, _) = here.node("new", &[]).await;
     for (place, sealed) in &sealed {
         assert!(opens(&alone, place, sealed).await);
@@ -223,8 +248,11 @@ async fn the_table_shows_no_key_and_a_row_moved_to_another_tenant_is_refused() {
     let (anew, _) = here.node("one", &[]).await;
     assert!(matches!(
         anew.open(&theirs, &sealed).await,
-        Err(Error::Key(seal::Error::Open))
+        Err(Error::Kek(kek::Error::Refused(..)))
     ));
+    // Nor does the node that has it in memory take it for theirs.
+    let other = fields.seal(&theirs, None, b"ana@corp.test").await;
+    assert!(matches!(other, Err(Error::Kek(kek::Error::Refused(..)))));
 }
 
 fn name_of(tenant: Option<TenantId>) -> String {
@@ -255,5 +283,188 @@ async fn names_that_are_empty_too_long_or_unprintable_are_refused() {
         let place = Place { row, ..PLACE };
         let answer = fields.seal(&place, None, b"x").await;
         assert!(matches!(answer, Err(Error::Name("row"))));
+    }
+}
+
+fn is_sealed<T: std::fmt::Debug>(answer: &Result<T, Error>) -> bool {
+    matches!(answer, Err(Error::Kek(kek::Error::Away(..))))
+}
+
+#[tokio::test]
+async fn keys_in_memory_work_for_their_time_while_the_service_is_away_and_not_longer() {
+    let here = Here::new();
+    let fake = Fake::new();
+    let (fields, _) = here.served(&fake).await;
+    let sealed = fields.seal(&PLACE, None, b"ana@corp.test").await.unwrap();
+    let index = async || fields.blind_index(None, "users", "email", b"a").await;
+    index().await.unwrap();
+    fake.is(Mood::Away);
+    // Used all the while, which makes no key live longer.
+    for _ in 0..14 {
+        here.clock.advance(Span::from_minutes(1));
+        assert!(opens(&fields, &PLACE, &sealed).await);
+        fields.seal(&PLACE, None, b"x").await.unwrap();
+        index().await.unwrap();
+    }
+    here.clock.advance(Span::from_minutes(1));
+    assert!(is_sealed(&fields.open(&PLACE, &sealed).await));
+    assert!(is_sealed(&fields.seal(&PLACE, None, b"x").await));
+    assert!(is_sealed(&fields.reseal(&PLACE, &sealed).await));
+    assert!(is_sealed(&index().await));
+    assert_eq!(fields.health(), Health::Away);
+    // A new subject has no key in memory at all.
+    assert!(is_sealed(&fields.seal(&PLACE, Some("ana"), b"x").await));
+    fake.is(Mood::Fine);
+    here.clock.advance(Span::from_seconds(1));
+    assert!(opens(&fields, &PLACE, &sealed).await);
+    fields.seal(&PLACE, Some("ana"), b"x").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_starts_without_its_service_is_sealed_until_it_is_back() {
+    let here = Here::new();
+    let fake = Fake::new();
+    let (before, _) = here.served(&fake).await;
+    let sealed = before.seal(&PLACE, None, b"ana@corp.test").await.unwrap();
+    fake.is(Mood::Hangs);
+    let (fields, _) = here.served(&fake).await;
+    assert!(is_sealed(&fields.open(&PLACE, &sealed).await));
+    assert!(is_sealed(&fields.seal(&PLACE, None, b"x").await));
+    fake.is(Mood::Fine);
+    here.clock.advance(Span::from_seconds(1));
+    assert!(opens(&fields, &PLACE, &sealed).await);
+}
+
+#[tokio::test]
+async fn keys_whose_time_is_over_leave_the_memory_and_the_service_is_asked_rarely() {
+    let here = Here::new();
+    let fake = Fake::new();
+    let (fields, _) = here.served(&fake).await;
+    let sealed = fields.seal(&PLACE, None, b"ana@corp.test").await.unwrap();
+    let asked = fake.asked();
+    for _ in 0..10 {
+        here.clock.advance(Span::from_minutes(1));
+        assert!(opens(&fields, &PLACE, &sealed).await);
+        fields.seal(&PLACE, None, b"x").await.unwrap();
+    }
+    assert_eq!(fake.asked(), asked, "the newest key is known already");
+    fields.keep_house();
+    assert_eq!(fields.keys.remembered(), 1);
+    here.clock.advance(Span::from_minutes(5));
+    fields.keep_house();
+    assert_eq!(fields.keys.remembered(), 0);
+}
+
+#[tokio::test]
+async fn data_keys_move_to_another_kek_and_a_broken_row_stops_nobody() {
+    let here = Here::new();
+    let (old, db) = here.node("one", &[]).await;
+    let mut sealed = Vec::new();
+    for number in 1..=5 {
+        let place = Place {
+            tenant: Some(tenant(number)),
+            ..PLACE
+        };
+        sealed.push((
+            place,
+            old.seal(&place, None, b"ana@corp.test").await.unwrap(),
+        ));
+    }
+    let mut tx = db.begin().await.unwrap();
+    let broken = name_of(Some(tenant(1)));
+    tx.execute(
+        "UPDATE data_key SET version = 7 WHERE tenant = $1",
+        &[(&broken).into()],
+    )
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    let fake = Fake::new();
+    let (fields, _) = here.served(&fake).await;
+    // It may be away in the middle: what was done stays done.
+    let first = fields.rewrap(Which::Earlier, None, 2).await.unwrap();
+    assert_eq!((first.done, first.failed, first.left), (1, 1, 4));
+    fake.is(Mood::Away);
+    let away = fields.rewrap(Which::Earlier, first.next, 10).await;
+    assert!(is_sealed(&away));
+    fake.is(Mood::Fine);
+    here.clock.advance(Span::from_seconds(1));
+    let rest = fields.rewrap(Which::Earlier, None, 10).await.unwrap();
+    assert_eq!((rest.done, rest.failed, rest.left), (3, 1, 1));
+    let (anew, _) = here.served(&fake).await;
+    for (place, sealed) in &sealed[1..] {
+        assert!(opens(&anew, place, sealed).await);
+    }
+    let under: Vec<_> = anew.list(None, 10).await.unwrap();
+    let under: Vec<_> = under
+        .iter()
+        .map(|key| key.under.is_under_current_kek)
+        .collect();
+    assert_eq!(under, [false, true, true, true, true]);
+    // The same KEK with a newer version: all of them.
+    let every = anew.rewrap(Which::Every, None, 10).await.unwrap();
+    assert_eq!((every.done, every.failed), (4, 1));
+}
+
+#[tokio::test]
+async fn destroyed_keys_open_nothing_ever_again_and_nobody_elses_are_touched() {
+    let here = Here::new();
+    let (fields, db) = here.node("one", &[]).await;
+    let other = Place {
+        row: "43",
+        tenant: Some(tenant(1)),
+        ..PLACE
+    };
+    let mut sealed = Vec::new();
+    for (place, subject) in [
+        (PLACE, Some("ana")),
+        (PLACE, None),
+        (other, Some("ana")),
+        (other, Some("bob")),
+    ] {
+        let text = fields.seal(&place, subject, b"ana@corp.test").await;
+        sealed.push((place, text.unwrap()));
+    }
+    let opening = async || {
+        let mut all = Vec::new();
+        for (place, sealed) in &sealed {
+            all.push(opens(&fields, place, sealed).await);
+        }
+        all
+    };
+    let destroy = async |tenant, subject| {
+        let mut tx = db.begin().await.unwrap();
+        let count = fields.destroy(&mut tx, tenant, subject).await.unwrap();
+        tx.commit().await.unwrap();
+        fields.forget();
+        count
+    };
+    assert_eq!(opening().await, [true, true, true, true]);
+    assert_eq!(destroy(None, Some("ana")).await, 1);
+    assert_eq!(opening().await, [false, true, true, true]);
+    assert_eq!(destroy(Some(tenant(1)), None).await, 2);
+    assert_eq!(opening().await, [false, true, false, false]);
+    // What is sealed afterwards has a key of its own, and the old stays lost.
+    let anew = fields.seal(&PLACE, Some("ana"), b"ana@corp.test").await;
+    assert!(opens(&fields, &PLACE, &anew.unwrap()).await);
+    assert_eq!(opening().await, [false, true, false, false]);
+}
+
+#[tokio::test]
+async fn what_the_gate_keeps_opens_for_no_call_of_the_product() {
+    let here = Here::new();
+    let (product, _) = here.node("one", &[]).await;
+    let gate = product.of_gate();
+    let of_tenant = Place {
+        tenant: Some(tenant(1)),
+        ..PLACE
+    };
+    for place in [PLACE, of_tenant] {
+        let own = gate.seal(&place, Some("ana"), b"ana@corp.test").await;
+        let own = own.unwrap();
+        assert!(opens(&gate, &place, &own).await);
+        assert!(!opens(&product, &place, &own).await);
+        let theirs = product.seal(&place, Some("ana"), b"ana@corp.test").await;
+        assert!(!opens(&gate, &place, &theirs.unwrap()).await);
     }
 }

@@ -6,6 +6,7 @@
 mod api_keys;
 mod console;
 mod kill;
+mod kms;
 mod overload;
 mod passkeys;
 mod postgres;

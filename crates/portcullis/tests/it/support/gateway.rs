@@ -255,6 +255,16 @@ impl GatewayBuilder {
         cli(self.folder.path(), &self.environment, arguments, "")
     }
 
+    /// Starts the command line in the folder as it is, and does not wait for it.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        command(self.folder.path(), &self.environment, arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts")
+    }
+
     /// Runs the command line with this configuration and this on its standard input.
     pub(crate) fn cli_with_input(&self, arguments: &[&str], input: &str) -> Output {
         self.write();

@@ -14,6 +14,7 @@ mod foreign_key;
 pub(crate) mod forms;
 mod gateway;
 pub(crate) mod issuer;
+pub(crate) mod kms;
 pub(crate) mod mailbox;
 pub(crate) mod openid;
 pub(crate) mod passkey;
