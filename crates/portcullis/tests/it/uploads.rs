@@ -133,6 +133,19 @@ pub(crate) fn post_raw(
     request.body(content.to_vec())
 }
 
+/// Each is answered so, and the product saw none of them. All that are not are told.
+fn assert_all_refused(upstream: &Upstream, answers: &[(&str, Answer, (u16, &str))]) {
+    let wrong: Vec<String> = answers
+        .iter()
+        .filter(|(_, answer, (status, slug))| {
+            answer.status.as_u16() != *status || answer.problem() != *slug
+        })
+        .map(|(what, answer, _)| format!("{what}: {} {}", answer.status, answer.text()))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(upstream.requests(), 0);
+}
+
 pub(crate) fn assert_refused(answer: &Answer, status: u16, slug: &str, what: &str) {
     assert_eq!(answer.status, status, "{what}: {}", answer.text());
     assert_eq!(answer.problem(), slug, "{what}: {}", answer.text());

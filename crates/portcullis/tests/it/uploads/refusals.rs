@@ -6,8 +6,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::{
-    BOUNDARY, PDF, Part, assert_refused, audited, builder, field, file, gateway, part, post_form,
-    post_raw,
+    BOUNDARY, PDF, Part, assert_all_refused, assert_refused, audited, builder, field, file,
+    gateway, part, post_form, post_raw,
 };
 use crate::support::{Gateway, Upstream, clamd, eventually, sockets};
 
@@ -21,11 +21,12 @@ const SIZE: (u16, &str) = (413, "body-too-large");
 async fn all_refused(cases: Vec<(&str, Vec<Part>, (u16, &str))>) {
     let upstream = Upstream::start().await;
     let gateway = gateway(&upstream).await;
-    for (what, parts, (status, slug)) in cases {
+    let mut answers = Vec::new();
+    for (what, parts, expected) in cases {
         let answer = post_form(&gateway.client(), "/upload", &parts).send().await;
-        assert_refused(&answer, status, slug, what);
+        answers.push((what, answer, expected));
     }
-    assert_eq!(upstream.requests(), 0);
+    assert_all_refused(&upstream, &answers);
 }
 
 #[tokio::test]
@@ -232,7 +233,8 @@ async fn bodies_that_are_not_what_was_looked_at_are_refused() {
     let gateway = gateway(&upstream).await;
     let client = gateway.client();
     let pdf = || post_raw(&client, Some("a.pdf"), "application/pdf", PDF);
-    for (what, request, (status, slug)) in [
+    let mut answers = Vec::new();
+    for (what, request, expected) in [
         ("packed", pdf().header("content-encoding", "gzip"), TYPE),
         (
             "a part of a file",
@@ -292,8 +294,9 @@ async fn bodies_that_are_not_what_was_looked_at_are_refused() {
             (422, "upload-infected"),
         ),
     ] {
-        assert_refused(&request.send().await, status, slug, what);
+        answers.push((what, request.send().await, expected));
     }
+    assert_all_refused(&upstream, &answers);
     // A channel in place of a body.
     let handshake = format!(
         "GET /channel HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
