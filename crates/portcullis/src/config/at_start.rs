@@ -1,0 +1,107 @@
+//! What a reload leaves as it is.
+
+use super::Config;
+
+/// What only a start reads: a reload keeps the running values of these.
+pub(crate) const AT_START: [&str; 26] = [
+    "mode",
+    "secrets",
+    "listen",
+    "admin",
+    "state",
+    "csrf",
+    "sessions",
+    "accounts",
+    "passwords",
+    "api-keys",
+    "tokens",
+    "issuer",
+    "visitors",
+    "vault",
+    "secret-store",
+    "kek",
+    "previous-kek",
+    "recovery",
+    "mfa",
+    "passkeys",
+    "mail",
+    "auth-api",
+    "log",
+    "redaction",
+    "error-reports",
+    "audit",
+];
+
+impl Config {
+    /// Takes the tables [`AT_START`] from the configuration that the gate was started with.
+    pub(crate) fn keep_what_was_started_with(&mut self, running: &Config) {
+        // Every table is named, so that a new one has to be put on one of the two sides.
+        let Config {
+            mode,
+            secrets,
+            listen,
+            admin,
+            state,
+            csrf,
+            sessions,
+            accounts,
+            passwords,
+            api_keys,
+            tokens,
+            issuers,
+            visitors,
+            vault,
+            secret_store,
+            kek,
+            previous_keks,
+            recovery,
+            mfa,
+            passkeys,
+            mail,
+            auth_api,
+            log,
+            redaction,
+            error_reports,
+            audit,
+            upstreams: _,
+            assertion: _,
+            hosts: _,
+            cors: _,
+            headers: _,
+            limits: _,
+            body: _,
+            openapi: _,
+            uploads: _,
+            forward_auth: _,
+            access: _,
+            webhooks: _,
+            environment: _,
+        } = running;
+        self.mode = *mode;
+        self.secrets = secrets.clone();
+        self.listen = listen.clone();
+        self.admin = admin.clone();
+        self.state = state.clone();
+        self.csrf = csrf.clone();
+        self.sessions = sessions.clone();
+        self.accounts = accounts.clone();
+        self.passwords = passwords.clone();
+        self.api_keys = api_keys.clone();
+        self.tokens.clone_from(tokens);
+        self.issuers = issuers.clone();
+        self.visitors.clone_from(visitors);
+        self.vault.clone_from(vault);
+        self.secret_store.clone_from(secret_store);
+        self.kek = kek.clone();
+        self.previous_keks.clone_from(previous_keks);
+        self.recovery = recovery.clone();
+        self.mfa = mfa.clone();
+        self.passkeys = passkeys.clone();
+        self.mail = mail.clone();
+        self.auth_api = auth_api.clone();
+        self.log = log.clone();
+        self.redaction = redaction.clone();
+        self.error_reports = error_reports.clone();
+        self.audit = audit.clone();
+    }
+}
