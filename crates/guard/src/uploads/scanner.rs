@@ -74,7 +74,7 @@ impl Scanner {
                         .rsplit_once(':')
                         .map(|(host, port)| (host, port.parse::<u16>()));
                     match port {
-                        Some((host, Ok(1..))) if !host.is_empty() => At::Tcp(written.into()),
+                        Some((host, Ok(1..))) if is_host(host) => At::Tcp(written.into()),
                         Some((_, Ok(_) | Err(_))) | None => return Err("it is no `host:port`"),
                     }
                 }
@@ -242,6 +242,12 @@ fn read(answer: &str) -> Result<Answer, Error> {
         return Ok(Answer::Limit("StreamMaxLength".to_owned()));
     }
     Err(Error::Unreadable)
+}
+
+/// A name or an address, and no URL.
+fn is_host(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_part)
 }
 
 #[cfg(test)]
