@@ -164,6 +164,11 @@ async fn moved_data_key_opens_nothing(gateway: &Gateway) {
             answer.status == 500 || answer.json()["items"][0]["error"] == "does-not-open";
         assert!(is_refused, "{} {}", answer.status, answer.text());
     }
+    // Values are bound to their tenant by themselves: that its KEK refuses the key shows where the
+    // other tenant would seal under it.
+    let item = with(place("43"), "value", EMAIL);
+    let answer = call(&twin, &theirs, "seal", &json!({ "items": [item] })).await;
+    assert_eq!(answer.status, 500, "{}", answer.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
