@@ -43,12 +43,31 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// Starts a service on a free port and waits until it accepts connections there; stopped when dropped.
+/// A running service; stopped when dropped.
+pub(crate) struct Listening {
+    pub(crate) process: Process,
+    /// Of 127.0.0.1.
+    pub(crate) port: u16,
+}
+
+impl Listening {
+    /// Host and port.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The address of one that speaks HTTP.
+    pub(crate) fn http(&self) -> String {
+        format!("http://{}", self.address())
+    }
+}
+
+/// Starts a service on a free port and waits until it accepts connections there.
 pub(crate) fn start(
     name: &str,
     folder: &Path,
     mut command: impl FnMut(u16) -> Result<Command>,
-) -> Result<(Process, u16)> {
+) -> Result<Listening> {
     let mut attempt = 1;
     loop {
         let port = free_port()?;
@@ -59,7 +78,7 @@ pub(crate) fn start(
             folder.join(format!("{name}.log")),
         )?;
         match process.wait_until_ready(READY_WITHIN, || TcpStream::connect(address).is_ok()) {
-            Ok(()) => return Ok((process, port)),
+            Ok(()) => return Ok(Listening { process, port }),
             Err(error) => {
                 interrupt::check()?;
                 if attempt == ATTEMPTS {

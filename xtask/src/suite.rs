@@ -12,10 +12,9 @@ use tempfile::TempDir;
 
 use crate::process::{must, run as run_to_end};
 use crate::services::clamd::Clamd;
-use crate::services::moto::Moto;
-use crate::services::openbao::{self, OpenBao};
 use crate::services::postgres::{self, Postgres};
 use crate::services::redis::Redis;
+use crate::services::{Listening, moto, openbao};
 use crate::tools::{self, Tool, Toolbox};
 use crate::{interrupt, pins, say, services};
 
@@ -90,8 +89,8 @@ struct Surroundings {
     // Before the folder: fields are dropped in this order, and a server wants its files until it has stopped.
     postgres: Postgres,
     redis: Redis,
-    moto: Moto,
-    openbao: OpenBao,
+    moto: Listening,
+    openbao: Listening,
     clamd: Clamd,
     tools: Toolbox,
     python: PathBuf,
@@ -183,37 +182,21 @@ impl Surroundings {
 
         let folder = services::folder()?;
         say::title(format!("starting services in {}", folder.path().display()));
+        let tell = |name: &str, server: &Listening, tool| -> Result<()> {
+            let program = tools.path(tool)?.display();
+            say::fact(name, format!("{}  {program}", server.address()));
+            Ok(())
+        };
         let postgres = Postgres::start(tools.path(Tool::Postgres)?, folder.path())?;
-        say::fact(
-            "postgres",
-            format!(
-                "127.0.0.1:{}  {}",
-                postgres.port,
-                tools.path(Tool::Postgres)?.display()
-            ),
-        );
+        tell("postgres", &postgres.0, Tool::Postgres)?;
         let redis = Redis::start(tools.path(Tool::Redis)?, folder.path())?;
-        say::fact(
-            "redis",
-            format!(
-                "127.0.0.1:{}  {}",
-                redis.port,
-                tools.path(Tool::Redis)?.display()
-            ),
-        );
-        let moto = Moto::start(&python, folder.path())?;
-        say::fact("moto", format!("127.0.0.1:{}", moto.port));
-        let openbao = OpenBao::start(&python, folder.path())?;
-        say::fact("openbao", format!("127.0.0.1:{}", openbao.port));
+        tell("redis", &redis.0, Tool::Redis)?;
+        let moto = moto::start(&python, folder.path())?;
+        say::fact("moto", moto.address());
+        let openbao = openbao::start(&python, folder.path())?;
+        say::fact("openbao", openbao.address());
         let clamd = Clamd::start(tools.path(Tool::Clamd)?, folder.path())?;
-        say::fact(
-            "clamd",
-            format!(
-                "127.0.0.1:{}  {}",
-                clamd.port,
-                tools.path(Tool::Clamd)?.display()
-            ),
-        );
+        tell("clamd", &clamd.server, Tool::Clamd)?;
         interrupt::check()?;
         Ok(Self {
             postgres,
@@ -240,8 +223,8 @@ impl Surroundings {
             ),
             ("PORTCULLIS_TEST_REDIS", self.redis.url().into()),
             ("PORTCULLIS_TEST_REDIS_SERVER", program(Tool::Redis)?),
-            ("PORTCULLIS_TEST_MOTO", self.moto.url().into()),
-            ("PORTCULLIS_TEST_OPENBAO", self.openbao.url().into()),
+            ("PORTCULLIS_TEST_MOTO", self.moto.http().into()),
+            ("PORTCULLIS_TEST_OPENBAO", self.openbao.http().into()),
             ("PORTCULLIS_TEST_OPENBAO_TOKEN", openbao::TOKEN.into()),
             ("PORTCULLIS_TEST_NGINX", program(Tool::Nginx)?),
             ("PORTCULLIS_TEST_CADDY", program(Tool::Caddy)?),
@@ -254,10 +237,7 @@ impl Surroundings {
             ),
             ("PORTCULLIS_TEST_STRACE", program(Tool::Strace)?),
             ("PORTCULLIS_TEST_CHROMIUM", program(Tool::Chromium)?),
-            (
-                "PORTCULLIS_TEST_CLAMD",
-                format!("127.0.0.1:{}", self.clamd.port).into(),
-            ),
+            ("PORTCULLIS_TEST_CLAMD", self.clamd.server.address().into()),
             ("PORTCULLIS_TEST_CLAMD_SERVER", program(Tool::Clamd)?),
             (
                 "PORTCULLIS_TEST_CLAMD_CONFIG",

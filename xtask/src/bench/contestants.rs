@@ -209,7 +209,7 @@ pub(super) fn launch(
     command: impl FnMut(u16) -> Result<Command>,
 ) -> Result<Launched> {
     let start = Instant::now();
-    let (process, port) = services::start(name, stage.folder, command)?;
+    let services::Listening { process, port } = services::start(name, stage.folder, command)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     request::send(address, probe).with_context(|| format!("{name} does not answer"))?;
     let cold_start = start.elapsed();

@@ -23,7 +23,7 @@ pub(super) struct Backstage {
 impl Backstage {
     pub(super) fn start(tools: &Toolbox, folder: &Path) -> Result<Self> {
         let second = services::free_port()?;
-        let (process, first) = services::start("backstage", folder, |first| {
+        let server = services::start("backstage", folder, |first| {
             let servers = format!(
                 "server {{ listen 127.0.0.1:{first} backlog=1024; default_type application/json;
                    location / {{ return 200 '{{\"messages\":[],\"conversation\":\"0190f3a2\",\"next\":null}}'; }} }}
@@ -33,8 +33,8 @@ impl Backstage {
         })?;
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(Self {
-            _process: process,
-            upstream: address(first),
+            upstream: address(server.port),
+            _process: server.process,
             authority: address(second),
         })
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::start;
-use crate::process::{Process, tethered};
+use super::{Listening, start};
+use crate::process::tethered;
 
 /// The test file of EICAR, by its hash; the same within other files; and a beginning that no file has by
 /// chance. `md5:size:name`, and `name:any kind of file:anywhere:hexadecimal`.
@@ -18,8 +18,7 @@ Portcullis-Test-Marker:0:*:706f727463756c6c69732d746573742d6d61726b65722d6e6f742
 
 /// A running scanner; stopped when dropped.
 pub(crate) struct Clamd {
-    _process: Process,
-    pub(crate) port: u16,
+    pub(crate) server: Listening,
     /// Its configuration, for tests that start one of their own: all but the port.
     pub(crate) config: PathBuf,
 }
@@ -34,15 +33,14 @@ impl Clamd {
         let shared = folder.join("clamd.common.conf");
         fs::write(&shared, &common)?;
         let file = folder.join("clamd.conf");
-        let (process, port) = start("clamd", folder, |port| {
+        let server = start("clamd", folder, |port| {
             fs::write(&file, format!("{common}TCPSocket {port}\n"))?;
             let mut command = tethered(server, None)?;
             command.arg("--config-file").arg(&file);
             Ok(command)
         })?;
         Ok(Self {
-            _process: process,
-            port,
+            server,
             config: shared,
         })
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::start;
-use crate::process::{Process, User, quietly, tethered};
+use super::{Listening, start};
+use crate::process::{User, quietly, tethered};
 
 /// Fast and forgetful: no test of ours pulls the plug on this server.
 const SETTINGS: &[&str] = &[
@@ -20,10 +20,7 @@ const SETTINGS: &[&str] = &[
 ];
 
 /// A running server; stopped when dropped.
-pub(crate) struct Postgres {
-    _process: Process,
-    pub(crate) port: u16,
-}
+pub(crate) struct Postgres(pub(crate) Listening);
 
 impl Postgres {
     /// Makes a cluster under `folder` and starts `server` on it.
@@ -48,7 +45,7 @@ impl Postgres {
             initdb.arg("--pgdata").arg(&data).current_dir(folder),
         )?;
 
-        let (process, port) = start("postgres", folder, |port| {
+        start("postgres", folder, |port| {
             let mut command = tethered(server, user)?;
             command
                 .arg("-D")
@@ -57,16 +54,13 @@ impl Postgres {
                 .current_dir(folder);
             command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
             Ok(command)
-        })?;
-        Ok(Self {
-            _process: process,
-            port,
         })
+        .map(Self)
     }
 
     /// The URL of the superuser, in the database that always exists.
     pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://postgres@{}/postgres", self.0.address())
     }
 }
 

@@ -4,19 +4,16 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::start;
-use crate::process::{Process, tethered};
+use super::{Listening, start};
+use crate::process::tethered;
 
 /// A running server; stopped when dropped.
-pub(crate) struct Redis {
-    _process: Process,
-    pub(crate) port: u16,
-}
+pub(crate) struct Redis(pub(crate) Listening);
 
 impl Redis {
     /// Starts `server` with its folder under `folder`.
     pub(crate) fn start(server: &Path, folder: &Path) -> Result<Self> {
-        let (process, port) = start("redis", folder, |port| {
+        start("redis", folder, |port| {
             let mut command = tethered(server, None)?;
             command.args([
                 "--port",
@@ -30,14 +27,11 @@ impl Redis {
             ]);
             command.arg("--dir").arg(folder);
             Ok(command)
-        })?;
-        Ok(Self {
-            _process: process,
-            port,
         })
+        .map(Self)
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        format!("redis://{}/", self.0.address())
     }
 }
