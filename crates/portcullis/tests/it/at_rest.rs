@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::support::authenticator::{enrol, prove, sign_in};
-use crate::support::{PASSWORD, Upstream, database, eventually_asked};
+use crate::support::{PASSWORD, Upstream, database};
 use crate::vault::{EMAIL, builder, call, key, place, sealed, with};
 
 /// Every way in which some bytes could stand in a database.
@@ -68,22 +68,9 @@ async fn a_second_factor_is_proved_after_the_master_secret_was_replaced() {
     let gateway = builder(&upstream).await.start().await;
     let root = gateway.signed_in("root@corp.test").await;
     let (app, _) = enrol(&root).await;
-    let ended = gateway.end().await;
-    let [master, old] = ["master", "old-master"].map(|name| ended.folder().join(name));
-    std::fs::copy(&master, &old).unwrap();
-    std::fs::write(&master, "another secret of at least thirty-two characters").unwrap();
-    let (alone, both) = (
-        "master = { file = \"master\" }",
-        "master = { file = \"master\" }\nprevious = [{ file = \"old-master\" }]",
-    );
-    let gateway = ended.replace(alone, both).start().await;
-    eventually_asked("every key is under the new one", async || {
-        let told = gateway.cli(&["--output", "json", "vault", "status"]);
-        let keys: Vec<serde_json::Value> = serde_json::from_slice(&told.stdout).unwrap();
-        keys.iter().all(|key| key["is_under_current_kek"] == true)
-    })
-    .await;
-    let gateway = gateway.end().await.replace(both, alone).start().await;
+    let gateway = gateway.end().await.with_another_master().start().await;
+    gateway.has_rewrapped().await;
+    let gateway = gateway.end().await.without_old_master().start().await;
     let browser = gateway.browser();
     sign_in(&browser, "root@corp.test", PASSWORD).await;
     let answer = prove(&browser, &app.code(1)).await;

@@ -43,6 +43,11 @@ path = "/{*rest}"
 allow = "user"
 "#;
 
+/// Writes the secret `stripe`, with what stands on the standard input.
+#[rustfmt::skip]
+pub(crate) const PUT_STRIPE: [&str; 9] =
+    ["secrets", "put", "stripe", "--value-from", "-", "--owner", "a", "--purpose", "b"];
+
 pub(crate) async fn builder(upstream: &Upstream) -> GatewayBuilder {
     let builder = Gateway::builder(upstream, ROUTES).await;
     builder

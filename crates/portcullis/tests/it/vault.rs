@@ -261,26 +261,12 @@ async fn after_a_change_of_the_master_secret_the_old_one_is_soon_needed_no_more(
     let gateway = builder(&upstream).await.start().await;
     let may = ["seal:vault", "open:vault"];
     let sealed = sealed(&gateway, &key(&gateway, &may, None), "42").await;
-    let ended = gateway.end().await;
-    let [master, old] = ["master", "old-master"].map(|name| ended.folder().join(name));
-    std::fs::copy(&master, &old).unwrap();
-    std::fs::write(&master, "another secret of at least thirty-two characters").unwrap();
-    let (alone, both) = (
-        "master = { file = \"master\" }",
-        "master = { file = \"master\" }\nprevious = [{ file = \"old-master\" }]",
-    );
-    let gateway = ended.replace(alone, both).start().await;
+    let gateway = gateway.end().await.with_another_master().start().await;
     // Made now, under the new master secret: it is not what is tested here.
     let both_may = key(&gateway, &may, None);
     assert_eq!(opened(&gateway, &both_may, "42", &sealed).await.status, 200);
-    eventually_asked("every key is under the new one", async || {
-        let told = gateway.cli(&["--output", "json", "vault", "status"]);
-        let told: Value = serde_json::from_slice(&told.stdout).unwrap();
-        let keys = told.as_array().unwrap();
-        keys.iter().all(|key| key["is_under_current_kek"] == true)
-    })
-    .await;
-    let gateway = gateway.end().await.replace(both, alone).start().await;
+    gateway.has_rewrapped().await;
+    let gateway = gateway.end().await.without_old_master().start().await;
     let answer = opened(&gateway, &both_may, "42", &sealed).await;
     assert_eq!(answer.json()["items"][0]["value"], EMAIL);
 }

@@ -2,7 +2,7 @@
 
 use super::service::Postgres;
 use super::{assert_unavailable, in_time, until};
-use crate::secrets::{CANARY, builder, read, reader};
+use crate::secrets::{CANARY, PUT_STRIPE, builder, read, reader};
 use crate::support::Upstream;
 
 #[tokio::test]
@@ -10,18 +10,7 @@ async fn with_the_database_away_no_secret_is_read_and_none_is_changed() {
     let mut postgres = Postgres::start().await;
     let upstream = Upstream::start().await;
     let gateway = postgres.under(builder(&upstream).await).start().await;
-    let put = [
-        "secrets",
-        "put",
-        "stripe",
-        "--value-from",
-        "-",
-        "--owner",
-        "a",
-        "--purpose",
-        "b",
-    ];
-    assert!(gateway.cli_with_input(&put, CANARY).status.success());
+    assert!(gateway.cli_with_input(&PUT_STRIPE, CANARY).status.success());
     let key = reader(&gateway, None);
     assert_eq!(read(&gateway, &key, "stripe").await.status, 200);
     postgres.stop_immediately();
@@ -30,7 +19,7 @@ async fn with_the_database_away_no_secret_is_read_and_none_is_changed() {
         assert_unavailable(&answer);
         assert!(!answer.text().contains(CANARY));
     }
-    let changed = gateway.cli_with_input(&put, "another value of it");
+    let changed = gateway.cli_with_input(&PUT_STRIPE, "another value of it");
     assert_eq!(changed.status.code(), Some(1));
     postgres.start_again().await;
     until("it is read again", || async {

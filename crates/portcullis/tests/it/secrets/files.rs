@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{CANARY, ROOT, SECOND, builder, read, reader, rotate, write};
+use super::{CANARY, PUT_STRIPE, ROOT, SECOND, builder, read, reader, rotate, write};
 use crate::support::{Client, Gateway, GatewayBuilder, Upstream, eventually_asked};
 
 async fn with_files(upstream: &Upstream) -> GatewayBuilder {
@@ -114,18 +114,7 @@ async fn with_files_that_are_wrong_the_gate_does_not_start() {
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("stripe"), CANARY).unwrap();
     // A name that somebody else has.
-    let put = [
-        "secrets",
-        "put",
-        "stripe",
-        "--value-from",
-        "-",
-        "--owner",
-        "a",
-        "--purpose",
-        "b",
-    ];
-    assert!(gate.cli_with_input(&put, SECOND).status.success());
+    assert!(gate.cli_with_input(&PUT_STRIPE, SECOND).status.success());
     let output = gate.cli(&["serve"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("that is not of a file"), "{said}");

@@ -208,7 +208,21 @@ url = "{url}"
     pub(crate) fn cli_with_input(&self, arguments: &[&str], input: &str) -> Output {
         cli(&self.folder, &[], arguments, input)
     }
+
+    /// Waits until every data key is under the KEK in use.
+    pub(crate) async fn has_rewrapped(&self) {
+        eventually_asked("every data key is under the KEK in use", async || {
+            let told = self.cli(&["--output", "json", "vault", "status"]);
+            let keys: Vec<serde_json::Value> = serde_json::from_slice(&told.stdout).unwrap();
+            keys.iter().all(|key| key["is_under_current_kek"] == true)
+        })
+        .await;
+    }
 }
+
+const MASTER_ALONE: &str = "master = { file = \"master\" }";
+const MASTER_AND_OLD: &str =
+    "master = { file = \"master\" }\nprevious = [{ file = \"old-master\" }]";
 
 impl Drop for Gateway {
     fn drop(&mut self) {
@@ -289,6 +303,19 @@ impl GatewayBuilder {
     pub(crate) fn without_users(mut self) -> Self {
         self.users.clear();
         self
+    }
+
+    /// Puts another master secret in the place of its own, which stays known beside it.
+    pub(crate) fn with_another_master(self) -> Self {
+        let [master, old] = ["master", "old-master"].map(|name| self.folder().join(name));
+        std::fs::copy(&master, &old).unwrap();
+        std::fs::write(&master, "another secret of at least thirty-two characters").unwrap();
+        self.replace(MASTER_ALONE, MASTER_AND_OLD)
+    }
+
+    /// And now it is known no more.
+    pub(crate) fn without_old_master(self) -> Self {
+        self.replace(MASTER_AND_OLD, MASTER_ALONE)
     }
 
     /// Replaces a piece of the configuration. Fails where it is not there.
