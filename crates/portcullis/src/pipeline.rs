@@ -231,19 +231,18 @@ async fn carry_out<'s>(
     // the product's own description asks for something else
     story.stage = Stage::Body;
     screen::bound(guards, &mut inbound)?;
+    // Boxed, as all that is rare: room for it here would be copied with every request.
     if let Some(requests) = &guards.requests {
-        let path = permitted.rewritten.clone();
-        let path = path.unwrap_or_else(|| inbound.head.uri.path().to_owned());
+        let rewritten = permitted.rewritten.as_deref();
         Box::pin(screen::hold_against(
             lane,
             requests,
             guards,
-            &path,
+            rewritten,
             &mut inbound,
         ))
         .await?;
     }
-    // Boxed, as all that is rare: room for it here would be copied with every request.
     let receipt = match &guards.upload {
         None => None,
         Some(rules) => {

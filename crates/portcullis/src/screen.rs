@@ -41,25 +41,26 @@ pub(crate) fn bound(guards: &RouteGuards, inbound: &mut Inbound) -> Result<(), P
 }
 
 /// 404, 415 and 422: the request is held against the product's own description of it. A body that is
-/// looked into is read whole first.
+/// looked into is read whole first. `rewritten`: the canonical path, where it is not the one that was sent.
 pub(crate) async fn hold_against(
     lane: &Lane,
     requests: &Requests,
     guards: &RouteGuards,
-    path: &str,
+    rewritten: Option<&str>,
     inbound: &mut Inbound,
 ) -> Result<(), Problem> {
     let head = &inbound.head;
+    let path = rewritten.unwrap_or(head.uri.path());
     let content_type = one_content_type(&head.headers)?;
     let has_body = !inbound.body.is_empty();
     let query = head.uri.query();
     let checked = requests.check_head(&head.method, path, query, content_type, has_body)?;
-    match checked.body() {
+    let is_json = match checked.body() {
         Fate::Passed => return Ok(()),
-        Fate::Inspected => {}
-    }
+        Fate::Json => true,
+        Fate::Form => false,
+    };
     refuse_encoded(head)?;
-    let is_json = !content_type.is_some_and(|kind| kind.starts_with(b"application/x-www-form"));
     let bounds = guards.structure.map(|bounds| JsonBounds {
         max_size: guards.max_body,
         max_depth: usize::try_from(bounds.max_depth).unwrap_or(usize::MAX),

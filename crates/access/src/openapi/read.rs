@@ -237,6 +237,15 @@ pub(super) fn follow(root: &Value, mut pointer: String) -> Option<(String, &Valu
     None
 }
 
+/// Pointers to the elements of the list that `pointer` points at; none where it is no list.
+pub(super) fn elements(root: &Value, pointer: &str) -> Vec<String> {
+    let list = root.pointer(pointer).and_then(Value::as_array);
+    let number = list.map_or(0, Vec::len);
+    (0..number)
+        .map(|index| format!("{pointer}/{index}"))
+        .collect()
+}
+
 /// SECURITY: an empty alternative means that no credential is needed; and what is malformed does
 /// not count as a protection.
 fn security_of(written: &Value) -> Security {

@@ -51,8 +51,10 @@ struct Described {
 /// What is to become of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
-    /// It has to be read whole, and given to [`Checked::check_body`].
-    Inspected,
+    /// JSON. It has to be read whole, and given to [`Checked::check_body`].
+    Json,
+    /// A form, which is dealt with alike.
+    Form,
     /// It is of a kind that is not looked into, or there is none.
     Passed,
 }
@@ -90,6 +92,10 @@ impl Requests {
         compiler: &Compiler<'_>,
         operation: &Operation,
     ) -> Result<(), Error> {
+        // `HEAD` follows `GET` (RFC 9110 section 9.3.2), as everywhere in the gate.
+        if operation.method == Method::HEAD {
+            return Ok(());
+        }
         let schema = |why: String| Error::Schema(format!("{operation}: {why}"));
         let mapped = match to_pattern(&operation.path) {
             Ok(mapped) => mapped,
@@ -113,10 +119,6 @@ impl Requests {
             }
         }
         let payload = Payload::compile(root, compiler, operation).map_err(schema)?;
-        // `HEAD` follows `GET` (RFC 9110 section 9.3.2), as everywhere in the gate.
-        if operation.method == Method::HEAD {
-            return Ok(());
-        }
         let methods = Methods::Only(vec![operation.method.clone()]);
         let described = Described { arguments, payload };
         if let Err(conflict) = self.operations.insert(mapped.pattern, methods, described) {
@@ -173,10 +175,7 @@ impl Requests {
 impl Checked {
     /// What is to become of the body.
     pub fn body(&self) -> Body {
-        match &self.form {
-            Some(form) if form.is_inspected() => Body::Inspected,
-            Some(_) | None => Body::Passed,
-        }
+        self.form.as_ref().map_or(Body::Passed, |form| form.body())
     }
 
     /// Whether the body is as described: 400 where it is not even JSON, else 422.

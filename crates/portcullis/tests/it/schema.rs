@@ -100,6 +100,9 @@ async fn only_what_the_document_describes_reaches_the_product() {
         200
     );
     assert_eq!(&upstream.last().body[..], filled.as_bytes());
+    let spelled = "Application/X-WWW-Form-URLEncoded; charset=utf-8";
+    let answer = post(&client, "/api/messages", spelled, filled).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
     let seen = upstream.requests();
 
     for (target, problem, places) in [

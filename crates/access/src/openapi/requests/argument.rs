@@ -4,7 +4,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::super::Operation;
-use super::super::read::{below, follow};
+use super::super::read::{below, elements, follow};
 use super::library::{Compiler, Fault, Validator};
 use super::types::Types;
 
@@ -56,12 +56,8 @@ pub(super) fn written<'d>(root: &'d Value, operation: &Operation) -> Vec<Written
     let lists = [Some(own), operation.at.shared_parameters.clone()];
     let mut found: Vec<Written<'d>> = Vec::new();
     for list in lists.into_iter().flatten() {
-        let number = root
-            .pointer(&list)
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len);
-        for index in 0..number {
-            let Some((pointer, value)) = follow(root, below(&list, &index.to_string())) else {
+        for one in elements(root, &list) {
+            let Some((pointer, value)) = follow(root, one) else {
                 continue;
             };
             let name = |value: &Value| Some((value.get("in")?.clone(), value.get("name")?.clone()));

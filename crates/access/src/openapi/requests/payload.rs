@@ -7,7 +7,8 @@ use portcullis_core::problem::{self, Problem};
 use serde_json::{Map, Value};
 
 use super::super::Operation;
-use super::super::read::{below, follow};
+use super::super::read::{below, elements, follow};
+use super::Body;
 use super::argument::{pairs, values};
 use super::library::{Compiler, Fault, Validator};
 use super::types::Types;
@@ -97,10 +98,11 @@ impl Payload {
 }
 
 impl Form {
-    pub(super) const fn is_inspected(&self) -> bool {
+    pub(super) const fn body(&self) -> Body {
         match self {
-            Form::Json(_) | Form::Fields { .. } => true,
-            Form::Unread => false,
+            Form::Json(_) => Body::Json,
+            Form::Fields { .. } => Body::Form,
+            Form::Unread => Body::Passed,
         }
     }
 
@@ -172,12 +174,8 @@ fn fields(root: &Value, pointer: String) -> BTreeMap<String, Types> {
             continue;
         };
         for several in ["allOf", "anyOf", "oneOf"] {
-            let number = schema
-                .get(several)
-                .and_then(Value::as_array)
-                .map_or(0, Vec::len);
-            let several = below(&pointer, several);
-            left.extend((0..number).map(|index| (below(&several, &index.to_string()), depth)));
+            let parts = elements(root, &below(&pointer, several));
+            left.extend(parts.into_iter().map(|one| (one, depth)));
         }
     }
     found

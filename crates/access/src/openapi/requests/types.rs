@@ -2,7 +2,7 @@
 
 use serde_json::{Number, Value};
 
-use super::super::read::{below, follow};
+use super::super::read::{below, elements, follow};
 
 /// Schemas within schemas that are looked into.
 const MOST_DEPTH: usize = 8;
@@ -67,12 +67,7 @@ impl Types {
             self.of_one.string |= value.is_string();
         }
         for several in ["anyOf", "oneOf", "allOf"] {
-            let number = schema
-                .get(several)
-                .and_then(Value::as_array)
-                .map_or(0, Vec::len);
-            for index in 0..number {
-                let one = below(&below(&pointer, several), &index.to_string());
+            for one in elements(root, &below(&pointer, several)) {
                 self.add(root, one, left);
             }
         }
