@@ -268,6 +268,10 @@ async fn what_is_due_is_replaced_once_and_what_is_old_is_told_once_a_day() {
     assert_eq!(cookies.version, 2);
     assert_eq!(house.count(Action::SecretOverdue).await, 0);
     house.clock.advance(Span::from_days(60));
+    // Both have seen it before one has written down that it was told.
+    let (here, there) = tokio::join!(house.store.keep_house(), other.keep_house());
+    here.and(there).unwrap();
+    assert_eq!(house.count(Action::SecretOverdue).await, 1);
     for _ in 0..3 {
         house.store.keep_house().await.unwrap();
     }

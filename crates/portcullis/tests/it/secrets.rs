@@ -241,19 +241,21 @@ async fn a_sealed_value_that_was_moved_does_not_open() {
     let (gateway, admin) = with_stripe(&upstream).await;
     let key = reader(&gateway, None);
     assert_eq!(write(&admin, "other", &new(SECOND)).await.status, 201);
-    let rotated = rotate(
-        &admin,
-        "stripe/rotate",
-        &json!({ "value": "third of them all" }),
-    )
-    .await;
-    assert_eq!(rotated.status, 200, "{}", rotated.text());
+    for (name, value) in [
+        ("stripe", "third of them all"),
+        ("other", "fourth of them all"),
+    ] {
+        let new = json!({ "value": value });
+        let rotated = rotate(&admin, &format!("{name}/rotate"), &new).await;
+        assert_eq!(rotated.status, 200, "{}", rotated.text());
+    }
     let sealed = |name: &str, version: i64| {
         format!(
             "SELECT v.sealed FROM stored_secret_version v JOIN stored_secret s ON s.id = v.secret_id WHERE s.name = '{name}' AND v.version = {version}"
         )
     };
-    for (name, version) in [("other", 1), ("stripe", 1)] {
+    // Of another name, of the same version; and of the same name, of another version.
+    for (name, version) in [("other", 2), ("stripe", 1)] {
         let own = database::text(&gateway.folder, &sealed("stripe", 2)).await;
         let moved = database::text(&gateway.folder, &sealed(name, version)).await;
         let put = |sealed: &str| {
