@@ -6,7 +6,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Browser, Client, Gateway, GatewayBuilder, Upstream};
+use crate::support::{
+    Answer, Browser, Client, Gateway, GatewayBuilder, Upstream, eventually_asked,
+};
 
 const ADMIN: &str = "/.portcullis/admin/v1";
 
@@ -695,9 +697,11 @@ async fn tokens_stand_in_a_tenant_as_sessions_do() {
         &gateway,
         &["tenants", "set-roles", "acme", ada, "custom:boss"],
     );
+    // Each node has heard that it is this role alone, so that what comes next is about the role.
     for node in &nodes {
-        until("a role of the tenant's own", 200, async || {
-            get(node, "/orgs/acme/settings", &in_acme).await
+        eventually_asked("a role of the tenant's own", async || {
+            let answer = get(node, "/orgs/acme/settings", &in_acme).await;
+            answer.status == 200 && claims(&upstream)["roles"] == json!(["custom:boss"])
         })
         .await;
     }
