@@ -21,8 +21,8 @@ use portcullis_core::{
 };
 use portcullis_edge::ClientAddr;
 use portcullis_events::Actor;
-use portcullis_store::Db;
 use portcullis_store::revocations::Revocation;
+use portcullis_store::{Db, Tx};
 use portcullis_vault::fields;
 use portcullis_vault::passwords::{self, Passwords};
 use portcullis_vault::seal;
@@ -40,6 +40,7 @@ use crate::outbox;
 use crate::password_policy::{PasswordPolicy, Weak};
 use crate::record::{Act, Entry, Record};
 use crate::recovery::{self, Recovery};
+use crate::registration;
 use crate::sessions::user_agent::ClientKind;
 use crate::sessions::{self, NewSession, Sessions, notices};
 use crate::users::{self, Account, NewUser};
@@ -48,8 +49,9 @@ use crate::users::{self, Account, NewUser};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Config {
-    /// Who may open an account: `"closed"` (default), only the operator does; `"open"`, anybody.
-    /// Open registration shows which addresses have an account already.
+    /// Who may open an account: `"closed"` (default), only the operator does; `"confirmed"`, whoever
+    /// receives a letter at their address, which needs `[mail]`; `"open"`, anybody, which shows who
+    /// has an account already.
     pub registration: Registration,
     /// Roles of those who register themselves. Default none.
     pub registration_roles: Vec<String>,
@@ -63,6 +65,9 @@ pub struct Config {
 pub enum Registration {
     #[default]
     Closed,
+    /// By a link in a letter: asking answers alike whether or not the address has an account.
+    Confirmed,
+    /// An address that has an account is refused, which shows that it has one.
     Open,
 }
 
@@ -116,6 +121,8 @@ pub enum Error {
     Throttled { retry_after: Span },
     #[error("registration is closed")]
     RegistrationClosed,
+    #[error("accounts are opened by a link in a letter")]
+    RegistrationByLink,
     #[error(transparent)]
     NotAnEmail(#[from] NotAnEmail),
     #[error("the address has an account")]
@@ -195,6 +202,9 @@ impl From<Error> for Problem {
                 .detail("Too many attempts for this account. Wait before the next one.")
                 .retry_after(retry_after),
             Error::RegistrationClosed => Problem::new(&problem::REGISTRATION_CLOSED),
+            Error::RegistrationByLink => Problem::new(&problem::REGISTRATION_CLOSED).detail(
+                "Accounts are opened by a link in a letter. Ask for one at `request-registration`.",
+            ),
             Error::NotAnEmail(_) => invalid("email", "must be an e-mail address"),
             Error::EmailTaken => Problem::new(&problem::CONFLICT)
                 .detail("There is an account with this e-mail address."),
@@ -282,6 +292,25 @@ pub struct Registering<'a> {
     pub display_name: Option<&'a str>,
 }
 
+/// What somebody registers with, looked through, with the password hashed.
+pub(crate) struct Prepared<'a> {
+    pub(crate) email: Email,
+    password_hash: String,
+    display_name: Option<&'a str>,
+}
+
+impl Prepared<'_> {
+    pub(crate) fn with<'s>(&'s self, tenant: Option<TenantId>, roles: &'s [String]) -> NewUser<'s> {
+        NewUser {
+            email: &self.email,
+            password_hash: &self.password_hash,
+            display_name: self.display_name,
+            tenant,
+            roles,
+        }
+    }
+}
+
 /// What [`Accounts`] is made of.
 pub struct Parts {
     pub db: Db,
@@ -342,6 +371,7 @@ impl Accounts {
     ) -> Result<AccountView, Error> {
         match self.0.config.registration {
             Registration::Closed => Err(Error::RegistrationClosed),
+            Registration::Confirmed => Err(Error::RegistrationByLink),
             Registration::Open => {
                 let roles = &self.0.config.registration_roles;
                 let by = By {
@@ -373,6 +403,17 @@ impl Accounts {
         by: &By,
     ) -> Result<AccountView, Error> {
         let parts = &*self.0;
+        let prepared = self.prepare(new).await?;
+        let mut tx = parts.db.begin().await?;
+        let user = prepared.with(tenant, roles);
+        let id = self.open_in(&mut tx, &user, act, by).await?;
+        tx.commit().await?;
+        self.get(id).await
+    }
+
+    /// What somebody registers with, where all of it is acceptable.
+    pub(crate) async fn prepare<'a>(&self, new: &Registering<'a>) -> Result<Prepared<'a>, Error> {
+        let parts = &*self.0;
         let email = Email::parse(new.email)?;
         let display_name = new.display_name.map(str::trim);
         if display_name.is_some_and(|name| !is_display_name(name)) {
@@ -383,26 +424,33 @@ impl Accounts {
             .check(new.password, &email)
             .map_err(|weak| Error::Weak("password", weak))?;
         // Hashed before it is known whether the address is free, so that both take as long.
-        let hash = parts.passwords.hash(new.password).await?;
-        let user = NewUser {
-            email: &email,
-            password_hash: &hash,
+        let password_hash = parts.passwords.hash(new.password).await?;
+        Ok(Prepared {
+            email,
+            password_hash,
             display_name,
-            tenant,
-            roles,
-        };
-        let mut tx = parts.db.begin().await?;
-        let Some(id) = users::create(&mut tx, &user, parts.clock.now()).await? else {
+        })
+    }
+
+    /// Opens the account, in the transaction of what else belongs to it.
+    pub(crate) async fn open_in(
+        &self,
+        tx: &mut Tx,
+        user: &NewUser<'_>,
+        act: Act,
+        by: &By,
+    ) -> Result<UserId, Error> {
+        let parts = &*self.0;
+        let Some(id) = users::create(tx, user, parts.clock.now()).await? else {
             return Err(Error::EmailTaken);
         };
         let entry = Entry {
             user: Some(id),
-            roles: Some(roles.to_vec()),
+            roles: Some(user.roles.to_vec()),
             ..self.entry_by(act, by)
         };
-        parts.record.record_in(&mut tx, entry).await?;
-        tx.commit().await?;
-        self.get(id).await
+        parts.record.record_in(tx, entry).await?;
+        Ok(id)
     }
 
     /// The account of a signed-in user.
@@ -546,6 +594,7 @@ impl Accounts {
         portcullis_store::revocations::prune(&self.0.db, self.now()).await?;
         factors::prune(&self.0.db, self.now()).await?;
         recovery::prune(&self.0.db, self.now()).await?;
+        registration::prune(&self.0.db, self.now()).await?;
         let longest = self.0.sessions.settings().lifetime;
         once::prune(&self.0.db, longest, self.now()).await?;
         openid_login::prune(&self.0.db, self.now()).await?;

@@ -73,7 +73,6 @@ pub struct Api {
 /// The routes, relative to where they are mounted.
 pub fn router(api: Api) -> Router {
     Router::new()
-        .route("/register", post(handlers::register))
         .route("/login", post(handlers::login))
         .route("/logout", post(handlers::logout))
         .route("/token", post(tokens::http::exchange))
@@ -108,6 +107,7 @@ pub fn router(api: Api) -> Router {
             get(pages::password).post(pages::change_password),
         )
         .merge(crate::recovery::routes())
+        .merge(crate::registration::routes())
         .merge(crate::factors::routes())
         .merge(crate::openid_login::routes())
         .fallback(async || Failure(Problem::new(&problem::NOT_FOUND)))

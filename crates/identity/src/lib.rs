@@ -26,6 +26,7 @@ mod paging;
 pub mod password_policy;
 mod record;
 pub mod recovery;
+mod registration;
 mod revoke;
 pub mod sessions;
 pub mod tenants;

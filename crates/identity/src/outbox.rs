@@ -49,6 +49,8 @@ impl From<Error> for Problem {
 pub enum Message {
     /// Somebody asked for a new password for this address, which may have no account.
     ResetAsked { email: String },
+    /// Somebody asked to open an account with this address, which may have one.
+    RegistrationAsked { email: String },
     /// The account's owner is to prove that the address is theirs.
     VerifyAsked { user: UserId },
     /// Something was done to the account, and its owner should know.
@@ -60,6 +62,7 @@ impl Message {
     pub(crate) const fn kind(&self) -> &'static [u8] {
         match self {
             Message::ResetAsked { .. } => b"reset",
+            Message::RegistrationAsked { .. } => b"register",
             Message::VerifyAsked { .. } => b"verify",
             Message::Told { .. } => b"told",
         }

@@ -16,7 +16,7 @@ use portcullis_console::{Nonce, Page, errors, field};
 use portcullis_core::{Principal, Problem, Secret, Timestamp, problem};
 use serde::Deserialize;
 
-use crate::accounts::Error;
+use crate::accounts::{Error, Registration};
 use crate::api::{Api, clear_cookies, end_current, set_cookies, signed_in};
 use crate::factors::{challenge_cookie, offer_to_sign_in};
 use crate::next::local_or_root;
@@ -156,7 +156,8 @@ pub(crate) fn sentences(problem: &Problem) -> Vec<String> {
             "old_password" => "present password",
             "code" => "code",
             "credential" => "passkey",
-            "name" => "name",
+            "name" | "display_name" => "name",
+            "password" => "password",
             _ => "new password",
         };
         format!("The {name} {}.", fault.message)
@@ -347,6 +348,9 @@ pub(crate) fn sign_in_form(
         (offer_to_sign_in(api, parts, next))
         @if api.accounts.offers_recovery() {
             p { a href=(api.path("/forgot-password")) { "Forgot your password?" } }
+        }
+        @if api.accounts.registration() == Registration::Confirmed {
+            p { a href=(api.path("/create-account")) { "Open an account" } }
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) enum Act {
     OtherClient,
     PasswordChanged,
     PasswordChangeRefused,
+    RegistrationAsked,
     UserRegistered,
     UserCreated,
     UserUpdated,
@@ -54,6 +55,7 @@ impl Act {
             Act::OtherClient => (Action::SessionOtherClient, Outcome::Denied),
             Act::PasswordChanged => (Action::PasswordChanged, Outcome::Allowed),
             Act::PasswordChangeRefused => (Action::PasswordChanged, Outcome::Denied),
+            Act::RegistrationAsked => (Action::RegistrationAsked, Outcome::Allowed),
             Act::UserRegistered => (Action::UserRegistered, Outcome::Allowed),
             Act::UserCreated => (Action::UserCreated, Outcome::Allowed),
             Act::UserUpdated => (Action::UserUpdated, Outcome::Allowed),
@@ -110,6 +112,7 @@ impl Act {
             | Act::PasskeyCloned
             | Act::RecoveryCodesMade
             | Act::RecoveryCodeUsed
+            | Act::RegistrationAsked
             | Act::UserRegistered
             | Act::TokensIssued
             | Act::TokenReused

@@ -12,7 +12,7 @@
 
 mod api;
 mod letters;
-mod pages;
+pub(crate) mod pages;
 mod post;
 
 use portcullis_core::principal::User;
@@ -166,7 +166,12 @@ impl Accounts {
     }
 
     /// Whether a letter was posted: not more than a few in a time.
-    async fn ask(&self, email: &Email, mut entry: Entry, message: &Message) -> Result<bool, Error> {
+    pub(crate) async fn ask(
+        &self,
+        email: &Email,
+        mut entry: Entry,
+        message: &Message,
+    ) -> Result<bool, Error> {
         let parts = self.parts();
         let recovery = &parts.recovery;
         if !recovery.is_offered {

@@ -25,6 +25,8 @@ pub struct Account {
     pub roles: Vec<String>,
     pub created_at: Timestamp,
     pub deactivated_at: Option<Timestamp>,
+    /// When the owner last proved to receive mail at the address.
+    pub email_verified_at: Option<Timestamp>,
     pub(crate) password_hash: PasswordHash,
 }
 
@@ -49,8 +51,8 @@ pub struct NewUser<'a> {
     pub roles: &'a [String],
 }
 
-const FIND_BY_EMAIL: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at FROM users WHERE email_canonical = $1";
-const FIND_BY_ID: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at FROM users WHERE id = $1";
+const FIND_BY_EMAIL: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at, email_verified_at FROM users WHERE email_canonical = $1";
+const FIND_BY_ID: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at, email_verified_at FROM users WHERE id = $1";
 const ROLES: &str = "SELECT role FROM user_role WHERE user_id = $1 ORDER BY role";
 
 pub async fn find_by_email(db: &Db, email: &Email) -> Result<Option<Account>, Error> {
@@ -101,7 +103,7 @@ pub async fn list(
     after: Option<UserId>,
     limit: u32,
 ) -> Result<Option<Vec<Account>>, Error> {
-    const SQL: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at FROM users WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3";
+    const SQL: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at, email_verified_at FROM users WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3";
     let Some((at, id)) = behind(db, after).await? else {
         return Ok(None);
     };
@@ -134,6 +136,7 @@ async fn read(db: &Db, row: &Row) -> Result<Account, Error> {
         roles: roles(db, id).await?,
         created_at: row.timestamp("created_at")?,
         deactivated_at: row.opt_timestamp("deactivated_at")?,
+        email_verified_at: row.opt_timestamp("email_verified_at")?,
         password_hash: PasswordHash(row.text("password_hash")?),
     })
 }

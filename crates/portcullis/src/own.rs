@@ -142,13 +142,18 @@ impl Routes {
         route
     }
 
-    /// Forgotten passwords and unproven addresses.
+    /// Forgotten passwords, unproven addresses, and accounts that a letter opens.
     fn recovery(&mut self, mount: &str) {
         let at = |name: &str| format!("{mount}/{name}");
         for page in ["forgot-password", "new-password", "verify-email"] {
             self.add(&["GET"], &at(page), Allow::Public, Some("default"));
             self.form(&at(page), "auth");
         }
+        for page in ["create-account", "open-account"] {
+            self.add(&["GET"], &at(page), Allow::Public, Some("default"));
+            self.form(&at(page), "auth");
+        }
+        self.form(&at("request-registration"), "auth");
         self.form(&at("request-password-reset"), "auth");
         self.form(&at("reset-password"), "auth");
         let ask = at("request-email-verification");

@@ -235,7 +235,7 @@ async fn link(stores: &Stores, user: &str, provider: &str, subject: &str) -> any
 async fn list_users(format: Format, stores: &Stores) -> anyhow::Result<()> {
     let list = everybody(&stores.db).await?;
     match format {
-        Format::Json => output::json(&list.iter().map(|account| serde_json::json!({ "id": account.id, "email": account.email, "roles": account.roles, "deactivated": account.deactivated_at.is_some() })).collect::<Vec<_>>()),
+        Format::Json => output::json(&list.iter().map(|account| serde_json::json!({ "id": account.id, "email": account.email, "roles": account.roles, "deactivated": account.deactivated_at.is_some(), "email_verified_at": account.email_verified_at.map(|at| at.to_string()) })).collect::<Vec<_>>()),
         Format::Text => {
             for account in &list {
                 let state = if account.deactivated_at.is_some() { "deactivated" } else { "active" };

@@ -56,6 +56,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     80 "0080_session_client",
     81 "0081_import",
     90 "0090_console",
+    91 "0091_registration",
     100 "0100_webhook",
     110 "0110_data_key",
     130 "0130_secret_store",

@@ -128,6 +128,7 @@ actions! {
     SecretReplacement = "secret.replacement", Kept;
     FieldsImported = "fields.imported", Kept;
     PasswordChanged = "password.changed", Kept;
+    RegistrationAsked = "registration.asked", Kept;
     PasswordResetAsked = "password-reset.asked", Kept;
     PasswordReset = "password.reset", Kept;
     EmailVerificationAsked = "email-verification.asked", Kept;

@@ -14,20 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Api, Failure, signed_in};
 use crate::accounts::Error;
-use crate::accounts::{AccountView, Registering, SignedIn};
+use crate::accounts::{AccountView, SignedIn};
 use crate::backoff::DEVICE_LIFETIME;
 use crate::factors::{Proof, Typed, challenge_cookie};
 use crate::sessions::{Notice, Presented, SessionView};
 use crate::{Client, tokens};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Register {
-    email: String,
-    password: Secret<String>,
-    #[serde(default, alias = "full_name")]
-    display_name: Option<String>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,21 +55,6 @@ struct Hydrated {
     account: AccountView,
     #[serde(skip_serializing_if = "Option::is_none")]
     csrf_token: Option<String>,
-}
-
-pub(super) async fn register(
-    State(api): State<Api>,
-    request: Request<Body>,
-) -> Result<Response, Failure> {
-    let (parts, body) = request.into_parts();
-    let input: Register = json(&parts.headers, body).await?;
-    let new = Registering {
-        email: &input.email,
-        password: &input.password,
-        display_name: input.display_name.as_deref(),
-    };
-    let account = api.accounts.register(&new, &api.client(&parts)).await?;
-    Ok((StatusCode::CREATED, Json(account)).into_response())
 }
 
 pub(super) async fn login(

@@ -31,6 +31,30 @@ pub(super) fn verify(to: &str, origin: &str, link: &Secret<String>, lifetime: Sp
     }
 }
 
+/// The letter with the link that opens an account.
+pub(super) fn register(to: &str, origin: &str, link: &Secret<String>, lifetime: Span) -> Letter {
+    Letter {
+        to: to.to_owned(),
+        subject: "Open your account".to_owned(),
+        text: format!(
+            "Somebody, probably you, asked for an account at {origin} with this address.\n\nChoose a password and open it here:\n\n{}\n\nThe link works once, for {}. If it was not you, do nothing: no account is opened.\n",
+            link.expose(),
+            words(lifetime),
+        ),
+    }
+}
+
+/// The letter to somebody who asked for an account and has one.
+pub(super) fn has_account(to: &str, origin: &str, mount: &str) -> Letter {
+    Letter {
+        to: to.to_owned(),
+        subject: "You have an account already".to_owned(),
+        text: format!(
+            "Somebody, probably you, asked for an account at {origin} with this address. There is one already. Sign in:\n\n{origin}{mount}/sign-in\n\nIf you do not know the password any more, choose a new one: {origin}{mount}/forgot-password\n\nIf it was not you, do nothing: your account stays as it is.\n"
+        ),
+    }
+}
+
 /// The letter that tells of something that was done.
 pub(super) fn told(to: &str, origin: &str, news: News) -> Letter {
     let (subject, what) = match news {

@@ -19,7 +19,7 @@ use crate::api::Api;
 use crate::pages::{page, refused_form, sentences};
 
 #[derive(Deserialize)]
-pub(super) struct Link {
+pub(crate) struct Link {
     token: Option<Secret<String>>,
 }
 
@@ -186,7 +186,7 @@ pub(super) async fn confirm_email(
     }
 }
 
-fn token_of(query: Result<Query<Link>, QueryRejection>) -> Option<Secret<String>> {
+pub(crate) fn token_of(query: Result<Query<Link>, QueryRejection>) -> Option<Secret<String>> {
     query.ok().and_then(|Query(link)| link.token)
 }
 

@@ -97,6 +97,19 @@ impl Postman {
                 let letter = letters::reset(&account.email, &self.origin, &link, lifetime);
                 Ok(Some(letter))
             }
+            Message::RegistrationAsked { email } => {
+                let email = Email::parse(email)?;
+                let to = email.typed();
+                if let Some(account) = users::find_by_email(&parts.db, &email).await? {
+                    let is_open = account.deactivated_at.is_none();
+                    let letter = letters::has_account(to, &self.origin, self.mount);
+                    return Ok(is_open.then_some(letter));
+                }
+                let lifetime = config.verify_lifetime;
+                let token = self.accounts.registration_token(&email, lifetime).await?;
+                let link = self.url("open-account", &token);
+                Ok(Some(letters::register(to, &self.origin, &link, lifetime)))
+            }
             Message::VerifyAsked { user } => {
                 let found = users::find(&parts.db, *user).await?;
                 let Some(account) = found.filter(|account| account.deactivated_at.is_none()) else {
@@ -138,11 +151,13 @@ impl Postman {
         let mut tx = parts.db.begin().await?;
         tx.execute(SQL, &args).await?;
         tx.commit().await?;
+        Ok(self.url(page, &token))
+    }
+
+    /// Where `page` is, opened with a token.
+    fn url(&self, page: &str, token: &Token) -> Secret<String> {
         let (origin, mount) = (&self.origin, self.mount);
         let token = token.text();
-        Ok(Secret::new(format!(
-            "{origin}{mount}/{page}?token={}",
-            token.expose()
-        )))
+        Secret::new(format!("{origin}{mount}/{page}?token={}", token.expose()))
     }
 }

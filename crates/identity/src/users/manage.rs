@@ -36,6 +36,8 @@ struct User {
     roles: Vec<String>,
     created_at: String,
     deactivated_at: Option<String>,
+    /// When the owner last proved to receive mail at the address.
+    email_verified_at: Option<String>,
 }
 
 impl From<Account> for User {
@@ -48,6 +50,7 @@ impl From<Account> for User {
             roles: account.roles,
             created_at: account.created_at.to_string(),
             deactivated_at: account.deactivated_at.map(|at| at.to_string()),
+            email_verified_at: account.email_verified_at.map(|at| at.to_string()),
         }
     }
 }

@@ -202,6 +202,7 @@ async fn shown(
                 @if let Some(name) = &account.display_name { dt { "Name" } dd { (name) } }
                 dt { "Since" } dd { (to_the_minute(account.created_at)) }
                 @if let Some(at) = account.deactivated_at { dt { "Suspended" } dd { (to_the_minute(at)) } }
+                dt { "Address proven" } dd { @if let Some(at) = account.email_verified_at { (to_the_minute(at)) } @else { "no" } }
                 dt { "Second factor" } dd { @if factors.has_any() { "yes" } @else { "none" } }
                 dt { "Tenants" }
                 dd {

@@ -4,6 +4,7 @@
 use portcullis_access::config::Allow;
 use portcullis_core::Mode;
 use portcullis_core::finding::{Finding, Severity};
+use portcullis_identity::accounts::Registration;
 use portcullis_store::Location;
 use portcullis_vault::strength;
 
@@ -19,6 +20,7 @@ pub(crate) fn guardrails(loaded: &mut Loaded) {
     cookies(loaded, &mut found);
     state(loaded, &mut found);
     routes(loaded, &mut found);
+    registration(loaded, &mut found);
     leftovers(loaded, &mut found);
     environment::check(loaded, &mut found);
     in_git::check(loaded, &mut found);
@@ -293,6 +295,19 @@ fn routes(loaded: &Loaded, found: &mut Vec<Finding>) {
 }
 
 /// Values from examples, and the placeholder of secrets, left where real ones belong.
+fn registration(loaded: &Loaded, found: &mut Vec<Finding>) {
+    if loaded.config.accounts.registration == Registration::Open {
+        found.push(
+            Finding::warning(
+                "open-registration",
+                "accounts.registration",
+                "whoever registers is told that an address has an account already",
+            )
+            .remedy("write registration = \"confirmed\" and configure [mail]: accounts are then opened by a link in a letter"),
+        );
+    }
+}
+
 fn leftovers(loaded: &Loaded, found: &mut Vec<Finding>) {
     let hosts = loaded
         .config

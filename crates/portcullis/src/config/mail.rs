@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use portcullis_core::finding::Finding;
 use portcullis_core::{Mode, Secret};
 use portcullis_edge::mail::{BadSettings, Mailer, Server};
+use portcullis_identity::accounts::Registration;
 use serde::Deserialize;
 
 use super::secrets::SecretRef;
@@ -49,6 +50,12 @@ pub(crate) fn compile(
     let config = &whole.mail;
     let wrong = |key: &str, message: String| Finding::error("mail", format!("mail.{key}"), message);
     if !config.is_on() {
+        if whole.accounts.registration == Registration::Confirmed {
+            let key = "accounts.registration";
+            let message = "accounts are opened by a link in a letter, and no letter leaves";
+            let remedy = "add [mail] with server = \"smtps://mail.example.com:465\"";
+            findings.push(Finding::error("registration", key, message).remedy(remedy));
+        }
         if *config != MailConfig::default() {
             findings.push(
                 wrong(

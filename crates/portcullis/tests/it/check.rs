@@ -242,6 +242,12 @@ const HOLES: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "[headers]",
+        "[accounts]\nregistration = \"confirmed\"\n[headers]",
+        "registration",
+        "accounts.registration",
+    ),
+    (
+        "[headers]",
         "[auth-api]\nmounts = [\"api/v1/auth\"]\n[headers]",
         "auth-api-mount",
         "auth-api.mounts.0",
@@ -334,6 +340,12 @@ fn what_weakens_and_does_not_break_is_a_warning() {
             "cookie = \"sid\"",
             "cookie-without-prefix",
             "sessions.cookie",
+        ),
+        (
+            "[headers]",
+            "[accounts]\nregistration = \"open\"\n[headers]",
+            "open-registration",
+            "accounts.registration",
         ),
         (
             "framing = \"deny\"",

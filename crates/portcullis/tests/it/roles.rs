@@ -252,6 +252,12 @@ const STRANGERS: &[(&str, u16)] = &[
     ("POST /.portcullis/auth/new-password", 415),
     ("GET /.portcullis/auth/verify-email", 410),
     ("POST /.portcullis/auth/verify-email", 415),
+    // Not there unless registration is by letter.
+    ("GET /.portcullis/auth/create-account", 403),
+    ("POST /.portcullis/auth/create-account", 415),
+    ("GET /.portcullis/auth/open-account", 410),
+    ("POST /.portcullis/auth/open-account", 415),
+    ("POST /.portcullis/auth/request-registration", 415),
     ("POST /.portcullis/auth/request-password-reset", 415),
     ("POST /.portcullis/auth/reset-password", 415),
     ("POST /.portcullis/auth/request-email-verification", 401),

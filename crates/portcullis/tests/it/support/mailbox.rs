@@ -112,6 +112,14 @@ impl GatewayBuilder {
         ))
     }
 
+    /// The same, and whoever receives a letter opens an account.
+    pub(crate) fn registering_by(self, mailbox: SocketAddr) -> Self {
+        self.more(&format!(
+            "\n[accounts]\norigin = \"{ORIGIN}\"\nregistration = \"confirmed\"\nregistration-roles = [\"user\"]\n\
+             \n[mail]\nserver = \"smtp://{mailbox}\"\nfrom = \"Shop <no-reply@shop.example>\"\n"
+        ))
+    }
+
     /// People reach the gate here.
     pub(crate) fn with_origin(self, origin: &str) -> Self {
         self.more(&format!("\n[accounts]\norigin = \"{origin}\"\n"))

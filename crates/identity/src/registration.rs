@@ -1,0 +1,150 @@
+//! Registration by a link in a letter: whoever asks is answered alike, in content and in time,
+//! whether or not the address has an account.
+//!
+//! - Whether it has one is looked up when the letter is written, later and elsewhere. Its owner then
+//!   reads that there is one already.
+//! - The password is chosen behind the link, by whoever reads the mail: nobody opens an account at
+//!   somebody else's address and waits for them to confirm it.
+//! - The link works once, and the account's address is proven by it.
+
+mod http;
+mod pages;
+
+use portcullis_core::{Secret, Span, Timestamp};
+use portcullis_events::Actor;
+use portcullis_store::{Db, Tx};
+use portcullis_vault::{Token, TokenHash};
+
+use crate::accounts::{AccountView, Accounts, By, Client, Error, Registering, Registration};
+use crate::outbox::Message;
+use crate::record::Act;
+use crate::{Email, users};
+
+pub(crate) use http::routes;
+
+/// What somebody who received a letter opens their account with.
+pub(crate) struct Opening<'a> {
+    pub(crate) token: &'a Secret<String>,
+    pub(crate) password: &'a Secret<String>,
+    pub(crate) display_name: Option<&'a str>,
+}
+
+impl Accounts {
+    /// Asks for a link that opens an account. The same work whether or not the address has one.
+    pub(crate) async fn ask_registration(
+        &self,
+        address: &str,
+        client: &Client,
+    ) -> Result<(), Error> {
+        self.opens_by_link()?;
+        let email = Email::parse(address)?;
+        let message = Message::RegistrationAsked {
+            email: email.typed().to_owned(),
+        };
+        let entry = self.entry(Act::RegistrationAsked, client);
+        self.ask(&email, entry, &message).await.map(drop)
+    }
+
+    /// Opens an account by the token of a link. Nobody is signed in.
+    pub(crate) async fn open_by_link(
+        &self,
+        opening: &Opening<'_>,
+        client: &Client,
+    ) -> Result<AccountView, Error> {
+        self.opens_by_link()?;
+        let parts = self.parts();
+        let token = Token::parse(opening.token.expose()).ok_or(Error::LinkSpent)?;
+        let hash = token.hash();
+        let now = parts.clock.now();
+        // A password that is too weak must not cost the link: looked at first, used up last.
+        let email = find(&parts.db, &hash, now).await?;
+        let email = email.ok_or(Error::LinkSpent)?;
+        let new = Registering {
+            email: &email,
+            password: opening.password,
+            display_name: opening.display_name,
+        };
+        let prepared = self.prepare(&new).await?;
+        let by = By {
+            actor: Actor::Anonymous,
+            client: client.clone(),
+        };
+
+        let mut tx = parts.db.begin().await?;
+        if !redeem(&mut tx, &hash, now).await? {
+            return Err(Error::LinkSpent);
+        }
+        let user = prepared.with(None, &parts.config.registration_roles);
+        let id = match self.open_in(&mut tx, &user, Act::UserRegistered, &by).await {
+            // By another link, or by the operator, since the letter was written.
+            Err(Error::EmailTaken) => return Err(Error::LinkSpent),
+            opened => opened?,
+        };
+        users::verify_email(&mut tx, id, prepared.email.canonical(), now).await?;
+        tx.commit().await?;
+        self.get(id).await
+    }
+
+    /// A token that opens an account for `email`, of which the hash is kept.
+    pub(crate) async fn registration_token(
+        &self,
+        email: &Email,
+        lifetime: Span,
+    ) -> Result<Token, Error> {
+        const SQL: &str =
+            "INSERT INTO registration_token (token_hash, email, expires_at) VALUES ($1, $2, $3)";
+        let parts = self.parts();
+        let token = Token::generate()?;
+        let hash = token.hash();
+        let expires_at = parts.clock.now() + lifetime;
+        let args = [
+            hash.as_bytes().into(),
+            email.typed().into(),
+            expires_at.into(),
+        ];
+        let mut tx = parts.db.begin().await?;
+        tx.execute(SQL, &args).await?;
+        tx.commit().await?;
+        Ok(token)
+    }
+
+    fn opens_by_link(&self) -> Result<(), Error> {
+        match self.registration() {
+            Registration::Confirmed => Ok(()),
+            Registration::Closed | Registration::Open => Err(Error::RegistrationClosed),
+        }
+    }
+}
+
+/// The address that the link was sent to.
+async fn find(
+    db: &Db,
+    hash: &TokenHash,
+    now: Timestamp,
+) -> Result<Option<String>, portcullis_store::Error> {
+    const SQL: &str =
+        "SELECT email FROM registration_token WHERE token_hash = $1 AND expires_at > $2";
+    db.fetch_optional(SQL, &[hash.as_bytes().into(), now.into()])
+        .await?
+        .map(|row| row.text("email"))
+        .transpose()
+}
+
+/// Uses the token up. Of two at once, one gets `false`.
+async fn redeem(
+    tx: &mut Tx,
+    hash: &TokenHash,
+    now: Timestamp,
+) -> Result<bool, portcullis_store::Error> {
+    const SQL: &str = "DELETE FROM registration_token WHERE token_hash = $1 AND expires_at > $2";
+    let args = [hash.as_bytes().into(), now.into()];
+    Ok(tx.execute(SQL, &args).await? == 1)
+}
+
+/// Deletes what no longer counts.
+pub(crate) async fn prune(db: &Db, now: Timestamp) -> Result<(), portcullis_store::Error> {
+    const SQL: &str = "DELETE FROM registration_token WHERE expires_at <= $1";
+    let mut tx = db.begin().await?;
+    tx.execute(SQL, &[now.into()]).await?;
+    tx.commit().await
+}
