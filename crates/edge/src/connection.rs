@@ -606,6 +606,9 @@ fn accept_http2(head: &mut Parts, conn: &Conn) -> Result<(), Malformed> {
     {
         return Err(Malformed::Expectation);
     }
+    if head.headers.get_all(header::CONTENT_TYPE).iter().count() > 1 {
+        return Err(Malformed::ContentType);
+    }
     one_host(head)?;
     one_cookie(head);
     to_origin_form(head);

@@ -1,7 +1,7 @@
 //! The body stage: how much a request may bring, and whether it is as the product describes it.
 
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderValue, header};
 use portcullis_access::openapi::requests::{Body as Fate, Requests};
 use portcullis_core::{Problem, problem};
 use portcullis_edge::body::BodyError;
@@ -51,7 +51,8 @@ pub(crate) async fn hold_against(
 ) -> Result<(), Problem> {
     let head = &inbound.head;
     let path = rewritten.unwrap_or(head.uri.path());
-    let content_type = one_content_type(&head.headers)?;
+    let content_type = head.headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.map(HeaderValue::as_bytes);
     let has_body = !inbound.body.is_empty();
     let query = head.uri.query();
     let checked = requests.check_head(&head.method, path, query, content_type, has_body)?;
@@ -83,17 +84,6 @@ pub(crate) async fn hold_against(
     }
     inbound.body = Body::full(bytes);
     Ok(())
-}
-
-/// SECURITY: of two types, the product might believe the other one.
-fn one_content_type(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
-    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
-    let first = all.next();
-    if all.next().is_some() {
-        return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE)
-            .detail("More than one Content-Type is given."));
-    }
-    Ok(first.map(http::HeaderValue::as_bytes))
 }
 
 /// What is packed would be judged by its packing.

@@ -175,6 +175,7 @@ struct Facts<'a> {
     chunked: bool,
     websocket: bool,
     upgrade: bool,
+    typed: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -199,6 +200,13 @@ impl<'a> Facts<'a> {
                         .value
                         .split(|byte| *byte == b',')
                         .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+                }
+                // SECURITY: what looks at the body believes one of two, and the product may believe
+                // the other (RFC 9110 section 5.3, CWE-436).
+                12 if name.eq_ignore_ascii_case(b"content-type") => {
+                    if std::mem::replace(&mut facts.typed, true) {
+                        return Err(Malformed::ContentType);
+                    }
                 }
                 14 if name.eq_ignore_ascii_case(b"content-length") => {
                     let length = parse_length(line.value).ok_or(Malformed::ContentLength)?;

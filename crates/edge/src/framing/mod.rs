@@ -106,6 +106,8 @@ pub enum Malformed {
     TransferEncoding,
     #[error("there are both a `Content-Length` and a `Transfer-Encoding`")]
     AmbiguousLength,
+    #[error("there must be at most one `Content-Type`")]
+    ContentType,
     #[error("nothing but `100-continue` can be expected")]
     Expectation,
     #[error("a header of one connection has no place in HTTP/2")]
@@ -133,6 +135,7 @@ impl From<Malformed> for Problem {
             | Malformed::ContentLength
             | Malformed::TransferEncoding
             | Malformed::AmbiguousLength
+            | Malformed::ContentType
             | Malformed::Expectation
             | Malformed::ConnectionHeader => &problem::MALFORMED_REQUEST,
         };

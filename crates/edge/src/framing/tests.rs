@@ -162,6 +162,7 @@ const REFUSED: &[(&[u8], Malformed)] = &[
     (b"GET / HTTP/1.1\r\nhost: a\r\nnocolon\r\n\r\n", Malformed::HeaderLine),
     (b"GET / HTTP/1.1\r\nhost: a\r\nX_Forwarded_User: admin\r\n\r\n", Malformed::LookAlike),
     (b"GET / HTTP/1.1\r\nhost: a\r\nx.portcullis.user: admin\r\n\r\n", Malformed::LookAlike),
+    (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-type: a/b\r\nContent-Type: a/b\r\n\r\n", Malformed::ContentType),
     (b"GET / HTTP/1.1\r\nhost: a\r\nexpect: 200-ok\r\n\r\n", Malformed::Expectation),
 ];
 

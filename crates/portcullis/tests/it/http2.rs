@@ -77,6 +77,16 @@ async fn one_authority_that_is_listed_and_nothing_that_only_http_1_has() {
     assert_eq!(answer.problem(), "unknown-host");
     let answer = ask(&mut connection, with("x_forwarded_for", "192.0.2.1")).await;
     assert_eq!(answer.status, 400);
+    let mut typed = get(&gateway, "/public");
+    for kind in ["text/plain", "application/json"] {
+        typed
+            .headers_mut()
+            .append("content-type", kind.parse().unwrap());
+    }
+    assert_eq!(
+        ask(&mut connection, typed).await.problem(),
+        "malformed-request"
+    );
     let long = format!("/public?{}", "x".repeat(9000));
     let answer = ask(&mut connection, get(&gateway, &long)).await;
     assert_eq!(answer.problem(), "uri-too-long");

@@ -1,7 +1,7 @@
 //! A header that a rule reads stands twice, or holds a list, and gate and product each take another
 //! one (CVE-2026-31838).
 
-use super::{credentials, first_answer, gate, request};
+use super::{first_answer, gate, request};
 use crate::support::Upstream;
 
 #[tokio::test]
@@ -23,6 +23,10 @@ async fn what_decides_stands_once_or_the_request_is_refused() {
             400,
         ),
         (format!("origin: http://{host}, http://evil.test\r\n"), 403),
+        (
+            "content-type: text/plain\r\nContent-Type: application/json\r\n".to_owned(),
+            400,
+        ),
         (
             "sec-fetch-site: same-origin\r\nsec-fetch-site: cross-site\r\n".to_owned(),
             403,
@@ -69,7 +73,7 @@ async fn two_session_cookies_are_no_session() {
 }
 
 #[tokio::test]
-async fn two_csrf_headers_are_no_token_and_two_content_types_are_no_json() {
+async fn two_csrf_headers_are_no_token() {
     let upstream = Upstream::start().await;
     let gateway = gate(&upstream)
         .await
@@ -91,12 +95,4 @@ async fn two_csrf_headers_are_no_token_and_two_content_types_are_no_json() {
         .await;
     assert_eq!(listed.problem(), "csrf-token-invalid");
     assert_eq!(upstream.requests(), 0);
-    let types = gateway
-        .browser()
-        .post("/.portcullis/auth/login")
-        .json(&credentials("ana@corp.test"))
-        .header("content-type", "text/plain")
-        .send()
-        .await;
-    assert_eq!(types.problem(), "unsupported-media-type");
 }
