@@ -172,10 +172,10 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
 struct Facts<'a> {
     host: Option<&'a [u8]>,
     length: Option<u64>,
+    content_type: Option<&'a [u8]>,
     chunked: bool,
     websocket: bool,
     upgrade: bool,
-    typed: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -204,9 +204,8 @@ impl<'a> Facts<'a> {
                 // SECURITY: what looks at the body believes one of two, and the product may believe
                 // the other (RFC 9110 section 5.3, CWE-436).
                 12 if name.eq_ignore_ascii_case(b"content-type") => {
-                    if std::mem::replace(&mut facts.typed, true) {
-                        return Err(Malformed::ContentType);
-                    }
+                    let before = facts.content_type.replace(line.value);
+                    before.map_or(Ok(()), |_| Err(Malformed::ContentType))?;
                 }
                 14 if name.eq_ignore_ascii_case(b"content-length") => {
                     let length = parse_length(line.value).ok_or(Malformed::ContentLength)?;
