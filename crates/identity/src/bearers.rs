@@ -102,7 +102,7 @@ impl Bearers {
         }
         let verified = self.verified(hash, now);
         Some(verified.is_some_and(|token| {
-            let holder = parts.holders.find(token.holder, now);
+            let holder = parts.holders.find(token.key(), now);
             holder.is_some_and(|holder| holder.admits(&token, now))
         }))
     }
@@ -148,7 +148,7 @@ impl Bearers {
         if !parts.feed.is_fresh(now) {
             return Bearer::Unknown;
         }
-        match parts.holders.find(verified.holder, now) {
+        match parts.holders.find(verified.key(), now) {
             Some(holder) if holder.admits(&verified, now) => {
                 Bearer::Live(holder.user_by(&verified))
             }
@@ -220,7 +220,7 @@ impl Bearers {
         let user = holder.user_by(&verified);
         parts
             .holders
-            .remember(verified.holder, Arc::new(holder), ticket, now);
+            .remember(verified.key(), Arc::new(holder), ticket, now);
         let hash = TokenHash::of(text.as_bytes());
         parts.holders.remember_verified(hash, verified, ticket, now);
         Ok(Some(user))

@@ -2,8 +2,8 @@
 //!
 //! Two tables. One remembers what a token was found to be, by the hash of its whole text, so that
 //! each token is verified once; only a key that was taken out empties it, for whom a token names is
-//! looked up in the other. That one has the people behind the tokens, by token family or by identity at another
-//! issuer, and everything that is revoked is taken out of it.
+//! looked up in the other. That one has the people behind the tokens, by token family, or by identity at another
+//! issuer and the tenant that the token names, and everything that is revoked is taken out of it.
 //!
 //! - Only what the database confirmed is kept. That a token is refused is not remembered, for
 //!   anybody can make up any number of those.
@@ -38,6 +38,34 @@ pub(crate) struct Verified {
     pub(crate) source: Source,
 }
 
+/// By what whoever is behind a token is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct HolderKey {
+    /// The token family, or the identity at another issuer.
+    id: Uuid,
+    /// Of people of another issuer: where they come from, by their token.
+    tenant: Option<TenantId>,
+}
+
+impl HolderKey {
+    const fn of_family(id: Uuid) -> Self {
+        HolderKey { id, tenant: None }
+    }
+}
+
+impl Verified {
+    pub(crate) const fn key(&self) -> HolderKey {
+        let tenant = match self.source {
+            Source::Own => None,
+            Source::Issuer { tenant, .. } => tenant,
+        };
+        HolderKey {
+            id: self.holder,
+            tenant,
+        }
+    }
+}
+
 /// Whose token it is, and what it says beyond who holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -46,6 +74,7 @@ pub(crate) enum Source {
         position: usize,
         /// Of the keys that it was verified by.
         generation: u64,
+        /// The one that the token names.
         tenant: Option<TenantId>,
         is_administrator: bool,
         authenticated_at: Timestamp,
@@ -94,14 +123,12 @@ impl Holder {
         match token.source {
             Source::Own => self.user.clone(),
             Source::Issuer {
-                tenant,
                 is_administrator,
                 authenticated_at,
                 ..
             } => {
                 let administrator = self.administrator.as_ref().filter(|_| is_administrator);
                 User {
-                    tenant,
                     roles: Arc::clone(administrator.unwrap_or(&self.user.roles)),
                     authenticated_at,
                     ..self.user.clone()
@@ -126,7 +153,7 @@ type Shard<K, V> = RwLock<HashMap<K, V>>;
 #[derive(Debug)]
 pub struct Holders {
     tokens: Vec<Shard<TokenHash, Verified>>,
-    people: Vec<Shard<Uuid, Arc<Holder>>>,
+    people: Vec<Shard<HolderKey, Arc<Holder>>>,
     /// Counts revocations as they are applied.
     revocations: AtomicU64,
 }
@@ -175,9 +202,9 @@ impl Holders {
     }
 
     /// Who is behind it, by memory alone. Notes the use.
-    pub(crate) fn find(&self, id: Uuid, now: Timestamp) -> Option<Arc<Holder>> {
-        let table = read(shard(&self.people, key(id))?);
-        let holder = table.get(&id)?;
+    pub(crate) fn find(&self, key: HolderKey, now: Timestamp) -> Option<Arc<Holder>> {
+        let table = read(shard(&self.people, place(key.id))?);
+        let holder = table.get(&key)?;
         holder.last_used.store(now.as_micros(), Ordering::Relaxed);
         Some(Arc::clone(holder))
     }
@@ -193,14 +220,20 @@ impl Holders {
     /// it back after the revocation was applied. The count is compared under the shard's lock, and
     /// raised before anything is removed: either this sees the higher count, or the removal comes
     /// after the insertion and takes it out.
-    pub(crate) fn remember(&self, id: Uuid, holder: Arc<Holder>, ticket: Ticket, now: Timestamp) {
-        let Some(shard) = shard(&self.people, key(id)) else {
+    pub(crate) fn remember(
+        &self,
+        key: HolderKey,
+        holder: Arc<Holder>,
+        ticket: Ticket,
+        now: Timestamp,
+    ) {
+        let Some(shard) = shard(&self.people, place(key.id)) else {
             return;
         };
         holder.last_used.store(now.as_micros(), Ordering::Relaxed);
         let mut table = write(shard);
         if self.ticket() == ticket {
-            table.insert(id, holder);
+            table.insert(key, holder);
         }
     }
 
@@ -234,8 +267,8 @@ impl Holders {
 
     fn forget(&self, id: Uuid) {
         self.revocations.fetch_add(1, Ordering::SeqCst);
-        if let Some(shard) = shard(&self.people, key(id)) {
-            write(shard).remove(&id);
+        if let Some(shard) = shard(&self.people, place(id)) {
+            write(shard).remove(&HolderKey::of_family(id));
         }
     }
 
@@ -265,7 +298,7 @@ impl Holders {
     }
 }
 
-fn key(id: Uuid) -> u64 {
+fn place(id: Uuid) -> u64 {
     // The last bits are random in every version of identifier that is used here.
     id.as_u64_pair().1
 }
@@ -284,6 +317,10 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
+    fn key(family: TokenFamilyId) -> HolderKey {
+        HolderKey::of_family(family.as_uuid())
+    }
+
     fn holder(family: TokenFamilyId) -> Arc<Holder> {
         let user = User {
             id: UserId::new(),
@@ -300,7 +337,7 @@ mod tests {
     fn remembered(holders: &Holders) -> (TokenFamilyId, Arc<Holder>) {
         let family = TokenFamilyId::new();
         let holder = holder(family);
-        holders.remember(family.as_uuid(), Arc::clone(&holder), holders.ticket(), NOW);
+        holders.remember(key(family), Arc::clone(&holder), holders.ticket(), NOW);
         (family, holder)
     }
 
@@ -309,8 +346,7 @@ mod tests {
         let holders = Holders::default();
         let all: Vec<_> = (0..100).map(|_| remembered(&holders)).collect();
         let known = || {
-            let is_known =
-                |(id, _): &&(TokenFamilyId, _)| holders.find(id.as_uuid(), NOW).is_some();
+            let is_known = |(id, _): &&(TokenFamilyId, _)| holders.find(key(*id), NOW).is_some();
             all.iter().filter(is_known).count()
         };
         holders.revoked(Revocation::TokenFamily(all[3].0));
@@ -327,8 +363,8 @@ mod tests {
         let family = TokenFamilyId::new();
         let ticket = holders.ticket();
         holders.revoked(Revocation::TokenFamily(family));
-        holders.remember(family.as_uuid(), holder(family), ticket, NOW);
-        assert!(holders.find(family.as_uuid(), NOW).is_none());
+        holders.remember(key(family), holder(family), ticket, NOW);
+        assert!(holders.find(key(family), NOW).is_none());
     }
 
     #[test]
@@ -357,10 +393,10 @@ mod tests {
         holders.sweep(NOW + Span::from_minutes(29));
         assert!(
             holders
-                .find(family.as_uuid(), NOW + Span::from_minutes(29))
+                .find(key(family), NOW + Span::from_minutes(29))
                 .is_some()
         );
         holders.sweep(NOW + Span::from_minutes(60));
-        assert!(holders.find(family.as_uuid(), NOW).is_none());
+        assert!(holders.find(key(family), NOW).is_none());
     }
 }

@@ -9,7 +9,8 @@
 //!   token of the issuer opens anything.
 //! - Administrators are named by address, where the issuer says that it verified the address. This
 //!   holds for as long as the configuration says so; nothing of it is stored.
-//! - The tenant is the one that the token names, and no input.
+//! - The tenant is the one that the token names, and no input. Where the issuer names none it is the
+//!   person's own. What they hold in it counts where they are a member of it here.
 
 pub mod config;
 pub(crate) mod keyset;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 use crate::claims::Rules;
 use crate::holders::{Holder, Holders, Source, Verified};
 use crate::record::{Act, Entry, Record};
+use crate::tenants::standing::{PolicyRoles, standing};
 use crate::{Client, Email};
 use config::Settings;
 pub use config::{All, Config, Profile, Secrets};
@@ -81,6 +83,7 @@ pub(crate) struct Said {
     pub(crate) subject: String,
     pub(crate) email: Option<String>,
     pub(crate) is_administrator: bool,
+    /// The one that the token names.
     pub(crate) tenant: Option<TenantId>,
     pub(crate) issued_at: Timestamp,
     pub(crate) expires_at: Timestamp,
@@ -118,6 +121,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     record: Record,
     holders: Arc<Holders>,
+    policy: PolicyRoles,
 }
 
 struct Issuer {
@@ -133,6 +137,7 @@ impl Issuers {
         clock: Arc<dyn Clock>,
         record: Record,
         holders: Arc<Holders>,
+        policy: PolicyRoles,
     ) -> Self {
         Issuers(Arc::new(Inner {
             issuers: all.0.into_iter().map(Issuer::new).collect(),
@@ -141,6 +146,7 @@ impl Issuers {
             clock,
             record,
             holders,
+            policy,
         }))
     }
 
@@ -247,12 +253,27 @@ impl Issuers {
         let Some(found) = found.filter(|found| found.is_active) else {
             return Ok(None);
         };
+        let membership = store::membership(&inner.db, found.user, said.tenant).await?;
+        let (standing, until) = match membership {
+            None => (None, None),
+            Some(tenant) => {
+                let (policy, now) = (inner.policy.get(), inner.clock.now());
+                let (standing, until) =
+                    standing(&inner.db, &policy, found.user, tenant, now).await?;
+                (Some(standing), until)
+            }
+        };
+        // SECURITY: where the issuer says who works where, a token that names no tenant is in none.
+        let tenant = if settings.tenant_claims.is_empty() {
+            membership
+        } else {
+            said.tenant
+        };
         let user = User {
             id: found.user,
             credential: Credential::Foreign,
-            // The token's, and set for each.
-            tenant: None,
-            standing: None,
+            tenant,
+            standing: standing.filter(|_| tenant.is_some()),
             roles: found
                 .roles
                 .iter()
@@ -270,7 +291,9 @@ impl Issuers {
         all.sort();
         all.dedup();
         let forever = Timestamp::from_micros(i64::MAX);
-        let holder = Holder::new(user, forever, found.not_before).with_administrator(all.into());
+        let holder = Holder::new(user, forever, found.not_before)
+            .with_administrator(all.into())
+            .known_until(until);
         Ok(Some((found.id, holder)))
     }
 

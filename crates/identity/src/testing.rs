@@ -153,6 +153,7 @@ pub(crate) async fn bearers(
             Arc::clone(&clock),
             accounts.record().clone(),
             Arc::clone(&holders),
+            accounts.sessions().policy().clone(),
         ),
         holders,
         feed: Arc::clone(feed),

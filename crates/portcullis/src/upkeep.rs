@@ -219,6 +219,7 @@ fn bearers(
         Arc::clone(clock),
         record.clone(),
         Arc::clone(&holders),
+        sessions.policy().clone(),
     );
     let tokens = compiled.tokens.map(|settings| {
         let parts = tokens::Parts {

@@ -1,6 +1,6 @@
 //! The SQL of people whom other issuers know.
 
-use portcullis_core::{Timestamp, UserId};
+use portcullis_core::{TenantId, Timestamp, UserId};
 use portcullis_store::{Db, Error, Tx};
 use uuid::Uuid;
 
@@ -44,6 +44,19 @@ pub(super) async fn find(db: &Db, issuer: &str, subject: &str) -> Result<Option<
         is_active: row.opt_timestamp("deactivated_at")?.is_none(),
         not_before: row.timestamp("not_before")?,
     }))
+}
+
+/// The tenant that somebody is a member of: the one that is named, or else their own.
+pub(super) async fn membership(
+    db: &Db,
+    user: UserId,
+    named: Option<TenantId>,
+) -> Result<Option<TenantId>, Error> {
+    const SQL: &str = "SELECT m.tenant_id FROM users u JOIN membership m ON m.user_id = u.id AND m.tenant_id = COALESCE($2, u.tenant_id) WHERE u.id = $1";
+    match db.fetch_optional(SQL, &[user.into(), named.into()]).await? {
+        Some(row) => row.opt_tenant_id("tenant_id"),
+        None => Ok(None),
+    }
 }
 
 /// Makes the account and its identity; nothing where another transaction was first, which then must

@@ -93,6 +93,7 @@ impl Place {
             clock,
             house.accounts.record().clone(),
             Arc::clone(house.accounts.holders()),
+            house.accounts.sessions().policy().clone(),
         );
         Place {
             house,

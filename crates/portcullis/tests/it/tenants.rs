@@ -6,6 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::support::issuer::hs256;
+use crate::support::signer;
 use crate::support::{
     Answer, Browser, Client, Gateway, GatewayBuilder, Upstream, eventually_asked,
 };
@@ -729,5 +731,108 @@ async fn tokens_stand_in_a_tenant_as_sessions_do() {
         })
         .await;
         assert_eq!(get(node, "/orgs/globex", &in_globex).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn people_of_another_issuer_hold_in_a_tenant_what_it_gives_them() {
+    const SECRET: &str = "a-project-secret-that-is-long-enough-9f3a71c0";
+    let issuers = ["https://one.test/auth/v1", "https://two.test/auth/v1"];
+    let tables = format!(
+        "\n[issuer.one]\nprofile = \"supabase\"\nissuer = \"{}\"\nsecret = {{ file = \"jwt\" }}\njwks = \"\"\nroles = []\n\
+         \n[issuer.two]\nprofile = \"supabase\"\nissuer = \"{}\"\nsecret = {{ file = \"jwt2\" }}\njwks = \"\"\nroles = []\ntenant-claim = \"org\"\n",
+        issuers[0], issuers[1]
+    );
+    let upstream = Upstream::start().await;
+    let other = SECRET.replace("9f", "8e");
+    let gateway = builder(&upstream).await.more(&tables);
+    let gateway = gateway
+        .file("jwt", SECRET)
+        .file("jwt2", &other)
+        .start()
+        .await;
+    let acme = done(&gateway, &["--output", "json", "tenants", "create", "acme"]);
+    let acme: Value = serde_json::from_str(&acme).unwrap();
+    let acme = acme["id"].as_str().unwrap();
+    done(&gateway, &["tenants", "create", "globex"]);
+    let twin = gateway.twin().await;
+    let nodes = [gateway.client(), twin.client()];
+    let get = async |node: &Client, path: &str, token: &str| {
+        let bearer = format!("Bearer {token}");
+        node.get(path).header("authorization", &bearer).send().await
+    };
+    let token = |which: usize, more: Value| {
+        let mut claims = json!({
+            "iss": issuers[which], "aud": "authenticated", "role": "authenticated", "sub": "5f0c",
+            "iat": signer::now(), "exp": signer::now() + 3600,
+        });
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        hs256([SECRET, &other][which], &claims)
+    };
+    let (plain, named) = (token(0, json!({})), token(1, json!({ "org": acme })));
+    let nowhere = token(1, json!({}));
+    // Of nobody who is a member: the tenant that an issuer names is theirs to enter, with no role in it.
+    for node in &nodes {
+        assert_eq!(get(node, "/orgs/acme", &plain).await.status, 404);
+        assert_eq!(get(node, "/orgs/acme", &named).await.status, 200);
+        assert_eq!(get(node, "/orgs/acme/settings", &named).await.status, 403);
+    }
+    let mut people = Vec::new();
+    for token in [&plain, &named] {
+        let me = get(&nodes[0], "/.portcullis/auth/me", token).await.json();
+        people.push(me["id"].as_str().unwrap().to_owned());
+    }
+    for person in &people {
+        done(&gateway, &["tenants", "set-roles", "acme", person, "admin"]);
+        done(
+            &gateway,
+            &["tenants", "set-roles", "globex", person, "user"],
+        );
+    }
+    for node in &nodes {
+        for token in [&plain, &named] {
+            until("the role in the tenant", 200, async || {
+                get(node, "/orgs/acme/settings", token).await
+            })
+            .await;
+            assert_eq!(claims(&upstream)["roles"], json!(["admin"]));
+            assert_eq!(claims(&upstream)["tenant"], acme);
+            assert_eq!(get(node, "/orgs/globex", token).await.status, 404);
+        }
+        // The issuer says who works where: this one works nowhere, whatever its person holds.
+        assert_eq!(get(node, "/orgs/acme", &nowhere).await.status, 404);
+        let settings = get(node, "/orgs/acme/settings", &nowhere).await;
+        assert_eq!(settings.status, 404);
+        assert_eq!(get(node, "/anywhere", &nowhere).await.status, 404);
+    }
+    // What it takes back counts on every node, and so does that somebody is no member any more.
+    for person in &people {
+        done(&gateway, &["tenants", "set-roles", "acme", person, "user"]);
+    }
+    for node in &nodes {
+        for token in [&plain, &named] {
+            until("the role that was taken back", 403, async || {
+                get(node, "/orgs/acme/settings", token).await
+            })
+            .await;
+        }
+    }
+    for person in &people {
+        done(&gateway, &["tenants", "remove", "acme", person]);
+    }
+    for node in &nodes {
+        until("no member", 404, async || {
+            get(node, "/orgs/acme", &plain).await
+        })
+        .await;
+        until("no member's role", 200, async || {
+            let answer = get(node, "/orgs/acme", &named).await;
+            assert_eq!(claims(&upstream)["roles"], json!([]));
+            answer
+        })
+        .await;
     }
 }
