@@ -193,6 +193,14 @@ impl Roles {
                 .any(|mask| mask.0 & bit(*position) != 0)
     }
 
+    /// The same for who holds permissions and no role. A role without permissions stands for what
+    /// only roles open, and is not theirs to give.
+    pub fn may_give_by_permissions(&self, holds: Grants, role: &str) -> bool {
+        self.names.get(role).is_some_and(|(_, grants)| {
+            grants.permissions != 0 && grants.permissions & !holds.permissions == 0
+        })
+    }
+
     pub fn contains_permission(&self, permission: &str) -> bool {
         self.permissions.contains_key(permission)
     }

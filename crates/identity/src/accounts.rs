@@ -10,6 +10,7 @@
 mod by_others;
 mod devices;
 mod password;
+mod rank;
 mod sign_in;
 
 use std::net::IpAddr;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 
 use portcullis_core::principal::{Credential, User};
 use portcullis_core::{
-    Clock, Problem, RequestId, Secret, SessionId, Span, TenantId, Timestamp, UserId, problem,
+    Clock, Principal, Problem, RequestId, Secret, SessionId, Span, TenantId, Timestamp, UserId,
+    problem,
 };
 use portcullis_edge::ClientAddr;
 use portcullis_events::Actor;
@@ -44,6 +46,7 @@ use crate::registration;
 use crate::sessions::user_agent::ClientKind;
 use crate::sessions::{self, NewSession, Sessions, notices};
 use crate::users::{self, Account, NewUser};
+use rank::Holds;
 
 /// The `[accounts]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -100,6 +103,7 @@ impl Client {
 pub struct By {
     pub actor: Actor,
     pub client: Client,
+    holds: Holds,
 }
 
 impl By {
@@ -108,6 +112,25 @@ impl By {
         By {
             actor: Actor::Operator,
             client: Client::default(),
+            holds: Holds::Everything,
+        }
+    }
+
+    /// Somebody who acts for themselves: over other accounts it says nothing.
+    pub(crate) const fn themselves(actor: Actor, client: Client) -> Self {
+        By {
+            actor,
+            client,
+            holds: Holds::Nothing,
+        }
+    }
+
+    /// A caller, with what they hold.
+    pub(crate) fn caller(actor: Actor, client: Client, caller: &Principal) -> Self {
+        By {
+            actor,
+            client,
+            holds: Holds::of(caller),
         }
     }
 }
@@ -137,6 +160,9 @@ pub enum Error {
     SamePassword,
     #[error("there is no such session or account")]
     NotFound,
+    /// The account holds, or would hold, what whoever acts does not.
+    #[error("the role `{0}` is more than whoever acts may give or take")]
+    Outranked(String),
     /// The password was right, and the account asks for more: here is what the rest of the sign-in
     /// is known by. Whoever does not know what to do with it refuses.
     #[error("a second factor is asked for")]
@@ -215,6 +241,9 @@ impl From<Error> for Problem {
             Error::Weak(field, weak) => weak.into_problem(field),
             Error::OldPassword => invalid("old_password", "is not right"),
             Error::SamePassword => invalid("new_password", "must differ from the old one"),
+            Error::Outranked(role) => Problem::new(&problem::NOT_PERMITTED).detail(format!(
+                "The role `{role}` gives more than you hold: it is not yours to give, to take, or to rule over."
+            )),
             Error::NotFound | Error::NoPasskeys => Problem::new(&problem::NOT_FOUND),
             Error::SecondFactor(_) | Error::SecondFactorMissing => {
                 Problem::second_factor_required()
@@ -374,10 +403,7 @@ impl Accounts {
             Registration::Confirmed => Err(Error::RegistrationByLink),
             Registration::Open => {
                 let roles = &self.0.config.registration_roles;
-                let by = By {
-                    actor: Actor::Anonymous,
-                    client: client.clone(),
-                };
+                let by = By::themselves(Actor::Anonymous, client.clone());
                 self.open(new, roles, None, Act::UserRegistered, &by).await
             }
         }
@@ -391,6 +417,7 @@ impl Accounts {
         tenant: Option<TenantId>,
         by: &By,
     ) -> Result<AccountView, Error> {
+        self.check_roles(roles, by)?;
         self.open(new, roles, tenant, Act::UserCreated, by).await
     }
 
@@ -479,6 +506,7 @@ impl Accounts {
     pub async fn set_roles(&self, user: UserId, roles: &[String], by: &By) -> Result<(), Error> {
         let parts = &*self.0;
         let mut tx = parts.db.begin().await?;
+        self.check_change(&mut tx, user, roles, by).await?;
         if !users::set_roles(&mut tx, user, roles, parts.clock.now()).await? {
             return Err(Error::NotFound);
         }
@@ -497,6 +525,7 @@ impl Accounts {
     pub async fn deactivate(&self, user: UserId, by: &By) -> Result<(), Error> {
         let parts = &*self.0;
         let mut tx = parts.db.begin().await?;
+        self.check_rule(&mut tx, user, by).await?;
         if !users::deactivate(&mut tx, user, parts.clock.now()).await? {
             return Err(Error::NotFound);
         }

@@ -12,7 +12,7 @@ use axum::routing::get;
 use http::Method;
 use http::request::Parts;
 use portcullis_console::api::{Failure, no_store};
-use portcullis_core::{Problem, problem};
+use portcullis_core::{Principal, Problem, problem};
 use portcullis_events::{SecretStore, Webhooks, secret_store, webhooks};
 use serde::Serialize;
 use utoipa::openapi::path::{Operation, PathItem};
@@ -203,9 +203,12 @@ impl<S: Send + Sync> FromRequestParts<S> for By {
 
     /// The permitted caller. The pipeline has let nobody through whom it does not know.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        Ok(By {
-            actor: portcullis_events::By::caller(&parts.extensions)?.actor,
-            client: Client::of(&parts.extensions),
+        let actor = portcullis_events::By::caller(&parts.extensions)?.actor;
+        let client = Client::of(&parts.extensions);
+        let caller = parts.extensions.get::<Principal>();
+        Ok(match caller {
+            Some(caller) => By::caller(actor, client, caller),
+            None => By::themselves(actor, client),
         })
     }
 }

@@ -65,10 +65,7 @@ impl Accounts {
             display_name: opening.display_name,
         };
         let prepared = self.prepare(&new).await?;
-        let by = By {
-            actor: Actor::Anonymous,
-            client: client.clone(),
-        };
+        let by = By::themselves(Actor::Anonymous, client.clone());
 
         let mut tx = parts.db.begin().await?;
         if !redeem(&mut tx, &hash, now).await? {

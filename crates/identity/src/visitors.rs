@@ -358,10 +358,7 @@ impl Visitors {
         if !store::insert(&mut tx, &row).await? {
             return Err(Error::OriginNotAllowed);
         }
-        let by = By {
-            actor: Actor::Visitor(row.id),
-            client: client.clone(),
-        };
+        let by = By::themselves(Actor::Visitor(row.id), client.clone());
         let event = |event: Event| event.with("origin", origin);
         self.record(&mut tx, Action::VisitorCreated, row.id, tenant, &by, event)
             .await?;

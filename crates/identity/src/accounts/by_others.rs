@@ -72,6 +72,7 @@ impl Accounts {
     pub async fn reactivate(&self, user: UserId, by: &By) -> Result<(), Error> {
         let parts = &*self.0;
         let mut tx = parts.db.begin().await?;
+        self.check_rule(&mut tx, user, by).await?;
         if !users::reactivate(&mut tx, user, self.now()).await? {
             return Err(Error::NotFound);
         }

@@ -107,6 +107,7 @@ impl Accounts {
         let now = parts.clock.now();
         let subject = parts.backoff.subject(email.canonical(), None, now);
         let mut tx = parts.db.begin().await?;
+        self.check_rule(&mut tx, user, by).await?;
         users::set_password(&mut tx, user, &hash, now).await?;
         backoff::clear(&mut tx, &subject).await?;
         let entry = Entry {

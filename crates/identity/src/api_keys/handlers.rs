@@ -115,10 +115,7 @@ struct Report {
 }
 
 fn acting(api: &Api, parts: &http::request::Parts, actor: Actor) -> By {
-    By {
-        actor,
-        client: api.client(parts),
-    }
+    By::themselves(actor, api.client(parts))
 }
 
 pub(crate) async fn list(

@@ -182,6 +182,7 @@ impl Accounts {
         if !users::touch(&mut tx, user).await? {
             return Err(Error::NotFound);
         }
+        self.check_rule(&mut tx, user, by).await?;
         for sql in TABLES {
             tx.execute(sql, &[user.into()]).await?;
         }

@@ -213,10 +213,7 @@ impl Tenants {
             target: Target::named("invitation", &row.uuid("id")?.to_string()),
             details: &[("roles", &roles.join(" "))],
         };
-        let by = By {
-            actor: Actor::User(user),
-            client: client.clone(),
-        };
+        let by = By::themselves(Actor::User(user), client.clone());
         self.record(&mut tx, &by, tenant, act, now).await?;
         publish(&mut tx, Revocation::User(user), now).await?;
         tx.commit().await?;

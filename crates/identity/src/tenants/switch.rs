@@ -50,10 +50,7 @@ impl Tenants {
             target: Target::session(new),
             details: &[],
         };
-        let by = By {
-            actor: Actor::User(user),
-            client: client.clone(),
-        };
+        let by = By::themselves(Actor::User(user), client.clone());
         self.record(&mut tx, &by, tenant, act, now).await?;
         publish(&mut tx, Revocation::Session(session), now).await?;
         tx.commit().await?;

@@ -25,10 +25,7 @@ fn operator() -> By {
 }
 
 fn by(user: UserId) -> By {
-    By {
-        actor: Actor::User(user),
-        client: Client::default(),
-    }
+    By::themselves(Actor::User(user), Client::default())
 }
 
 fn words_of(list: &[&str]) -> Vec<String> {

@@ -138,10 +138,7 @@ fn no_longer() -> Failure {
 
 async fn end(State(visitors): State<Visitors>, parts: Parts) -> Result<StatusCode, Failure> {
     let (id, tenant) = caller(&parts)?;
-    let by = By {
-        actor: Actor::Visitor(id),
-        client: Client::of(&parts.extensions),
-    };
+    let by = By::themselves(Actor::Visitor(id), Client::of(&parts.extensions));
     match visitors.revoke(tenant, id, &by).await {
         // Ended meanwhile by somebody else: that was the wish.
         Ok(()) | Err(super::Error::NotFound) => Ok(StatusCode::NO_CONTENT),

@@ -17,6 +17,7 @@ mod csrf_token_replay;
 mod deactivated_user;
 mod duplicate_headers;
 mod early_reply;
+mod escalation;
 mod forwarded_headers;
 mod hop_by_hop;
 mod host_and_path_case;
