@@ -6,6 +6,7 @@
 pub mod fernet;
 pub mod fields;
 pub mod foreign;
+mod gcm;
 pub mod jws;
 pub mod kek;
 pub mod keys;
@@ -15,6 +16,8 @@ pub mod seal;
 pub mod signing;
 pub mod strength;
 pub mod tokens;
+#[cfg(test)]
+mod wycheproof;
 
 pub use fields::Fields;
 pub use kek::Keks;

@@ -8,12 +8,12 @@
 //! - Nonces are random: a key is good for some billions of values (section 8.3), far more than
 //!   there are accounts.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, NONCE_LEN, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use portcullis_core::{Problem, Secret};
 
 use crate::keys::{self, Keys, Purpose};
-use crate::tokens;
+use crate::{gcm, tokens};
 
 const VERSION: u8 = 1;
 const NAME_LEN: usize = 4;
@@ -90,15 +90,8 @@ impl Sealer {
     /// Seals `plain` for the place that `aad` names.
     pub fn seal(&self, aad: &[&[u8]], plain: &[u8]) -> Result<Vec<u8>, Error> {
         let nonce: [u8; NONCE_LEN] = tokens::random()?;
-        let mut text = plain.to_vec();
-        self.current
-            .key
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(joined(aad)),
-                &mut text,
-            )
-            .map_err(|_| Error::Seal)?;
+        let text = gcm::seal(&self.current.key, nonce, &joined(aad), plain)
+            .map_err(|gcm::Refused| Error::Seal)?;
         Ok([&self.mark()[..], &nonce, &text].concat())
     }
 
@@ -113,18 +106,9 @@ impl Sealer {
             .chain(&self.previous)
             .find(|named| named.name == *name)
             .ok_or(Error::Open)?;
-        let mut text = text.to_vec();
-        let plain = named
-            .key
-            .open_in_place(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(joined(aad)),
-                &mut text,
-            )
-            .map_err(|_| Error::Open)?
-            .len();
-        text.truncate(plain);
-        Ok(Secret::new(text))
+        let plain = gcm::open(&named.key, *nonce, &joined(aad), text.to_vec())
+            .map_err(|gcm::Refused| Error::Open)?;
+        Ok(Secret::new(plain))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A sealed value as the product keeps it: `pcv1.` and, in base64url without padding, the key's id (16
 //! bytes), the nonce (12), the ciphertext and its tag (16).
 
-use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
+use aws_lc_rs::aead::NONCE_LEN;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::Secret;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::data_keys::DataKey;
 use super::{Bound, Error};
-use crate::{seal, tokens};
+use crate::{gcm, seal, tokens};
 
 const MARK: &str = "pcv1.";
 const ID_LEN: usize = 16;
@@ -23,14 +23,8 @@ pub(super) struct Envelope {
 
 pub(super) fn seal(key: &DataKey, place: &Bound<'_>, plain: &[u8]) -> Result<String, Error> {
     let nonce: [u8; NONCE_LEN] = tokens::random()?;
-    let mut text = plain.to_vec();
-    key.cipher()?
-        .seal_in_place_append_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(bound(key.id(), place)),
-            &mut text,
-        )
-        .map_err(|_| seal::Error::Seal)?;
+    let text = gcm::seal(key.cipher()?, nonce, &bound(key.id(), place), plain)
+        .map_err(|gcm::Refused| seal::Error::Seal)?;
     let whole = [&key.id().as_bytes()[..], &nonce, &text].concat();
     Ok(format!("{MARK}{}", URL_SAFE_NO_PAD.encode(whole)))
 }
@@ -54,22 +48,11 @@ pub(super) fn read(sealed: &str) -> Result<Envelope, Error> {
 }
 
 impl Envelope {
-    pub(super) fn open(
-        mut self,
-        key: &DataKey,
-        place: &Bound<'_>,
-    ) -> Result<Secret<Vec<u8>>, Error> {
-        let plain = key
-            .cipher()?
-            .open_in_place(
-                Nonce::assume_unique_for_key(self.nonce),
-                Aad::from(bound(key.id(), place)),
-                &mut self.text,
-            )
-            .map_err(|_| Error::DoesNotOpen)?
-            .len();
-        self.text.truncate(plain);
-        Ok(Secret::new(self.text))
+    pub(super) fn open(self, key: &DataKey, place: &Bound<'_>) -> Result<Secret<Vec<u8>>, Error> {
+        let aad = bound(key.id(), place);
+        let plain = gcm::open(key.cipher()?, self.nonce, &aad, self.text)
+            .map_err(|gcm::Refused| Error::DoesNotOpen)?;
+        Ok(Secret::new(plain))
     }
 }
 
