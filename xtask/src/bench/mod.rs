@@ -52,6 +52,7 @@ const REMEDY: &str = "cargo xtask bench --install";
   cargo xtask bench --only decision
   cargo xtask bench --only revocation
   cargo xtask bench --only limiter
+  cargo xtask bench --only seal
   cargo xtask bench --only scrub")]
 pub(crate) struct Options {
     /// First install what is missing (see `cargo xtask test --help`).
@@ -74,7 +75,8 @@ pub(crate) struct Options {
     /// gate-post (changes with a CSRF token); gate-webhooks (messages acknowledged, each with its durable row); by-key, by-token, by-foreign, by-foreign-unmet (other credentials);
     /// sessions-1k, sessions-1m, sessions-1m-even, keys-1k, keys-1m, keys-1m-even (live sessions and API keys in the
     /// gate's database); tenants-1k, tenants-1m (users in 10 and in 10,000 tenants); revocation (how soon another node
-    /// hears of it); limiter and decision (of these two alone, per second and core, without a network);
+    /// hears of it); limiter and decision (of these two alone, per second and core, without a network); seal (a sealed field beside
+    /// the bare cipher);
     /// scrub (redaction of logs, beside a scan for literals and Python's `re`).
     #[arg(long, value_delimiter = ',', value_parser = known)]
     only: Vec<String>,
@@ -93,6 +95,9 @@ const DECISION: &str = "decision";
 /// Beginnings of the names of those whose database is filled first.
 const FILLED: [&str; 3] = ["sessions-", "keys-", "tenants-"];
 
+/// The same: what a sealed field costs beside the bare cipher.
+const SEAL: &str = "seal";
+
 /// A filter: it reads no socket.
 const SCRUB: &str = "scrub";
 
@@ -101,7 +106,7 @@ const REVOCATION: &str = "revocation";
 
 fn known(name: &str) -> Result<String, String> {
     let mut names: Vec<&str> = ALL.iter().map(|contestant| contestant.name).collect();
-    names.extend([LIMITER, DECISION, REVOCATION, SCRUB]);
+    names.extend([LIMITER, DECISION, SEAL, REVOCATION, SCRUB]);
     if names.contains(&name) {
         Ok(name.to_owned())
     } else {
@@ -118,7 +123,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         })
         .collect();
     let mut alone = 0;
-    for (name, package) in [(LIMITER, "portcullis-store"), (DECISION, "portcullis-core")] {
+    for (name, package) in [
+        (LIMITER, "portcullis-store"),
+        (DECISION, "portcullis-core"),
+        (SEAL, "portcullis-vault"),
+    ] {
         if options.only.iter().any(|only| only == name) {
             example(name, package)?;
             alone += 1;

@@ -359,3 +359,46 @@ try {
         );
     }
 }
+
+/// The program of `crates/vault/examples/fields.rs`, which is built beside the gate.
+fn from_rust(gateway: &Gateway, verb: &str, row: &str, value: &str) -> Result<String, String> {
+    let gate = std::path::Path::new(env!("CARGO_BIN_EXE_portcullis"));
+    let database = std::fs::read_to_string(gateway.folder.join("database")).unwrap();
+    let output = Command::new(gate.with_file_name("examples").join("fields"))
+        .current_dir(&gateway.folder)
+        .args([
+            database.trim(),
+            "master",
+            verb,
+            "users",
+            "email",
+            row,
+            value,
+        ])
+        .output()
+        .unwrap();
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+#[tokio::test]
+async fn a_program_in_rust_seals_what_the_gate_opens_and_the_other_way_round() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    let service = key(&gateway, &["seal:vault", "open:vault"], None);
+    let by_gate = sealed(&gateway, &service, "1").await;
+    assert_eq!(
+        from_rust(&gateway, "open", "1", &by_gate).as_deref(),
+        Ok(EMAIL)
+    );
+    let by_program = from_rust(&gateway, "seal", "2", EMAIL).unwrap();
+    let item = with(place("2"), "sealed", &by_program);
+    let answer = call(&gateway, &service, "open", &json!({ "items": [item] })).await;
+    assert_eq!(answer.json()["items"][0]["value"], EMAIL);
+    // Moved, it opens for neither.
+    let moved = from_rust(&gateway, "open", "2", &by_gate).unwrap_err();
+    assert!(moved.contains("DoesNotOpen"), "{moved}");
+}
