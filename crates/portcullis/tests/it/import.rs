@@ -264,10 +264,8 @@ async fn a_session_is_carried_over_and_its_cookie_replaced() {
     assert_eq!(ana.get("/anything").send().await.status, 401);
 }
 
-/// Directly from the tables of a product of the shape `session-app`.
-#[tokio::test]
-async fn a_product_of_a_known_shape_is_read_from_its_own_database() {
-    let upstream = Upstream::start().await;
+/// An empty database of a product that is moved.
+async fn old_database() -> (String, sqlx::PgConnection) {
     let server = required("PORTCULLIS_TEST_POSTGRES");
     let name = format!("old_{}", uuid::Uuid::new_v4().simple());
     let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
@@ -277,7 +275,15 @@ async fn a_product_of_a_known_shape_is_read_from_its_own_database() {
         .unwrap();
     let (base, _) = server.rsplit_once('/').unwrap();
     let url = format!("{base}/{name}");
-    let mut product = sqlx::PgConnection::connect(&url).await.unwrap();
+    let product = sqlx::PgConnection::connect(&url).await.unwrap();
+    (url, product)
+}
+
+/// Directly from the tables of a product of the shape `session-app`.
+#[tokio::test]
+async fn a_product_of_a_known_shape_is_read_from_its_own_database() {
+    let upstream = Upstream::start().await;
+    let (url, mut product) = old_database().await;
     let token = "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE";
     let tables = format!(
         "CREATE TABLE talents (id serial PRIMARY KEY, email text, password_hash text, tier text, first_name text, last_name text, deleted_at timestamptz);
@@ -331,4 +337,55 @@ async fn a_product_of_a_known_shape_is_read_from_its_own_database() {
     thief.set_cookie("old_session", &cookie(token));
     let stolen = thief.get("/anything").header("user-agent", "curl/8.14.1");
     assert_eq!(stolen.send().await.status, 401);
+}
+
+/// The query that a page of `docs/moving` shows.
+fn shown(page: &str) -> String {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/moving/");
+    let text = std::fs::read_to_string(format!("{file}{page}.md")).unwrap();
+    let (_, after) = text.split_once("--query \"").unwrap();
+    after.split_once('"').unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn the_queries_that_the_pages_show_read_the_tables_of_their_shapes() {
+    let upstream = Upstream::start().await;
+    let (url, mut product) = old_database().await;
+    let tables = format!(
+        "CREATE TABLE users (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), email text, username text, full_name text, hashed_password text, role text, created_at timestamp DEFAULT now());
+         INSERT INTO users (email, username, full_name, hashed_password, role) VALUES ('ana@corp.test', 'ana', 'Ana B', '{0}', 'user'), ('root@corp.test', 'root', 'Root', '{0}', 'super_admin');",
+        bcrypt()
+    );
+    product.execute(sqlx::AssertSqlSafe(tables)).await.unwrap();
+    let shape = ["--shape".to_owned(), "hardened-api".to_owned()];
+    let query = |page: &str| ["--query".to_owned(), shown(page)];
+    for (from, roles, name) in [
+        (shape, "--role user", None),
+        (query("hardened-api"), "--role user", Some("Ana B")),
+        (
+            query("jwt-chat"),
+            "--map-role super_admin=admin --map-role user=user",
+            Some("ana"),
+        ),
+    ] {
+        let builder = builder(&upstream)
+            .await
+            .environment("OLD_DATABASE_URL", &url);
+        let mut arguments = vec!["users", "--postgres", "env:OLD_DATABASE_URL"];
+        arguments.extend(from.iter().map(String::as_str));
+        arguments.extend(roles.split(' '));
+        assert_eq!(
+            counts(&report(&import(&builder, &arguments))),
+            [2, 2, 0, 0],
+            "{from:?}"
+        );
+        arguments.push("--apply");
+        let done = report(&import(&builder, &arguments));
+        assert_eq!(counts(&done), [2, 2, 0, 0], "{done:#}");
+        let gateway = builder.start().await;
+        let (_, answer) = login(&gateway, ANA).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()["display_name"].as_str(), name, "{from:?}");
+        assert_eq!(answer.json()["roles"], json!(["user"]));
+    }
 }

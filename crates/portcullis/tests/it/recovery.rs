@@ -315,6 +315,45 @@ async fn letters_go_through_tls_to_a_server_that_proves_its_name() {
     assert_eq!(mailbox.letters().len(), 1, "nothing was said to a stranger");
 }
 
+/// The gate takes a name for this machine by its spelling: in capitals it is some other host, and
+/// resolves to this one all the same.
+const ELSEWHERE: &str = "LOCALHOST";
+
+#[tokio::test]
+async fn a_server_elsewhere_has_to_offer_starttls_and_to_prove_its_name() {
+    let certificate = Certificate::new("localhost");
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (folder.path().join("cert"), folder.path().join("key"));
+    std::fs::write(&cert, &certificate.cert).unwrap();
+    std::fs::write(&key, &certificate.key).unwrap();
+    let [cert, key] = [&cert, &key].map(|path| path.to_str().unwrap());
+    let arguments = ["--tlscert", cert, "--tlskey", key];
+    let mailbox = Mailbox::start_with(None, &arguments).await;
+    let plain = Mailbox::start().await;
+    let upstream = Upstream::start().await;
+    let tables = |mailbox: &Mailbox, ca: &str| {
+        format!(
+            "\n[mail]\nserver = \"smtp://{ELSEWHERE}:{}\"\nfrom = \"no-reply@shop.example\"\n{ca}\n",
+            mailbox.address.port()
+        )
+    };
+    let builder = builder(&upstream).await.with_origin(ORIGIN);
+    let builder = builder.file("ca.pem", &certificate.cert);
+    let believing = builder.clone().more(&tables(&mailbox, "ca = \"ca.pem\""));
+    let believing = believing.start().await;
+    ask(&believing.browser(), ANA).await;
+    mailbox.wait_for(1).await;
+    drop(believing);
+    for (server, ca) in [(&mailbox, ""), (&plain, "ca = \"ca.pem\"")] {
+        let builder = builder.clone().without_users();
+        let gateway = builder.more(&tables(server, ca)).start().await;
+        ask(&gateway.browser(), ANA).await;
+        gateway.wait_until_printed("could not be handed over").await;
+    }
+    assert_eq!(mailbox.letters().len(), 1, "nothing was said to a stranger");
+    assert_eq!(plain.letters().len(), 0, "nothing was said in the clear");
+}
+
 #[tokio::test]
 async fn without_mail_nothing_is_offered_and_the_page_that_changes_a_password_is_found() {
     let upstream = Upstream::start().await;
