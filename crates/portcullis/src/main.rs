@@ -25,6 +25,7 @@ mod health_check;
 mod import;
 mod init;
 mod lane;
+mod memory;
 mod own;
 mod own_api;
 mod panics;

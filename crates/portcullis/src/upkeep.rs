@@ -26,6 +26,7 @@ use portcullis_vault::{Fields, KeyRing};
 
 use crate::config::{self, Loaded, mail};
 use crate::gate::Gate;
+use crate::memory;
 use crate::own::{AUTH, OPENID};
 use crate::signing_keys::SigningKeys;
 use crate::snapshot::{is_secure, roles_with_second_factor};
@@ -250,6 +251,7 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
         Arc::clone(&identity.feed),
         identity.vault.fields.clone(),
     );
+    memory::start(&gate.back);
     let (gate, identity) = (Arc::clone(gate), identity.clone());
     gate.back.clone().spawn(async move {
         let mut ticks = tokio::time::interval(HOUSEKEEPING);

@@ -1,8 +1,12 @@
 //! Stored passwords and changing them (I2, I3).
 
+use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, database};
+use crate::support::memory::{peak_kib, resident_kib};
+use crate::support::{
+    Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, database, eventually,
+};
 
 const NEXT: &str = "walnut-comet-8126-harbour-slate";
 /// bcrypt of [`PASSWORD`], as another product would have stored it.
@@ -130,4 +134,21 @@ async fn three_attempts_to_change_a_password_and_no_more_from_any_session() {
     let bob = gateway.signed_in("bob@corp.test").await;
     assert_eq!(change(&bob, PASSWORD, NEXT).await.status, 200);
     assert_eq!(login(&gateway, PASSWORD).await.status, 200, "unchanged");
+}
+
+#[tokio::test]
+async fn the_memory_of_a_rush_of_sign_ins_goes_back_when_it_is_over() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    let before = resident_kib(gateway.pid());
+    for answer in join_all((0..4).map(|_| login(&gateway, PASSWORD))).await {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let hash = 19 * 1024;
+    let peak = peak_kib(gateway.pid());
+    assert!(peak > before + hash, "{before} {peak}");
+    eventually("less than one hash is kept", || {
+        resident_kib(gateway.pid()) < before + hash * 2 / 3
+    })
+    .await;
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use portcullis_core::Clock as _;
 use portcullis_core::time::SystemClock;
 
-use crate::support::{Gateway, Upstream, database, sockets};
+use crate::support::{Gateway, Upstream, database, memory, sockets};
 
 /// A product whose answer is an event stream; the test sends the events.
 async fn events() -> (Upstream, mpsc::UnboundedSender<&'static str>) {
@@ -125,13 +125,7 @@ const PIECE: usize = 64 * 1024;
 
 /// The most memory that a process has had, in bytes.
 fn peak(pid: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    let kib: usize = line.split_whitespace().next().unwrap().parse().unwrap();
-    kib * 1024
+    memory::peak_kib(pid) * 1024
 }
 
 #[tokio::test]

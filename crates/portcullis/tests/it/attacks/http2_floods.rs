@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::gate;
-use super::json_bombs::memory;
+use crate::support::memory::resident_kib;
 use crate::support::{Gateway, Upstream};
 
 const DATA: u8 = 0;
@@ -164,7 +164,7 @@ async fn streams_that_make_the_gate_reset_them_end_the_connection() {
 async fn a_head_that_never_ends_is_cut_off() {
     let upstream = Upstream::start().await;
     let gateway = gate(&upstream).await.start().await;
-    let before = memory(gateway.pid());
+    let before = resident_kib(gateway.pid());
     for filler in [[0x40, 1, b'a', 1, b'b'].repeat(3_000), Vec::new()] {
         let mut bytes = opening();
         bytes.extend(frame(
@@ -183,7 +183,7 @@ async fn a_head_that_never_ends_is_cut_off() {
         assert!(fed.taken < all || all < 1 << 16, "{} of {all}", fed.taken);
     }
     assert_eq!(upstream.requests(), 0);
-    let grown = memory(gateway.pid()).saturating_sub(before);
+    let grown = resident_kib(gateway.pid()).saturating_sub(before);
     assert!(grown < 20 * 1024, "{grown} KiB more");
 }
 
@@ -191,7 +191,7 @@ async fn a_head_that_never_ends_is_cut_off() {
 async fn control_frames_without_number_cost_no_memory() {
     let upstream = Upstream::start().await;
     let gateway = gate(&upstream).await.start().await;
-    let before = memory(gateway.pid());
+    let before = resident_kib(gateway.pid());
     for one in [
         frame(PING, 0, 0, &[0; 8]),
         frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]),
@@ -210,7 +210,7 @@ async fn control_frames_without_number_cost_no_memory() {
     ));
     empty.extend(frame(DATA, 0, 1, &[]).repeat(10_000));
     feed(&gateway, &empty).await;
-    let grown = memory(gateway.pid()).saturating_sub(before);
+    let grown = resident_kib(gateway.pid()).saturating_sub(before);
     assert!(grown < 20 * 1024, "{grown} KiB more");
     assert_eq!(gateway.client().get("/public").send().await.status, 200);
 }

@@ -2,6 +2,7 @@
 //! before anybody has signed in (CVE-2025-59043, CVE-2025-12044).
 
 use super::{credentials, gate};
+use crate::support::memory::resident_kib;
 use crate::support::{PASSWORD, Upstream};
 
 #[tokio::test]
@@ -12,7 +13,7 @@ async fn no_body_costs_more_than_its_refusal() {
         .user("ana@corp.test", &["user"])
         .start()
         .await;
-    let before = memory(gateway.pid());
+    let before = resident_kib(gateway.pid());
     let keys: Vec<String> = (0..100_000)
         .map(|number| format!("\"k{number}\":0"))
         .collect();
@@ -78,18 +79,8 @@ async fn no_body_costs_more_than_its_refusal() {
             assert!(answer.cookies().is_empty());
         }
     }
-    let grown = memory(gateway.pid()).saturating_sub(before);
+    let grown = resident_kib(gateway.pid()).saturating_sub(before);
     // One of these is a sign-in: a password hash alone takes 19 MiB.
     assert!(grown < 64 * 1024, "{grown} KiB more");
     gateway.signed_in("ana@corp.test").await;
-}
-
-/// Resident memory of a process, in KiB.
-pub(super) fn memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
