@@ -41,6 +41,8 @@ pub enum BodyError {
     Client(#[source] hyper::Error),
     #[error("the upstream's body broke off or was malformed")]
     Upstream(#[source] hyper::Error),
+    #[error("the upstream's body stopped in its middle")]
+    Stalled,
     #[error("the body is larger than {limit} bytes")]
     TooLarge { limit: usize },
     /// A check along the way refused it.
@@ -64,6 +66,7 @@ impl BodyError {
             BodyError::TooLarge { .. } => Problem::new(&problem::BODY_TOO_LARGE),
             BodyError::Refused(problem) => problem.clone(),
             BodyError::Upstream(_) => Problem::new(&problem::UPSTREAM_BROKEN),
+            BodyError::Stalled => Problem::new(&problem::UPSTREAM_TIMEOUT),
             BodyError::Other(_) => Problem::new(&problem::INTERNAL_ERROR),
         }
     }

@@ -228,7 +228,16 @@ fn finish(response: Response<Incoming>, lease: Lease) -> Response<Body> {
     headers::clean_response(&mut head.headers);
     head.version = Version::HTTP_11;
     head.extensions = http::Extensions::new();
-    Response::from_parts(head, Leased::body(incoming, lease))
+    let is_event_stream = is_event_stream(&head.headers);
+    Response::from_parts(head, Leased::body(incoming, lease, is_event_stream))
+}
+
+fn is_event_stream(headers: &http::HeaderMap) -> bool {
+    const KIND: &[u8] = b"text/event-stream";
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.as_bytes().get(..KIND.len()))
+        .is_some_and(|start| start.eq_ignore_ascii_case(KIND))
 }
 
 /// The answer to an upgrade that the client asked for and the upstream made.

@@ -222,6 +222,11 @@ where
 pub struct Leased {
     incoming: Incoming,
     lease: Option<Lease>,
+    /// Events come when there are some: silence is no fault.
+    is_event_stream: bool,
+    /// Until when the next bytes must have come, while we wait for some.
+    by: Option<Instant>,
+    deadline: Deadline,
 }
 
 /// What a response in progress holds.
@@ -242,7 +247,7 @@ impl Lease {
 
 impl Leased {
     /// The body of a response, or [`Body::Empty`] (and the connection back in the pool at once).
-    pub(crate) fn body(incoming: Incoming, lease: Lease) -> Body {
+    pub(crate) fn body(incoming: Incoming, lease: Lease, is_event_stream: bool) -> Body {
         if incoming.is_end_stream() {
             lease.give_back();
             return Body::Empty;
@@ -250,6 +255,9 @@ impl Leased {
         Body::Upstream(Leased {
             incoming,
             lease: Some(lease),
+            is_event_stream,
+            by: None,
+            deadline: Deadline::default(),
         })
     }
 
@@ -257,7 +265,10 @@ impl Leased {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            return self.poll_stalled(cx);
+        };
+        self.by = None;
         match &frame {
             Some(Ok(_)) if !self.incoming.is_end_stream() => {}
             Some(Ok(_)) | None => {
@@ -268,6 +279,22 @@ impl Leased {
             Some(Err(_)) => self.lease = None,
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)))
+    }
+
+    /// Gives an answer up that has stopped in its middle: it would hold a place for good.
+    fn poll_stalled(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let Some(lease) = this.lease.as_ref().filter(|_| !this.is_event_stream) else {
+            return Poll::Pending;
+        };
+        let patience = lease.pool.upstream.body_idle_timeout;
+        let by = *this.by.get_or_insert_with(|| Instant::now() + patience);
+        ready!(this.deadline.poll(cx, Some(by)));
+        this.lease = None;
+        Poll::Ready(Some(Err(BodyError::Stalled)))
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {

@@ -31,6 +31,10 @@ pub struct Config {
     /// How long the head of the answer may take. Default `"60s"`. A route can ask for another.
     #[serde(default = "default_response_timeout")]
     pub response_timeout: Span,
+    /// How long the body of an answer may pause. Default `"2m"`. Streams of events
+    /// (`text/event-stream`) may be silent for as long as they like.
+    #[serde(default = "default_body_idle_timeout")]
+    pub body_idle_timeout: Span,
     /// How long an unused connection is kept. Default `"4s"`, below the keep-alive of common
     /// application servers: a connection that the product closes as we write costs a 502.
     #[serde(default = "default_idle_timeout")]
@@ -55,6 +59,9 @@ const fn default_connect_timeout() -> Span {
 const fn default_response_timeout() -> Span {
     Span::from_seconds(60)
 }
+const fn default_body_idle_timeout() -> Span {
+    Span::from_minutes(2)
+}
 const fn default_idle_timeout() -> Span {
     Span::from_seconds(4)
 }
@@ -72,6 +79,7 @@ impl Config {
             url: url.into(),
             connect_timeout: default_connect_timeout(),
             response_timeout: default_response_timeout(),
+            body_idle_timeout: default_body_idle_timeout(),
             idle_timeout: default_idle_timeout(),
             ca: None,
             http2: false,
@@ -91,6 +99,7 @@ pub struct Upstream {
     pub(crate) tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
+    pub(crate) body_idle_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) http2: bool,
     pub(crate) preserve_host: bool,
@@ -106,6 +115,7 @@ impl Upstream {
         for (field, span) in [
             ("connect-timeout", config.connect_timeout),
             ("response-timeout", config.response_timeout),
+            ("body-idle-timeout", config.body_idle_timeout),
         ] {
             if span.is_zero() {
                 found.push(finding(key(field), "must be more than zero"));
@@ -154,6 +164,7 @@ impl Upstream {
             tls: client.zip(target.server_name),
             connect_timeout: config.connect_timeout.as_duration(),
             response_timeout: config.response_timeout.as_duration(),
+            body_idle_timeout: config.body_idle_timeout.as_duration(),
             idle_timeout: config.idle_timeout.as_duration(),
             http2: config.http2,
             preserve_host: config.preserve_host,

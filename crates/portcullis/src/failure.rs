@@ -122,6 +122,7 @@ fn value(config: &Config, key: &str) -> Option<String> {
             let value = match field {
                 "connect-timeout" => upstream.connect_timeout.to_string(),
                 "response-timeout" => upstream.response_timeout.to_string(),
+                "body-idle-timeout" => upstream.body_idle_timeout.to_string(),
                 "max-in-flight" => upstream.max_in_flight.to_string(),
                 _ => return None,
             };

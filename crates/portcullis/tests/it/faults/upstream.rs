@@ -8,6 +8,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::in_time;
 use super::wire::{Product, nobody, read_head, read_rest, request, say, status};
+use crate::support::memory::{peak_kib, resident_kib};
 use crate::support::{Gateway, GatewayBuilder, eventually};
 
 const ROUTES: &str = r#"
@@ -143,6 +144,52 @@ async fn an_answer_that_breaks_off_is_not_made_whole() {
     }
 }
 
+#[tokio::test]
+async fn an_answer_that_stops_in_its_middle_is_given_up() {
+    for head in ["content-length: 1000", "transfer-encoding: chunked"] {
+        let left = Arc::new(Notify::new());
+        let told = Arc::clone(&left);
+        let product = Product::doing(move |mut stream, _| {
+            let told = Arc::clone(&told);
+            async move {
+                let text = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n4\r\nabcd\r\n");
+                stream.write_all(text.as_bytes()).await.unwrap();
+                read_rest(&mut stream).await;
+                told.notify_one();
+            }
+        })
+        .await;
+        let builder = builder(product.address).await;
+        let gateway = builder.replace("[upstream.app]", STALLED).start().await;
+        let mut stream = say(gateway.address, &request(gateway.address, "/x")).await;
+        let head = in_time("the head", read_head(&mut stream)).await;
+        assert_eq!(status(&head), 200);
+        let body = in_time("the end", read_rest(&mut stream)).await;
+        assert!(!body.ends_with(b"0\r\n\r\n"), "{}", body.escape_ascii());
+        in_time("the product's connection", left.notified()).await;
+        assert_alive(&gateway).await;
+    }
+}
+
+const STALLED: &str = "[upstream.app]\nbody-idle-timeout = \"200ms\"";
+
+#[tokio::test]
+async fn a_stream_of_events_may_be_silent() {
+    let product = Product::doing(|mut stream, _| async move {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Three times as long as an answer may pause.
+        tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+        let event = "9\r\ndata: a\n\n\r\n0\r\n\r\n";
+        stream.write_all(event.as_bytes()).await.unwrap();
+    })
+    .await;
+    let builder = builder(product.address).await;
+    let gateway = builder.replace("[upstream.app]", STALLED).start().await;
+    let answer = in_time("the answer", gateway.client().get("/x").send()).await;
+    assert_eq!(answer.text(), "data: a\n\n");
+}
+
 /// Memory does not grow with what passes through, either way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quarter_of_a_gibibyte_passes_through_flat_memory() {
@@ -159,7 +206,7 @@ async fn a_quarter_of_a_gibibyte_passes_through_flat_memory() {
     })
     .await;
     let gateway = gate(product.address).await;
-    let before = resident_kib(&gateway);
+    let before = resident_kib(gateway.pid());
     let mut stream = say(gateway.address, &request(gateway.address, "/x")).await;
     in_time("the head", read_head(&mut stream)).await;
     let mut buffer = vec![0; 256 * 1024];
@@ -172,22 +219,8 @@ async fn a_quarter_of_a_gibibyte_passes_through_flat_memory() {
         seen += in_time("the body", stream.read(&mut buffer)).await.unwrap();
     }
     assert_eq!(seen, SIZE);
-    let grown = peak_kib(&gateway).saturating_sub(before);
+    let grown = peak_kib(gateway.pid()).saturating_sub(before);
     assert!(grown < 32 * 1024, "{grown} KiB for {} KiB", SIZE / 1024);
-}
-
-fn resident_kib(gateway: &Gateway) -> usize {
-    memory_kib(gateway, "VmRSS:")
-}
-
-fn peak_kib(gateway: &Gateway) -> usize {
-    memory_kib(gateway, "VmHWM:")
-}
-
-fn memory_kib(gateway: &Gateway, field: &str) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[tokio::test]
