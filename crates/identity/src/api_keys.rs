@@ -119,6 +119,9 @@ pub enum Error {
     },
     #[error("`{0}` is not the caller's to give")]
     NotHeld(String),
+    /// The account holds what whoever makes the key does not: it would act in its name.
+    #[error("the role `{0}` of the account is more than whoever acts holds")]
+    Outranked(String),
     #[error("the account has too many keys")]
     TooMany,
     #[error("the key was rotated or has ended")]
@@ -142,6 +145,9 @@ impl From<Error> for Problem {
                 "permissions",
                 "must be permissions that are defined and that you hold yourself",
             ),
+            Error::Outranked(role) => Problem::new(&problem::NOT_PERMITTED).detail(format!(
+                "The account has the role `{role}`, which gives more than you hold: a key would act in its name."
+            )),
             Error::TooMany => Problem::new(&problem::CONFLICT)
                 .detail("This account has as many keys as it may have. Revoke one first."),
             Error::Ended => Problem::new(&problem::CONFLICT)
@@ -331,6 +337,7 @@ impl ApiKeys {
                 });
             }
             new.tenant = tenant;
+            check_rule(&mut tx, user, grantor, by).await?;
             if store::count_live(&mut tx, user, now).await? >= i64::from(this.config.max_per_user) {
                 return Err(Error::TooMany);
             }
@@ -450,6 +457,9 @@ impl ApiKeys {
         self.check(&new, grantor)?;
         let text = text::generate(&this.prefixes.own)?;
         let mut tx = this.db.begin().await?;
+        if let Some(user) = new.user {
+            check_rule(&mut tx, user, grantor, by).await?;
+        }
         let successor = self.write(&mut tx, &new, &text, by, now).await?;
         // SECURITY: of two rotations at once, one finds the key superseded and makes nothing.
         if !store::supersede(&mut tx, id, successor, now + overlap, now).await? {
@@ -566,6 +576,19 @@ fn written(by: &By) -> String {
     match by.actor.id() {
         Some(id) => format!("{}:{id}", by.actor.kind()),
         None => by.actor.kind().to_owned(),
+    }
+}
+
+/// SECURITY: whoever has a key of somebody else's acts as its owner where a route asks for one.
+async fn check_rule(
+    tx: &mut Tx,
+    owner: UserId,
+    grantor: &Grantor<'_>,
+    by: &By,
+) -> Result<(), Error> {
+    match by.outranked_by_owner(tx, grantor.roles(), owner).await? {
+        Some(role) => Err(Error::Outranked(role)),
+        None => Ok(()),
     }
 }
 

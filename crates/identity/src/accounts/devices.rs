@@ -9,17 +9,21 @@ use crate::outbox::News;
 use crate::record::{Act, Entry};
 use crate::sessions::notices::{self, NewNotice, Outcome};
 use crate::sessions::{self, Notice, OnOtherClient, Stranger, coarse};
+use crate::users;
 
 /// Every alarm is on the account's page; a letter goes out for the first of an hour.
 const LETTERS_APART: Span = Span::from_hours(1);
 
 impl Accounts {
-    /// Ends every session of the user, this one too. How many.
+    /// Ends everything by which the user is signed in, this session too: sessions, tokens, and tokens
+    /// of other issuers that were made before now. How many sessions.
     pub async fn revoke_all(&self, user: &User, client: &Client) -> Result<usize, Error> {
         let parts = &*self.0;
         let now = self.now();
         let mut tx = parts.db.begin().await?;
+        crate::tokens::hold_user(&mut tx, user.id).await?;
         let ended = sessions::end_others(&mut tx, user.id, None, now).await?;
+        users::end_sessions(&mut tx, user.id, now).await?;
         let entry = Entry {
             actor: Some(Actor::User(user.id)),
             user: Some(user.id),
@@ -28,6 +32,7 @@ impl Accounts {
         parts.record.record_in(&mut tx, entry).await?;
         tx.commit().await?;
         self.forget(&ended);
+        self.forget_user(user.id);
         Ok(ended.len())
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use portcullis_core::principal::ApiKey;
 use portcullis_core::roles::Roles;
 use portcullis_core::{Principal, UserId};
+use portcullis_events::Actor;
 use portcullis_store::Tx;
 
 use super::{Accounts, By, Error};
@@ -49,15 +50,39 @@ impl Holds {
     }
 }
 
+impl By {
+    /// The first of these roles that is not theirs to give.
+    fn outranked_by<'r>(&self, policy: &Roles, named: &'r [String]) -> Option<&'r String> {
+        // A role that the policy no longer has gives nothing, and may be taken by anybody.
+        named
+            .iter()
+            .find(|role| policy.contains(role) && !self.holds.may_give(policy, role))
+    }
+
+    /// The first role of an account, everywhere or in any tenant, that is not theirs to give: they
+    /// may not act as its owner could.
+    pub(crate) async fn outranked_by_owner(
+        &self,
+        tx: &mut Tx,
+        policy: &Roles,
+        user: UserId,
+    ) -> Result<Option<String>, portcullis_store::Error> {
+        const SQL: &str = "SELECT role FROM user_role WHERE user_id = $1 UNION SELECT role FROM member_role WHERE user_id = $1 ORDER BY role";
+        if self.actor == Actor::User(user) {
+            return Ok(None);
+        }
+        users::touch(tx, user).await?;
+        let rows = tx.fetch_all(SQL, &[user.into()]).await?;
+        let held: Result<Vec<String>, _> = rows.iter().map(|row| row.text("role")).collect();
+        Ok(self.outranked_by(policy, &held?).cloned())
+    }
+}
+
 impl Accounts {
     /// Whether `by` may give these roles.
     pub(super) fn check_roles(&self, named: &[String], by: &By) -> Result<(), Error> {
         let policy = self.parts().sessions.policy().get();
-        // A role that the policy no longer has gives nothing, and may be taken by anybody.
-        let outranked = named
-            .iter()
-            .find(|role| policy.contains(role) && !by.holds.may_give(&policy, role));
-        match outranked {
+        match by.outranked_by(&policy, named) {
             Some(role) => Err(Error::Outranked(role.clone())),
             None => Ok(()),
         }
@@ -80,13 +105,12 @@ impl Accounts {
         self.check_roles(&changed, by)
     }
 
-    /// Whether `by` may act as the owner of this account could: it holds nothing that they do not,
-    /// everywhere and in any tenant.
+    /// Whether `by` may act as the owner of this account could: it holds nothing that they do not.
     pub(crate) async fn check_rule(&self, tx: &mut Tx, user: UserId, by: &By) -> Result<(), Error> {
-        const SQL: &str = "SELECT role FROM user_role WHERE user_id = $1 UNION SELECT role FROM member_role WHERE user_id = $1 ORDER BY role";
-        users::touch(tx, user).await?;
-        let rows = tx.fetch_all(SQL, &[user.into()]).await?;
-        let held: Result<Vec<String>, _> = rows.iter().map(|row| row.text("role")).collect();
-        self.check_roles(&held?, by)
+        let policy = self.parts().sessions.policy().get();
+        match by.outranked_by_owner(tx, &policy, user).await? {
+            Some(role) => Err(Error::Outranked(role)),
+            None => Ok(()),
+        }
     }
 }

@@ -206,11 +206,12 @@ pub(super) async fn logout(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    if let Some(token) = tokens::http::named_in(body).await? {
-        let tokens = api.tokens()?;
+    let named = tokens::http::named_in(body).await?;
+    // First, so that nothing about the token named stands in the way.
+    end_current(&api, &parts).await?;
+    if let (Some(token), Some(tokens)) = (named, api.bearers.tokens()) {
         tokens.end_by(token.expose(), &api.client(&parts)).await?;
     }
-    end_current(&api, &parts).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     clear_cookies(&api, &mut response);
     Ok(response)

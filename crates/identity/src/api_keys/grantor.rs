@@ -13,6 +13,13 @@ pub enum Grantor<'a> {
 }
 
 impl Grantor<'_> {
+    /// The policy that it is judged by.
+    pub(super) const fn roles(&self) -> &Roles {
+        match self {
+            Grantor::Operator(roles) | Grantor::Caller(_, roles) => roles,
+        }
+    }
+
     /// Whether a key may be given this permission.
     pub fn may_give(&self, permission: &str) -> bool {
         match self {

@@ -66,9 +66,10 @@ macro_rules! select {
     };
 }
 
-/// The key with this hash, unless it was revoked or its owner's account is closed.
+/// The key with this hash, unless it was revoked, its owner's account is closed, or the owner left the
+/// tenant that it is of.
 pub(super) async fn find(db: &Db, hash: &KeyHash) -> Result<Option<Stored>, Error> {
-    const SQL: &str = "SELECT k.id, k.user_id, k.tenant_id, k.permissions, k.routes, k.rate, k.expires_at, k.last_used_at FROM api_key k LEFT JOIN users u ON u.id = k.user_id WHERE k.hash = $1 AND k.revoked_at IS NULL AND u.deactivated_at IS NULL";
+    const SQL: &str = "SELECT k.id, k.user_id, k.tenant_id, k.permissions, k.routes, k.rate, k.expires_at, k.last_used_at FROM api_key k LEFT JOIN users u ON u.id = k.user_id LEFT JOIN membership m ON m.user_id = k.user_id AND m.tenant_id = k.tenant_id WHERE k.hash = $1 AND k.revoked_at IS NULL AND u.deactivated_at IS NULL AND (k.user_id IS NULL OR k.tenant_id IS NULL OR k.tenant_id = u.tenant_id OR m.user_id IS NOT NULL)";
     let Some(row) = db.fetch_optional(SQL, &[hash.as_bytes().into()]).await? else {
         return Ok(None);
     };

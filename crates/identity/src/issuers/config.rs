@@ -301,6 +301,19 @@ impl Table<'_> {
         {
             self.wrong("tenant-claim", "must be names with dots between");
         }
+        // SECURITY: whoever writes their own tenant there is in anybody's.
+        let theirs = ["user_metadata", "unsafe_metadata"];
+        if config
+            .tenant_claim
+            .as_ref()
+            .and_then(|claim| claim.split('.').next())
+            .is_some_and(|first| theirs.contains(&first))
+        {
+            self.wrong(
+                "tenant-claim",
+                "is what people write themselves: take a claim that only the issuer writes, such as `app_metadata.org`",
+            );
+        }
     }
 
     fn secrets(&mut self, secrets: &Secrets) {

@@ -244,6 +244,10 @@ fn what_is_wrong_with_a_table_is_said() {
             "profile = \"oidc\"\nissuer = \"http://id.example\"\naudience = [\"a\"]\n",
             "issuer.x.issuer",
         ),
+        (
+            &format!("{good}tenant-claim = \"user_metadata.org\"\n"),
+            "issuer.x.tenant-claim",
+        ),
         (&format!("{good}loopback = true\n"), "issuer.x.loopback"),
         (&format!("{good}roles = [\"root\"]\n"), "issuer.x.roles"),
         (&format!("{good}leeway = \"1h\"\n"), "issuer.x.leeway"),

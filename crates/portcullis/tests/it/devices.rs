@@ -145,9 +145,28 @@ async fn devices_are_listed_by_name_and_signed_out_without_script() {
 #[tokio::test]
 async fn all_sessions_end_by_one_call() {
     let upstream = Upstream::start().await;
-    let gateway = builder(&upstream).await.start().await;
+    let gateway = builder(&upstream).await.more("\n[tokens]\n");
+    let gateway = gateway.start().await;
     let laptop = signed_in(&gateway, FIREFOX).await;
     let phone = signed_in(&gateway, PHONE).await;
+    // A program of the same person, or of somebody who knows the password.
+    let login = json!({ "email": ANA, "password": PASSWORD, "grant": "tokens" });
+    let program = gateway
+        .client()
+        .post("/.portcullis/auth/login")
+        .json(&login);
+    let pair = program.send().await.json();
+    let access = async || {
+        let bearer = format!("Bearer {}", pair["access_token"].as_str().unwrap());
+        let request = gateway.client().get("/anything");
+        request
+            .header("authorization", &bearer)
+            .send()
+            .await
+            .status
+            .as_u16()
+    };
+    assert_eq!(access().await, 200);
     let delete = |query: &str| {
         laptop
             .send(
@@ -167,6 +186,13 @@ async fn all_sessions_end_by_one_call() {
         [status(&phone, PHONE).await, status(&laptop, FIREFOX).await],
         [401, 401]
     );
+    assert_eq!(access().await, 401, "tokens are sign-ins as well");
+    let refresh = json!({ "refresh_token": pair["refresh_token"] });
+    let refresh = gateway
+        .client()
+        .post("/.portcullis/auth/refresh")
+        .json(&refresh);
+    assert_eq!(refresh.send().await.status, 401);
 }
 
 #[tokio::test]

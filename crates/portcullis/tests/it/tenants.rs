@@ -836,3 +836,33 @@ async fn people_of_another_issuer_hold_in_a_tenant_what_it_gives_them() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn a_key_of_somebody_who_left_the_tenant_opens_nothing_of_it() {
+    let upstream = Upstream::start().await;
+    let keyed = "\n[[route]]\npath = \"/keyed/{org}\"\nallow = \"user\"\ncallers = [\"user\", \"api-key\"]\ntenant = { path = \"org\" }\n";
+    let gateway = builder(&upstream).await.more(keyed).start().await;
+    done(&gateway, &["tenants", "create", "acme"]);
+    let bob = "bob@corp.test";
+    done(&gateway, &["tenants", "set-roles", "acme", bob, "user"]);
+    let twin = gateway.twin().await;
+    let arguments = ["--user", bob, "--permission", "profile:own"];
+    let (_, key) = crate::api_keys::make(&gateway, &arguments);
+    let nodes = [gateway.client(), twin.client()];
+    let get = async |node: &Client| {
+        let request = node.get("/keyed/acme").header("x-api-key", &key);
+        request.send().await
+    };
+    for node in &nodes {
+        assert_eq!(get(node).await.status, 200);
+    }
+    done(&gateway, &["tenants", "remove", "acme", bob]);
+    for node in &nodes {
+        until("the key of a former member", 401, async || get(node).await).await;
+    }
+    // A member again: the key is good again, as their session is.
+    done(&gateway, &["tenants", "set-roles", "acme", bob, "user"]);
+    for node in &nodes {
+        until("the key of a member", 200, async || get(node).await).await;
+    }
+}

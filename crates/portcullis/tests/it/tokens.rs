@@ -398,6 +398,15 @@ async fn without_the_table_nobody_gets_tokens_and_bearers_are_the_products_busin
     let body = json!({ "email": ANA, "password": PASSWORD, "grant": "tokens" });
     assert_eq!(client.post(LOGIN).json(&body).send().await.status, 404);
     assert_eq!(refresh(&client, "pcr_x").await.status, 404);
+    // A token that nobody gave out does not keep anybody from signing out.
+    let ana = gateway.signed_in(ANA).await;
+    let session = ana.cookie("session").unwrap();
+    let out = ana.post("/.portcullis/auth/logout");
+    let out = out.json(&json!({ "refresh_token": "pcr_x" })).send().await;
+    assert_eq!(out.status, 204, "{}", out.text());
+    let again = gateway.browser();
+    again.set_cookie("session", &session);
+    assert_eq!(again.get("/anything").send().await.status, 401);
     let theirs = client
         .get("/public")
         .header("authorization", "Bearer a.b.c");

@@ -22,6 +22,10 @@ inherits = ["user"]
 permissions = ["manage:users"]
 may-give = ["premium"]
 
+[roles.keymaster]
+inherits = ["user"]
+permissions = ["manage:keys"]
+
 [roles.admin]
 inherits = ["support"]
 permissions = ["manage:keys", "manage:system"]
@@ -33,7 +37,12 @@ allow = "user"
 
 async fn gate(upstream: &Upstream) -> Gateway {
     let mut builder = Gateway::builder(upstream, POLICY).await.more(UNLIMITED);
-    for (name, role) in [("sue", "support"), ("root", "admin"), ("ana", "user")] {
+    for (name, role) in [
+        ("sue", "support"),
+        ("kim", "keymaster"),
+        ("root", "admin"),
+        ("ana", "user"),
+    ] {
         builder = builder.user(&format!("{name}@corp.test"), &[role]);
     }
     builder.start().await
@@ -216,4 +225,23 @@ async fn a_key_gives_the_roles_whose_permissions_it_holds() {
     }
     let answer = put(&wide, &ana, &["user", "support"]).await;
     assert_eq!(answer.status, 204, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn nobody_makes_a_key_in_the_name_of_who_holds_more() {
+    let upstream = Upstream::start().await;
+    let gateway = gate(&upstream).await;
+    let all = accounts(&gateway);
+    let kim = gateway.signed_in("kim@corp.test").await;
+    let key = |user: &str| json!({ "name": "x", "permissions": ["read:own"], "user_id": user });
+    let made = call(&kim, Method::POST, "/keys", &key(&id(&all, "root"))).await;
+    assert_eq!(made.problem(), "not-permitted", "{}", made.text());
+    let made = call(&kim, Method::POST, "/keys", &key(&id(&all, "ana"))).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    // Nor its successor.
+    let arguments = ["--permission", "read:own", "--user", "root@corp.test"];
+    let (theirs, _) = crate::api_keys::make(&gateway, &arguments);
+    let rotate = format!("/keys/{theirs}/rotate");
+    let rotated = call(&kim, Method::POST, &rotate, &json!({})).await;
+    assert_eq!(rotated.problem(), "not-permitted", "{}", rotated.text());
 }
