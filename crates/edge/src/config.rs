@@ -157,9 +157,9 @@ impl Config {
             "needs `listen.tls`: there is no https to send anybody to",
         );
         refuse(
-            self.trusted_proxies.iter().any(|net| net.prefix_len() == 0),
+            self.trusted_proxies.iter().any(is_half_the_world),
             "trusted-proxies",
-            "a network of every address would let every client claim any address",
+            "a network as large as that would let clients claim any address: write the proxies' own",
         );
         for (key, span) in [
             ("first-byte-timeout", self.first_byte_timeout),
@@ -172,5 +172,12 @@ impl Config {
             refuse(span.is_zero(), key, "must be more than zero");
         }
         found
+    }
+}
+/// Whether nobody has so many proxies: larger than any organization's network.
+fn is_half_the_world(net: &IpNet) -> bool {
+    match net {
+        IpNet::V4(net) => net.prefix_len() < 8,
+        IpNet::V6(net) => net.prefix_len() < 7,
     }
 }

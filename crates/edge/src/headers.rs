@@ -43,6 +43,8 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RESERVED: &[&str] = &[
     "cf-connecting-ip",
     "cf-connecting-ipv6",
+    "client-cert",
+    "client-cert-chain",
     "client-ip",
     "fastly-client-ip",
     "fly-client-ip",
@@ -68,6 +70,8 @@ const RESERVED: &[&str] = &[
     "x-middleware-rewrite",
     "x-middleware-subrequest",
     "x-nextjs-data-internal",
+    "x-org-id",
+    "x-organization-id",
     "x-original-host",
     "x-original-method",
     "x-original-uri",
@@ -78,6 +82,7 @@ const RESERVED: &[&str] = &[
     "x-rewrite-url",
     "x-role",
     "x-roles",
+    "x-scope-orgid",
     "x-tenant",
     "x-tenant-id",
     "x-waws-unencoded-url",
@@ -86,11 +91,26 @@ const RESERVED: &[&str] = &[
 /// Beginnings of such names, sorted.
 const RESERVED_PREFIXES: &[&str] = &[
     "cf-access-",
+    "oidc-",
+    "ssl-client-",
     "tailscale-user-",
     "x-amzn-oidc-",
+    "x-anonymous-consumer",
+    "x-apigateway-api-userinfo",
     "x-appengine-",
+    "x-auth-email",
+    "x-auth-group",
+    "x-auth-name",
     "x-auth-request-",
+    "x-auth-role",
+    "x-auth-user",
     "x-authenticated-",
+    "x-client-cert",
+    "x-client-dn",
+    "x-client-verify",
+    "x-consumer-",
+    "x-credential-",
+    "x-endpoint-api-userinfo",
     "x-forwarded-",
     "x-goog-authenticated-user-",
     "x-goog-iap-",
@@ -98,6 +118,7 @@ const RESERVED_PREFIXES: &[&str] = &[
     "x-ms-token-",
     "x-portcullis-",
     "x-remote-",
+    "x-ssl-client-",
     "x-token-",
     "x-user",
     "x-vouch-",
@@ -113,15 +134,13 @@ pub struct Forwarded<'a> {
     pub request_id: &'a str,
     /// Also set `X-Forwarded-Host`. Off unless asked for: products build links from it.
     pub host: bool,
-    /// More names to remove, in lower case with `-` (what the configuration adds).
-    pub strip: &'a [String],
 }
 
 /// Whether `name` (any case, any separator) is one that only the gate may set.
 pub fn is_reserved(name: &[u8]) -> bool {
     // What begins otherwise cannot be reserved.
     match name.first().map(u8::to_ascii_lowercase) {
-        Some(b'x' | b'f' | b'r' | b'c' | b't' | b'p') => {}
+        Some(b'x' | b'f' | b'r' | b'c' | b't' | b'p' | b'o' | b's') => {}
         _ => return false,
     }
     let mut space = [0; LONGEST_RESERVED + 1];
@@ -184,9 +203,7 @@ pub fn clean_request(headers: &mut HeaderMap, told: &Forwarded<'_>) {
         .keys()
         .filter(|name| {
             let bytes = name.as_str().as_bytes();
-            is_reserved(bytes)
-                || !is_plain(bytes)
-                || told.strip.iter().any(|extra| extra == name.as_str())
+            is_reserved(bytes) || !is_plain(bytes)
         })
         .cloned()
         .collect();

@@ -89,7 +89,6 @@ fn gateway(to: SocketAddr, adjust: impl FnOnce(&mut Config, &mut upstream::Confi
             scheme: trusted.scheme(&peer, &head.headers),
             request_id: "id",
             host: false,
-            strip: &[],
         };
         headers::clean_request(&mut head.headers, &told);
         match forwarder.forward(permit(), &target, head, body, None).await {

@@ -421,7 +421,6 @@ fn prepare(
             scheme: permitted.scheme,
             request_id,
             host: false,
-            strip: &[],
         },
     );
     remove_cookies(headers, |name| snapshot.is_our_cookie(name));

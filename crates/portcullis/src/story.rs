@@ -95,6 +95,8 @@ impl Story<'_> {
             Stage::Csrf => Action::CsrfRefused,
             Stage::Route | Stage::Authorize => Action::AccessDenied,
             Stage::Accept => Action::RequestMalformed,
+            // A key, a token or two of them that open nothing; what the gate could not ask is no attempt.
+            Stage::Authenticate if kind.status.is_client_error() => Action::CredentialRefused,
             Stage::AddressLimit
             | Stage::Quota
             | Stage::Authenticate

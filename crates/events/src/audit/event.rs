@@ -178,12 +178,12 @@ actions! {
     UploadAccepted = "upload.accepted", Kept;
     UploadRefused = "upload.refused", Folded;
     UploadInfected = "upload.infected", Kept;
+    CredentialRefused = "credential.refused", Folded;
     AccessDenied = "access.denied", Folded;
     LimitExceeded = "limit.exceeded", Folded;
     CsrfRefused = "csrf.refused", Folded;
     OriginRefused = "origin.refused", Folded;
     RequestMalformed = "request.malformed", Folded;
-    IdentityHeaderRemoved = "identity-header.removed", Folded;
     PolicyReloaded = "policy.reloaded", Kept;
     PolicyRejected = "policy.rejected", Kept;
     GateStarted = "gate.started", Kept;

@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use crate::api_keys::{builder, make};
-use crate::support::{Upstream, eventually_asked};
+use crate::support::{Upstream, eventually, eventually_asked};
 
 const OWN: &str = "/.portcullis/auth/keys";
 const GENEROUS: &str = "\n[limits.default]\nrate = \"100000/minute\"\n";
@@ -31,6 +31,12 @@ async fn only_the_whole_key_opens_anything() {
             assert_eq!(answer.problem(), "invalid-token", "{name}: {text}");
         }
     }
+    // Guessing is seen.
+    let heard = || {
+        let listed = gateway.cli(&["audit", "list", "--action", "credential.refused"]);
+        String::from_utf8_lossy(&listed.stdout).contains("invalid-token")
+    };
+    eventually("the audit trail tells of it", heard).await;
     // A right checksum over another body: well-formed, and nobody's.
     let (_, ended) = make(
         &gateway,

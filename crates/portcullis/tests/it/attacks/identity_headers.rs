@@ -6,7 +6,7 @@ use super::{Line, gate, request};
 use crate::support::Upstream;
 
 /// Names that products take for the gate's word.
-const NAMES: [&str; 44] = [
+const NAMES: [&str; 62] = [
     "x-portcullis-assertion",
     "x-portcullis-internal",
     "x-forwarded-user",
@@ -51,6 +51,25 @@ const NAMES: [&str; 44] = [
     "cf-access-jwt-assertion",
     "x-vouch-user",
     "x-webauth-user",
+    // What other gateways and TLS terminators tell in.
+    "x-auth-user",
+    "x-auth-username",
+    "x-auth-email",
+    "x-auth-groups",
+    "x-auth-roles",
+    "x-consumer-username",
+    "x-consumer-custom-id",
+    "x-credential-identifier",
+    "x-anonymous-consumer",
+    "oidc-claim-sub",
+    "oidc-access-token",
+    "x-ssl-client-s-dn",
+    "ssl-client-verify",
+    "x-client-cert",
+    "client-cert",
+    "x-scope-orgid",
+    "x-org-id",
+    "x-apigateway-api-userinfo",
 ];
 
 /// Every way to write a name that ends up as one variable behind CGI.
