@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -11,6 +12,8 @@ use portcullis_events::metrics::Dependency;
 use portcullis_store::Db;
 use portcullis_store::counters::{Counters, Health};
 use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// Asks what this node depends on. Cheap to clone.
 #[derive(Clone)]
@@ -19,7 +22,12 @@ pub(crate) struct Probe {
     counters: Counters,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
+    /// When the database was asked last, and whether it answered.
+    asked: Arc<Mutex<Option<(Instant, bool)>>>,
 }
+
+/// For so long an answer of the database counts: anybody may ask for it, as often as they like.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -38,6 +46,7 @@ impl Probe {
             counters,
             metrics,
             draining: Arc::default(),
+            asked: Arc::default(),
         }
     }
 
@@ -46,10 +55,23 @@ impl Probe {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the database answers. One asks for all who want to know at the same time.
+    async fn database(&self) -> bool {
+        let mut asked = self.asked.lock().await;
+        if let Some((at, is_up)) = *asked
+            && at.elapsed() < ASKED_AGAIN_AFTER
+        {
+            return is_up;
+        }
+        let is_up = self.db.ping().await.is_ok();
+        *asked = Some((Instant::now(), is_up));
+        self.metrics.dependency(Dependency::Database, is_up);
+        is_up
+    }
+
     /// Asks every dependency once, and tells the metrics.
     pub(crate) async fn readiness(&self) -> Readiness {
-        let database = self.db.ping().await.is_ok();
-        self.metrics.dependency(Dependency::Database, database);
+        let database = self.database().await;
         let counters = match self.counters.health() {
             Health::Local => "local",
             Health::Shared => {

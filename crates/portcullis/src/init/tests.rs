@@ -391,12 +391,9 @@ fn presets_hold_the_figures_that_are_asked_for() {
     assert_eq!(app.sessions.lifetime, Span::from_days(7)); // S1
     assert_eq!(app.sessions.idle_timeout, Span::from_days(7)); // S1
     assert_eq!(app.auth_api.mounts, ["/api/v1/auth"]); // I1
-    assert_eq!(rates(&app, "auth"), is("5/minute burst 10", Per::Address)); // L2
-    assert_eq!(
-        rates(&app, "default"),
-        is("100/minute burst 200", Per::User)
-    ); // L2
-    assert_eq!(rates(&app, "admin"), is("10/minute burst 20", Per::User)); // L2
+    assert_eq!(rates(&app, "auth"), is("5/minute", Per::Address)); // L2
+    assert_eq!(rates(&app, "default"), is("100/minute", Per::User)); // L2
+    assert_eq!(rates(&app, "admin"), is("10/minute", Per::User)); // L2
     assert_eq!(
         (app.csrf.cookie.as_str(), app.csrf.header.as_str()),
         ("csrf_token", "X-CSRF-Token")

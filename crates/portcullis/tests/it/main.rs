@@ -23,6 +23,7 @@ mod conformance;
 mod console;
 mod cors;
 mod csrf;
+mod demo;
 mod devices;
 mod drain;
 mod error_reports;

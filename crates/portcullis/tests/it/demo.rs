@@ -1,0 +1,74 @@
+//! `portcullis demo`, as the README says it: what it prints is tried.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use crate::support::Browser;
+
+/// A demo under way. Ends with the test.
+struct Demo {
+    child: Child,
+    printed: String,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["demo", "--listen", "127.0.0.1:0"])
+            .env_clear()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut printed = String::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            printed.push_str(&line);
+            printed.push('\n');
+            if line.contains("Ctrl-C") {
+                break;
+            }
+        }
+        Demo { child, printed }
+    }
+
+    /// The word behind `label` on its line.
+    fn word(&self, label: &str) -> &str {
+        let (_, after) = self.printed.split_once(label).unwrap();
+        after.split_whitespace().next().unwrap()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_demo_answers_as_it_says() {
+    let demo = tokio::task::spawn_blocking(Demo::start).await.unwrap();
+    let address = demo.word("stands at http://").parse().unwrap();
+    let browser = Browser::at(address);
+    assert_eq!(browser.get("/").send().await.status, 200);
+    let refused = browser.get("/api/internal/debug").send().await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert_eq!(refused.problem(), "route-closed");
+    let forged = browser
+        .post("/.portcullis/auth/login")
+        .replace("origin", "https://evil.test")
+        .json(&json!({}));
+    assert_eq!(forged.send().await.status, 403);
+    assert_ne!(browser.get("/board").send().await.status, 200);
+    let (email, password) = (demo.word("sign in as"), demo.word("password"));
+    let signed_in = browser
+        .post("/.portcullis/auth/login")
+        .json(&json!({ "email": email, "password": password }));
+    assert_eq!(signed_in.send().await.status, 200);
+    let board = browser.get("/board").send().await;
+    assert_eq!(board.status, 200);
+    assert!(board.text().contains(email), "{}", board.text());
+}
