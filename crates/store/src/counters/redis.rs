@@ -1,6 +1,7 @@
 //! Counters that several nodes share through Redis or Valkey.
 //!
-//! - One script, one round trip for all charges of a request.
+//! - One script, one round trip for all charges that are known at the same time: those by address
+//!   before it is known who calls, those by caller after.
 //! - All keys bear one hash tag, the configured namespace (`{portcullis}`): the script must see one request's keys together,
 //!   and an address, a user and a session have no common part that would spread them better. One
 //!   slot answers far more questions than a gate asks.
