@@ -104,7 +104,6 @@ async fn answer(
         scheme: Scheme::Http,
         request_id: "none",
         host: false,
-        strip: &[],
     };
     clean_request(headers, &told);
     forwarder
