@@ -10,6 +10,7 @@
 pub mod config;
 pub mod counters;
 mod db;
+pub mod dump;
 mod error;
 mod foreign;
 mod inspect;

@@ -16,12 +16,13 @@ use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row as _};
 
+use crate::tx::Driver;
 use crate::{Engine, Error};
 
 pub(crate) struct Migration {
     version: i64,
     name: &'static str,
-    sqlite: &'static str,
+    pub(crate) sqlite: &'static str,
     postgres: &'static str,
 }
 
@@ -67,7 +68,7 @@ static MIGRATIONS: &[Migration] = migrations! {
 pub(crate) const POSTGRES_LIMIT: Duration = Duration::from_mins(1);
 
 /// Any number that no other program on the same server is likely to lock.
-const LOCK: i64 = 0x706f_7274_6375_6c6c;
+pub(crate) const LOCK: i64 = 0x706f_7274_6375_6c6c;
 
 const CREATE_SQLITE: &str = "CREATE TABLE IF NOT EXISTS schema_migration (\
     version INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum BLOB NOT NULL, applied_at INTEGER NOT NULL) STRICT";
@@ -100,14 +101,7 @@ pub(crate) async fn run_sqlite(
         applied.push((row.try_get("version")?, row.try_get("checksum")?));
     }
     for migration in missing(MIGRATIONS, Engine::Sqlite, &applied)? {
-        sqlx::raw_sql(migration.sqlite).execute(&mut *tx).await?;
-        sqlx::query(RECORD)
-            .bind(migration.version)
-            .bind(migration.name)
-            .bind(migration.checksum(Engine::Sqlite))
-            .bind(now.as_micros())
-            .execute(&mut *tx)
-            .await?;
+        apply_to_sqlite(&mut tx, migration, now).await?;
     }
     Ok(tx.commit().await?)
 }
@@ -127,20 +121,127 @@ pub(crate) async fn run_postgres(
         applied.push((row.try_get("version")?, row.try_get("checksum")?));
     }
     for migration in missing(MIGRATIONS, Engine::Postgres, &applied)? {
-        sqlx::raw_sql(migration.postgres).execute(&mut *tx).await?;
-        sqlx::query(RECORD)
-            .bind(migration.version)
-            .bind(migration.name)
-            .bind(migration.checksum(Engine::Postgres))
-            .bind(now.as_micros())
-            .execute(&mut *tx)
-            .await?;
+        apply_to_postgres(&mut tx, migration, now).await?;
     }
     Ok(tx.commit().await?)
 }
 
+async fn apply_to_sqlite(
+    connection: &mut SqliteConnection,
+    migration: &Migration,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::raw_sql(migration.sqlite)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(RECORD)
+        .bind(migration.version)
+        .bind(migration.name)
+        .bind(migration.checksum(Engine::Sqlite))
+        .bind(now.as_micros())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn apply_to_postgres(
+    connection: &mut PgConnection,
+    migration: &Migration,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::raw_sql(migration.postgres)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(RECORD)
+        .bind(migration.version)
+        .bind(migration.name)
+        .bind(migration.checksum(Engine::Postgres))
+        .bind(now.as_micros())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Applies the steps that `wanted` names, those that are applied already left out; in a transaction of
+/// the caller's.
+pub(crate) async fn apply(
+    driver: Driver<'_>,
+    now: Timestamp,
+    wanted: impl Fn(i64) -> bool,
+) -> Result<(), Error> {
+    match driver {
+        Driver::Sqlite(connection) => {
+            sqlx::query(CREATE_SQLITE).execute(&mut *connection).await?;
+            let applied = applied_in_sqlite(connection).await?;
+            for step in missing(MIGRATIONS, Engine::Sqlite, &applied)? {
+                if wanted(step.version) {
+                    apply_to_sqlite(connection, step, now).await?;
+                }
+            }
+        }
+        Driver::Postgres(connection) => {
+            sqlx::query(CREATE_POSTGRES)
+                .execute(&mut *connection)
+                .await?;
+            let applied = applied_in_postgres(connection).await?;
+            for step in missing(MIGRATIONS, Engine::Postgres, &applied)? {
+                if wanted(step.version) {
+                    apply_to_postgres(connection, step, now).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The versions of the steps that were applied, all of which this program knows; nothing where there is
+/// no schema. Changes nothing.
+pub(crate) async fn applied(driver: Driver<'_>) -> Result<Vec<i64>, Error> {
+    let (engine, applied) = match driver {
+        Driver::Sqlite(connection) => (Engine::Sqlite, applied_in_sqlite(connection).await?),
+        Driver::Postgres(connection) => (Engine::Postgres, applied_in_postgres(connection).await?),
+    };
+    missing(MIGRATIONS, engine, &applied)?;
+    Ok(applied.into_iter().map(|(version, _)| version).collect())
+}
+
+pub(crate) fn with_version(version: i64) -> Option<&'static Migration> {
+    MIGRATIONS
+        .iter()
+        .find(|migration| migration.version == version)
+}
+
+/// Every step that this program has.
+pub(crate) fn versions() -> Vec<i64> {
+    MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .collect()
+}
+
+/// The functions that the steps make in PostgreSQL: they do not go with the tables.
+pub(crate) fn functions() -> impl Iterator<Item = &'static str> {
+    MIGRATIONS.iter().flat_map(|migration| {
+        let made = migration.postgres.split("CREATE FUNCTION ").skip(1);
+        made.filter_map(|rest| rest.split('(').next())
+    })
+}
+
 /// How many steps are still to be applied. Changes nothing.
 pub(crate) async fn missing_in_sqlite(connection: &mut SqliteConnection) -> Result<usize, Error> {
+    let applied = applied_in_sqlite(connection).await?;
+    missing(MIGRATIONS, Engine::Sqlite, &applied).map(|steps| steps.len())
+}
+
+/// How many steps are still to be applied. Changes nothing.
+pub(crate) async fn missing_in_postgres(connection: &mut PgConnection) -> Result<usize, Error> {
+    let applied = applied_in_postgres(connection).await?;
+    missing(MIGRATIONS, Engine::Postgres, &applied).map(|steps| steps.len())
+}
+
+type Applied = Vec<(i64, Vec<u8>)>;
+
+async fn applied_in_sqlite(connection: &mut SqliteConnection) -> Result<Applied, Error> {
     const IS_THERE: &str = "SELECT count(*) FROM sqlite_master WHERE name = 'schema_migration'";
     let mut applied = Vec::new();
     if sqlx::query_scalar::<_, i64>(IS_THERE)
@@ -152,11 +253,10 @@ pub(crate) async fn missing_in_sqlite(connection: &mut SqliteConnection) -> Resu
             applied.push((row.try_get("version")?, row.try_get("checksum")?));
         }
     }
-    missing(MIGRATIONS, Engine::Sqlite, &applied).map(|steps| steps.len())
+    Ok(applied)
 }
 
-/// How many steps are still to be applied. Changes nothing.
-pub(crate) async fn missing_in_postgres(connection: &mut PgConnection) -> Result<usize, Error> {
+async fn applied_in_postgres(connection: &mut PgConnection) -> Result<Applied, Error> {
     const IS_THERE: &str = "SELECT to_regclass('schema_migration') IS NOT NULL";
     let mut applied = Vec::new();
     if sqlx::query_scalar::<_, bool>(IS_THERE)
@@ -167,7 +267,7 @@ pub(crate) async fn missing_in_postgres(connection: &mut PgConnection) -> Result
             applied.push((row.try_get("version")?, row.try_get("checksum")?));
         }
     }
-    missing(MIGRATIONS, Engine::Postgres, &applied).map(|steps| steps.len())
+    Ok(applied)
 }
 
 /// What is still to be applied, in order.

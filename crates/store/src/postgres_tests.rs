@@ -12,7 +12,7 @@ use crate::tests::{COUNT, CREATE, NOW, create_user};
 use crate::{Config, Db, Engine, Error, Value};
 
 /// The address of a new and empty database.
-async fn database() -> Secret<String> {
+pub(crate) async fn database() -> Secret<String> {
     let server = required("PORTCULLIS_TEST_POSTGRES");
     let name = format!("t{}", Uuid::now_v7().simple());
     let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();

@@ -101,10 +101,15 @@ fn is_busy(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code & 0xff == 5)
 }
 
+/// The same for the cause of one of our own errors.
+pub(crate) fn is_busy_cause(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    cause.downcast_ref::<sqlx::Error>().is_some_and(is_busy)
+}
+
 /// Creates the file if it is missing, readable by its owner alone; SQLite gives its companions
 /// (`-wal`, `-shm`) the same mode. The directory is synchronised, so that the new name survives a
 /// power cut as well.
-fn create_private(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     let created = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -2,8 +2,8 @@
 
 use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::Postgres;
-use sqlx::sqlite::Sqlite;
+use sqlx::postgres::{PgConnection, Postgres};
+use sqlx::sqlite::{Sqlite, SqliteConnection};
 use sqlx::{Database, SqlSafeStr, SqlStr};
 use sqlx_core::transaction::TransactionManager;
 use tokio::time::timeout;
@@ -24,12 +24,26 @@ enum Connection {
     Postgres(Open<Postgres>),
 }
 
+/// The driver's own connection of a transaction: for what is put together from a schema.
+pub(crate) enum Driver<'a> {
+    Sqlite(&'a mut SqliteConnection),
+    Postgres(&'a mut PgConnection),
+}
+
 impl Tx {
     pub(crate) async fn begin_sqlite(
         connection: PoolConnection<Sqlite>,
         limits: Limits,
     ) -> Result<Tx, Error> {
-        let statement = "BEGIN IMMEDIATE".into_sql_str();
+        Tx::begin_sqlite_by("BEGIN IMMEDIATE", connection, limits).await
+    }
+
+    pub(crate) async fn begin_sqlite_by(
+        statement: &'static str,
+        connection: PoolConnection<Sqlite>,
+        limits: Limits,
+    ) -> Result<Tx, Error> {
+        let statement = statement.into_sql_str();
         Ok(Tx {
             connection: Connection::Sqlite(Open::begin(connection, limits, Some(statement)).await?),
             limits,
@@ -40,10 +54,28 @@ impl Tx {
         connection: PoolConnection<Postgres>,
         limits: Limits,
     ) -> Result<Tx, Error> {
+        Tx::begin_postgres_by("BEGIN", connection, limits).await
+    }
+
+    pub(crate) async fn begin_postgres_by(
+        statement: &'static str,
+        connection: PoolConnection<Postgres>,
+        limits: Limits,
+    ) -> Result<Tx, Error> {
+        let statement = statement.into_sql_str();
         Ok(Tx {
-            connection: Connection::Postgres(Open::begin(connection, limits, None).await?),
+            connection: Connection::Postgres(
+                Open::begin(connection, limits, Some(statement)).await?,
+            ),
             limits,
         })
+    }
+
+    pub(crate) fn driver(&mut self) -> Driver<'_> {
+        match &mut self.connection {
+            Connection::Sqlite(open) => Driver::Sqlite(&mut open.connection),
+            Connection::Postgres(open) => Driver::Postgres(&mut open.connection),
+        }
     }
 
     pub const fn engine(&self) -> Engine {
