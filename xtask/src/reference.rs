@@ -296,6 +296,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "backup",
+        "For `portcullis backup`. The gate itself does not use it.",
+        "crates/portcullis/src/backup/mod.rs",
+        "Config",
+    ),
+    section(
         "environment",
         "For the checks of the environment.",
         BINARY,

@@ -28,6 +28,15 @@ pub use list::{Cursor, Filter, Page, list};
 pub use trail::{Config, Trail};
 
 use portcullis_core::Problem;
+use portcullis_store::Tx;
+
+/// Records an event where no trail runs: on a database that is being restored, or for one act.
+pub async fn record_alone(tx: &mut Tx, config: &Config, event: Event) -> Result<(), Error> {
+    if config.enabled {
+        sink::insert(tx, &[event]).await?;
+    }
+    Ok(())
+}
 
 /// Why an event was not recorded, or the trail could not be read.
 #[derive(Debug, Clone, thiserror::Error)]

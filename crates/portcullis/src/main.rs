@@ -6,6 +6,7 @@
 mod admin;
 mod answer;
 mod assertion;
+mod backup;
 mod carried_over;
 mod check;
 mod cli;

@@ -17,8 +17,8 @@ use serde::Serialize;
 use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
 use crate::cli::{
-    Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, secret_store, sessions, vault,
-    visitors, webhooks,
+    Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, backup, secret_store, sessions,
+    vault, visitors, webhooks,
 };
 use crate::config::Loaded;
 use crate::config::document::Environment;
@@ -86,6 +86,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         Verb::Audit(verb) => with_stores(&cli.config, async |stores| {
             audit(cli.output, verb, stores).await
         }),
+        Verb::Backup(args) => backup::backup(cli, args),
+        Verb::Restore(args) => backup::restore(cli, args),
         Verb::Scrub(args) => scrub::run(args, cli.output),
     }
 }

@@ -47,6 +47,8 @@ pub enum Purpose {
     Webhook,
     /// Keys that seal fields of the product, at rest.
     DataKey,
+    /// That a backup is one of ours.
+    Backup,
 }
 
 impl Purpose {
@@ -68,6 +70,7 @@ impl Purpose {
             Purpose::OpenidLogin => b"openid-login-aes256gcm",
             Purpose::Webhook => b"webhook-aes256gcm",
             Purpose::DataKey => b"data-key-aes256gcm",
+            Purpose::Backup => b"backup",
         }
     }
 }

@@ -241,6 +241,11 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("[webhook]", "timestamp-header", "\"X-Timestamp\""),
     ("[webhook]", "id-at", "\"/id\""),
     ("uploads", "scanner", "\"127.0.0.1:3310\""),
+    (
+        "backup",
+        "recipients",
+        "[\"age1qy352euf40x77qfrg4ncn27dauqjx3t83x2ap2hwlylxjkg9q3sfq3xh2\"]",
+    ),
     ("environment", "read-by-the-product", "[\"SENTRY_DSN\"]"),
 ];
 

@@ -186,6 +186,8 @@ actions! {
     RequestMalformed = "request.malformed", Folded;
     PolicyReloaded = "policy.reloaded", Kept;
     PolicyRejected = "policy.rejected", Kept;
+    BackupMade = "backup.made", Kept;
+    BackupRestored = "backup.restored", Kept;
     GateStarted = "gate.started", Kept;
     GateStopped = "gate.stopped", Kept;
     AuditOverflow = "audit.overflow", Kept;

@@ -88,6 +88,7 @@ pub(crate) fn judge(loaded: &mut Loaded) -> Option<(Snapshot, Keys)> {
         None => stand_in().and_then(|keys| Snapshot::compile(loaded, &keys)),
     };
     files(loaded);
+    crate::backup::check(loaded);
     guardrails(loaded);
     snapshot.zip(keys).filter(|_| !loaded.has_errors())
 }

@@ -1,6 +1,7 @@
 //! The command line: what each verb takes, and where it leads.
 
 pub(crate) mod api_keys;
+pub(crate) mod backup;
 pub(crate) mod output;
 mod page;
 pub(crate) mod secret_store;
@@ -161,6 +162,24 @@ pub(crate) enum Verb {
     /// Read the audit trail.
     #[command(subcommand)]
     Audit(Audit),
+    /// Write the whole database into one encrypted file, while gates run, and try to restore it.
+    ///
+    ///   portcullis backup keygen --to backup.key               (once; keep backup.key elsewhere)
+    ///   portcullis backup --to gate.backup --recipient age1...
+    ///
+    /// The file is in the format of age. It has its name only when it was read back, decrypted, restored into
+    /// an empty database and compared. The master secret is not in it.
+    #[command(verbatim_doc_comment)]
+    Backup(backup::Backup),
+    /// Put a backup into the database, all of it or nothing. Stop the gates first.
+    ///
+    ///   portcullis restore --from gate.backup --identity-file backup.key --check   (only try)
+    ///   portcullis restore --from gate.backup --identity-file backup.key
+    ///
+    /// A backup of SQLite goes into PostgreSQL, and back. Whatever is wrong with the file, the key or the
+    /// database, the database stays as it was.
+    #[command(verbatim_doc_comment)]
+    Restore(backup::Restore),
     /// Take secrets and personal data out of any log: from standard input to standard output.
     ///
     /// Line by line as they come, in constant memory, also very long lines. JSON stays JSON. It masks what

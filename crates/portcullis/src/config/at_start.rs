@@ -75,6 +75,7 @@ impl Config {
             forward_auth: _,
             access: _,
             webhooks: _,
+            backup: _,
             environment: _,
         } = running;
         self.mode = *mode;

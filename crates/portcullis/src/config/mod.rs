@@ -74,6 +74,7 @@ pub(crate) struct Config {
     pub(crate) redaction: portcullis_events::redact::Config,
     pub(crate) error_reports: crate::error_reports::Config,
     pub(crate) audit: portcullis_events::audit::Config,
+    pub(crate) backup: crate::backup::Config,
     pub(crate) environment: EnvironmentConfig,
 }
 
@@ -344,6 +345,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         redaction: sections.take("redaction"),
         error_reports: sections.take("error-reports"),
         audit: sections.take("audit"),
+        backup: sections.take("backup"),
         environment: sections.take("environment"),
     };
     sections.refuse_the_rest();

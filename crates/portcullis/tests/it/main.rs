@@ -18,6 +18,7 @@ mod at_rest;
 mod attacks;
 mod audit;
 mod backoff;
+mod backup;
 mod check;
 mod conformance;
 mod console;

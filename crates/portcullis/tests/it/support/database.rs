@@ -1,5 +1,6 @@
 //! A look into the database of a gate, beside the gate.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use sqlx::{
@@ -60,6 +61,44 @@ pub(crate) async fn everything(folder: &Path) -> Vec<u8> {
             all.extend(row.get::<String, _>(0).into_bytes());
         }
     }
+    all
+}
+
+/// Every table with its rows as text, in an order of their own: equal where two databases hold the same.
+pub(crate) async fn rows(folder: &Path) -> BTreeMap<String, Vec<String>> {
+    let url = url(folder);
+    let mut all = BTreeMap::new();
+    if url.starts_with("postgres") {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let names = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()";
+        for row in connection.fetch_all(names).await.unwrap() {
+            let table: String = row.get(0);
+            let sql = format!("SELECT t::text FROM {table} t ORDER BY 1");
+            let rows = connection.fetch_all(AssertSqlSafe(sql)).await.unwrap();
+            all.insert(table, rows.iter().map(|row| row.get(0)).collect());
+        }
+        return all;
+    }
+    let path = url.trim_start_matches("sqlite://");
+    if !Path::new(path).exists() {
+        return all;
+    }
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
+    for row in connection.fetch_all(names).await.unwrap() {
+        let table: String = row.get(0);
+        let columns = format!("SELECT name FROM pragma_table_info('{table}')");
+        let columns = connection.fetch_all(AssertSqlSafe(columns)).await.unwrap();
+        let columns: Vec<String> = columns
+            .iter()
+            .map(|row| format!("quote(\"{}\")", row.get::<String, _>(0)))
+            .collect();
+        let columns = columns.join(" || ',' || ");
+        let sql = format!("SELECT {columns} FROM {table} ORDER BY 1");
+        let rows = connection.fetch_all(AssertSqlSafe(sql)).await.unwrap();
+        all.insert(table, rows.iter().map(|row| row.get(0)).collect());
+    }
+    connection.close().await.unwrap();
     all
 }
 

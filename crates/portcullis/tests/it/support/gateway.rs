@@ -279,6 +279,19 @@ impl GatewayBuilder {
             .expect("the binary starts")
     }
 
+    /// The same, with what it says on standard error.
+    pub(crate) fn spawn_telling(&self, arguments: &[&str]) -> (Child, Arc<Mutex<String>>) {
+        let mut child = command(self.folder.path(), &self.environment, arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let told = Arc::new(Mutex::new(String::new()));
+        collect(child.stderr.take().unwrap(), &told);
+        (child, told)
+    }
+
     /// Runs the command line with this configuration and this on its standard input.
     pub(crate) fn cli_with_input(&self, arguments: &[&str], input: &str) -> Output {
         self.write();

@@ -16,6 +16,14 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// The other engine than that of the pass.
+    pub(crate) async fn of_the_other_engine(folder: &Path) -> String {
+        match std::env::var("PORTCULLIS_TEST_STATE").as_deref() {
+            Ok("shared") => format!("sqlite://{}", folder.join("portcullis.db").display()),
+            Ok(_) | Err(_) => fresh_postgres().await,
+        }
+    }
+
     pub(crate) async fn fresh(folder: &Path) -> Self {
         match std::env::var("PORTCULLIS_TEST_STATE").as_deref() {
             Ok("shared") => State {
