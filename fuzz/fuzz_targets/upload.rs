@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use libfuzzer_sys::fuzz_target;
 use portcullis_core::size::ByteSize;
 use portcullis_core::upload::{FileType, UploadConfig};
-use portcullis_guard::uploads::{Chunk, Config, Rules, Shape, Uploads};
+use portcullis_guard::uploads::{Chunk, Config, Rules, Shape, Taken, Uploads};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -35,6 +35,7 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
         types: FileType::ALL.to_vec(),
         max_size: ByteSize::bytes(LARGEST),
         max_files: 4,
+        store: false,
     };
     Rules::compile(&config, "route.0.upload").expect("good rules")
 });
@@ -66,7 +67,7 @@ fuzz_target!(|input: (u8, String, Vec<Vec<u8>>)| {
         }
         sender.send(Chunk::End).await.expect("room");
         let place = UPLOADS.place().expect("a place");
-        let Ok(accepted) = UPLOADS.take(&RULES, shape, chunks, place).await else {
+        let Ok(Taken::Accepted(accepted)) = UPLOADS.take(&RULES, shape, chunks, place).await else {
             return;
         };
         let files = accepted.files.clone();

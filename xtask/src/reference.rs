@@ -224,6 +224,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "upload-store",
+        "Where the gate keeps files of routes with `upload.store`, sealed, and what is in quarantine. Without this table it keeps none.",
+        "crates/events/src/upload_store/config.rs",
+        "Config",
+    ),
+    section(
         "kek",
         "The key that all data keys of the vault are wrapped under.",
         "crates/vault/src/kek/config.rs",

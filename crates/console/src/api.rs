@@ -27,6 +27,10 @@ pub fn no_store(mut response: Response) -> std::future::Ready<Response> {
     std::future::ready(response)
 }
 
+/// On an answer: its body is long, and goes out as it comes. It is a download of somebody's file.
+#[derive(Debug, Clone, Copy)]
+pub struct Streamed;
+
 /// A refusal on its way out.
 #[derive(Debug)]
 pub struct Failure(pub Problem);

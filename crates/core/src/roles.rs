@@ -350,6 +350,7 @@ pub fn default_roles() -> BTreeMap<String, RoleConfig> {
                         "manage:users",
                         "manage:keys",
                         "manage:secrets",
+                        "manage:uploads",
                         "manage:system",
                     ],
                 )

@@ -101,6 +101,9 @@ pub struct UploadConfig {
     pub max_size: ByteSize,
     /// How many files one form may bring. Default `1`, at most 16.
     pub max_files: u8,
+    /// Whether the gate keeps the files (`[upload-store]`): the product gets ids in place of the bytes. Default
+    /// `false`: the files go on to the product.
+    pub store: bool,
 }
 
 impl Default for UploadConfig {
@@ -109,6 +112,7 @@ impl Default for UploadConfig {
             types: vec![FileType::Pdf, FileType::Docx, FileType::Txt, FileType::Md],
             max_size: ByteSize::mib(10),
             max_files: 1,
+            store: false,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! - [`log`]: the application's own messages.
 //! - [`redact`]: what keeps secrets and e-mail addresses out of all four.
 //! - [`secret_store`]: named secrets of the product, and who read them.
+//! - [`upload_store`]: files of users that the gate keeps, and who read them.
 //! - [`webhooks`]: what other services tell the product: verified, kept, delivered.
 //!
 //! Audit fails closed, telemetry fails open: that is the rule behind every bound in this crate.
@@ -16,10 +17,12 @@ pub mod log;
 pub mod metrics;
 pub mod redact;
 pub mod secret_store;
+pub mod upload_store;
 pub mod webhooks;
 
 pub use access_log::AccessLog;
 pub use audit::{Action, Actor, By, Event, Outcome, Target, Trail};
 pub use metrics::Metrics;
 pub use secret_store::SecretStore;
+pub use upload_store::UploadStore;
 pub use webhooks::Webhooks;

@@ -10,7 +10,8 @@
 //!    [`docx`](self::docx).
 //! 4. A scanner (clamd) reads every file. Infected, cut short, silent, away or not understood: refused.
 //! 5. What goes on is not the form that came but one written anew from what was screened, so that the
-//!    product cannot read it in another way; with it goes a receipt that the gate signs.
+//!    product cannot read it in another way; with it goes a receipt that the gate signs. Where the gate keeps the
+//!    files, a description of each stands in its place.
 //!
 //! Memory: a few buffers for each upload, however large the file. Deployment: the folder needs room for
 //! `at-once` uploads of the largest size. What it does not do: judge what a document says, or take active
@@ -41,7 +42,7 @@ use tokio::sync::Semaphore;
 
 pub use self::error::Error;
 pub use self::handed_on::HandedOn;
-pub use self::intake::{Accepted, Chunk, Facts, Place, Shape, Verdict};
+pub use self::intake::{Accepted, Chunk, Facts, Held, Place, Shape, Taken, Verdict};
 pub use self::rules::Rules;
 pub use self::scanner::{Error as ScannerError, Scanner};
 
@@ -135,6 +136,9 @@ fn unscanned(on_purpose: bool, production: bool) -> Finding {
         Finding::warning("upload-without-scanner", SCANNER, message).remedy(remedy)
     }
 }
+
+/// What stands in place of a file that the gate keeps: its id and what is known of it, as JSON.
+pub const DESCRIPTION_TYPE: &str = "application/vnd.portcullis.upload+json";
 
 /// More would be a queue on the disk.
 const MOST_AT_ONCE: usize = 4096;

@@ -13,7 +13,7 @@ use http::Method;
 use http::request::Parts;
 use portcullis_console::api::{Failure, no_store};
 use portcullis_core::{Principal, Problem, problem};
-use portcullis_events::{SecretStore, Webhooks, secret_store, webhooks};
+use portcullis_events::{SecretStore, UploadStore, Webhooks, secret_store, upload_store, webhooks};
 use serde::Serialize;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
@@ -40,11 +40,18 @@ pub struct Admin {
     pub visitors: Visitors,
     pub webhooks: Webhooks,
     pub secret_store: SecretStore,
+    pub upload_store: UploadStore,
 }
 
 impl FromRef<Admin> for SecretStore {
     fn from_ref(admin: &Admin) -> Self {
         admin.secret_store.clone()
+    }
+}
+
+impl FromRef<Admin> for UploadStore {
+    fn from_ref(admin: &Admin) -> Self {
+        admin.upload_store.clone()
     }
 }
 
@@ -74,6 +81,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .merge(visitors::manage::routes())
         .merge(webhooks::manage::routes())
         .merge(secret_store::manage::routes())
+        .merge(upload_store::manage::routes())
 }
 
 /// The handlers, relative to [`MOUNT`].

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Context as _;
+use portcullis_events::upload_store::{self, Otherwise};
 use portcullis_events::webhooks;
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +153,20 @@ fn value(config: &Config, key: &str) -> Option<String> {
         "uploads.scan-timeout" => config.uploads.scan_timeout.to_string(),
         "uploads.folder" => config.uploads.folder.display().to_string(),
         "uploads.at-once" => config.uploads.at_once.to_string(),
+        "upload-store.folder" => of_store(config, |store| store.folder.display().to_string()),
+        "upload-store.unscanned" => of_store(config, |store| {
+            match store.unscanned {
+                Otherwise::Refuse => "refuse",
+                Otherwise::Quarantine => "quarantine",
+            }
+            .to_owned()
+        }),
+        "upload-store.quarantine-files" => {
+            of_store(config, |store| store.quarantine_files.to_string())
+        }
+        "upload-store.quarantine-size" => {
+            of_store(config, |store| store.quarantine_size.to_string())
+        }
         "audit.queue" => config.audit.queue.to_string(),
         "audit.notes-per-second" => config.audit.notes_per_second.to_string(),
         "mail.server" => config.mail.server.as_deref().unwrap_or("none").to_owned(),
@@ -178,6 +193,11 @@ fn value(config: &Config, key: &str) -> Option<String> {
 
 fn secret_files(config: &Config) -> Option<&str> {
     config.secret_store.as_ref()?.files.as_ref()?.to_str()
+}
+
+fn of_store(config: &Config, value: impl Fn(&upload_store::Config) -> String) -> String {
+    let store = config.upload_store.as_ref();
+    store.map_or_else(|| "none".to_owned(), value)
 }
 
 fn of_webhooks(config: &Config, value: impl Fn(&webhooks::Config) -> String) -> String {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
+use portcullis_console::api::Streamed;
 use portcullis_core::binding::Place;
 use portcullis_core::limit::Spent;
 use portcullis_core::roles::Roles;
 use portcullis_core::{Permit, Principal, Problem, RequestId, Scheme, Span, Timestamp, problem};
+use portcullis_edge::body::BodyError;
 use portcullis_edge::{Body, Forwarder, Inbound, Upstream};
 use portcullis_events::{access_log, metrics};
 use portcullis_guard::rate_limit::RouteLimits;
@@ -245,14 +247,35 @@ impl Lane {
         let answer = async move {
             let Ok(response) = router.oneshot(request).await;
             let (head, body) = response.into_parts();
+            if head.extensions.get::<Streamed>().is_some() {
+                return Ok((head, Answer::Streamed(body)));
+            }
             let body = axum::body::to_bytes(body, OWN_ANSWER_LIMIT).await?;
-            Ok::<_, axum::Error>((head, body))
+            Ok::<_, axum::Error>((head, Answer::Whole(body)))
         };
-        let (mut head, body): (http::response::Parts, Bytes) =
+        let (mut head, body): (http::response::Parts, Answer) =
             self.on_back(answer).await?.map_err(Problem::internal)?;
         match head.extensions.remove::<Problem>() {
             Some(problem) => Err(problem),
-            None => Ok(Response::from_parts(head, Body::full(body))),
+            None => Ok(Response::from_parts(head, body.into_body())),
+        }
+    }
+}
+
+/// What one of our own handlers says.
+enum Answer {
+    Whole(Bytes),
+    Streamed(axum::body::Body),
+}
+
+impl Answer {
+    fn into_body(self) -> Body {
+        match self {
+            Answer::Whole(bytes) => Body::full(bytes),
+            Answer::Streamed(body) => {
+                let failed = |error: axum::Error| BodyError::Other(Box::new(error));
+                Body::stream(http_body_util::BodyExt::map_err(body, failed))
+            }
         }
     }
 }

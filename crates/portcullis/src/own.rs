@@ -10,6 +10,7 @@ use portcullis_core::decision::Scope;
 use portcullis_core::principal::CallerKind;
 use portcullis_core::size::ByteSize;
 use portcullis_events::secret_store::{self, served};
+use portcullis_events::upload_store::served as uploads_served;
 use portcullis_events::webhooks;
 use portcullis_identity::admin_pages::Asks;
 use portcullis_identity::{admin_api, admin_pages, visitors};
@@ -102,6 +103,9 @@ pub(crate) fn routes(config: &Config) -> Vec<RouteConfig> {
     }
     if let Some(store) = &config.secret_store {
         routes.secret_store(product, store);
+    }
+    if config.upload_store.is_some() {
+        routes.upload_store(product);
     }
     routes.admin_api(product, config.mode);
     routes.console(product, config.mode);
@@ -260,6 +264,31 @@ impl Routes {
         if let Some(path) = &store.hook_path {
             self.close(path);
         }
+    }
+
+    /// Files that the gate keeps: for programs, and for whoever has a permit.
+    fn upload_store(&mut self, product: &AccessConfig) {
+        let is_given = is_given(product);
+        for (method, path, asked) in [
+            ("POST", uploads_served::PERMITS_PATH, uploads_served::OPEN),
+            ("GET", uploads_served::CONTENT_PATH, uploads_served::OPEN),
+            ("DELETE", uploads_served::ONE_PATH, uploads_served::DELETE),
+        ] {
+            let allow = if is_given(asked) {
+                Allow::Permission(asked.to_owned())
+            } else {
+                Allow::Closed
+            };
+            let route = self.add(&[method], &format!("{BASE}{path}"), allow, Some("default"));
+            route.callers = vec![CallerKind::ApiKey];
+            route.cors = false;
+            // A tenant's key works here, for its own tenant: the handlers see to it.
+            route.scope = Scope::Tenant;
+        }
+        let path = format!("{BASE}{}", uploads_served::ONE_PATH);
+        // The permit is what counts: it is signed, and stands in the query.
+        let route = self.add(&["GET"], &path, Allow::Public, Some("default"));
+        route.cors = false;
     }
 
     /// The field API: for programs alone.

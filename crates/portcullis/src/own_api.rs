@@ -10,7 +10,7 @@ use axum::{Extension, Json, Router};
 use portcullis_console::api::Failure;
 use portcullis_console::{Nonce, Page};
 use portcullis_core::{Clock, Problem, problem};
-use portcullis_events::{secret_store, webhooks};
+use portcullis_events::{secret_store, upload_store, webhooks};
 use portcullis_guard::csrf::Csrf;
 use portcullis_identity::admin_api::{self, Admin};
 use portcullis_identity::admin_pages::{self, Console, FormTokens};
@@ -62,6 +62,7 @@ pub(crate) fn router(
         visitors: identity.visitors.clone(),
         webhooks: identity.webhooks.clone(),
         secret_store: identity.secret_store.clone(),
+        upload_store: identity.upload_store.clone(),
     };
     router = router.nest(
         &format!("{BASE}{}", admin_api::MOUNT),
@@ -72,6 +73,10 @@ pub(crate) fn router(
     router = router.nest(
         BASE,
         secret_store::served::router(identity.secret_store.clone()),
+    );
+    router = router.nest(
+        BASE,
+        upload_store::served::router(identity.upload_store.clone(), BASE),
     );
     let console = Console {
         admin,

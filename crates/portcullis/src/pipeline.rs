@@ -243,7 +243,7 @@ async fn carry_out<'s>(
         ))
         .await?;
     }
-    let receipt = match &guards.upload {
+    let screened = match &guards.upload {
         None => None,
         Some(rules) => {
             Box::pin(uploads::screen(
@@ -271,9 +271,12 @@ async fn carry_out<'s>(
         Box::pin(lane.answer_ourselves(*permitted, *inbound, limit, roles, story)).await?
     } else {
         prepare(lane, snapshot, guards, &permitted, &mut inbound.head, story)?;
-        if let Some(receipt) = receipt {
+        let mut pending = None;
+        if let Some(screened) = screened {
             // After the client's own headers of that name were taken out.
-            inbound.head.headers.insert(uploads::RECEIPT, receipt);
+            let headers = &mut inbound.head.headers;
+            headers.insert(uploads::RECEIPT, screened.receipt);
+            pending = screened.pending.map(Box::new);
         }
         let upstream = snapshot
             .upstreams
@@ -288,7 +291,16 @@ async fn carry_out<'s>(
         } = *permitted;
         let response = lane
             .forward(permit, upstream, route.timeout, inbound, story)
-            .await?;
+            .await;
+        // Files that the gate keeps stay where the product took them.
+        match (pending, &response) {
+            (None, _) => {}
+            (Some(pending), Ok(response)) => {
+                Box::pin(pending.settle(lane, response.status())).await;
+            }
+            (Some(pending), Err(problem)) => Box::pin(pending.forget(lane, problem)).await,
+        }
+        let response = response?;
         if streams::is_endless(&response) {
             Box::pin(lane.bind_to_caller(&principal, proof, response)).await?
         } else {

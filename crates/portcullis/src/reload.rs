@@ -25,6 +25,7 @@ use crate::config::{self, Loaded};
 use crate::gate::Gate;
 use crate::serve::Standing;
 use crate::snapshot::Snapshot;
+use crate::uploads::stored::Again;
 
 /// How often the files are looked at. Their content is compared, so that a mounted file that is
 /// replaced as a whole (as orchestrators do) is noticed like one that is written in place.
@@ -115,6 +116,9 @@ impl Watcher {
                 let roles = Arc::clone(snapshot.product.policy.roles());
                 // Before there is a route that leads to them.
                 self.gate.webhooks.set(Arc::clone(&snapshot.webhooks));
+                if let Some(store) = &self.gate.upload_store {
+                    store.scan_with(Box::new(Again(Arc::clone(&snapshot.uploads))));
+                }
                 self.gate.snapshot.store(Arc::new(snapshot));
                 // What was lent counts while the lender holds it, and the new policy may say otherwise.
                 self.gate.sessions.policy().set(roles);

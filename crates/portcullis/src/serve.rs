@@ -238,6 +238,10 @@ async fn assemble(
         visitors: identity.visitors.clone(),
         directory: Arc::clone(identity.tenants.directory()),
         webhooks: identity.webhooks.clone(),
+        upload_store: config
+            .upload_store
+            .as_ref()
+            .map(|_| identity.upload_store.clone()),
         trail: trail.clone(),
         metrics,
         ring: Arc::clone(&identity.signing_keys.ring),

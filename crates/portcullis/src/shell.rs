@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, header};
 use http_body_util::BodyExt as _;
 use portcullis_access::config::Framing as RouteFraming;
 use portcullis_access::policy::Route;
+use portcullis_console::api::Streamed;
 use portcullis_core::{Problem, Scheme, problem};
 use portcullis_edge::body::BodyError;
 use portcullis_edge::{Arrival, Body, Inbound};
@@ -284,6 +285,9 @@ fn harden(
         snapshot
             .headers
             .harden(&guards.headers, told.scheme, source, &mut head, story.id);
+    if head.extensions.get::<Streamed>().is_some() {
+        portcullis_guard::headers::download(&mut head.headers);
+    }
     if let Some(route) = story.route {
         loosen(route, story, &mut head.headers);
     }

@@ -7,7 +7,9 @@ use anyhow::{Context as _, anyhow};
 use portcullis_core::roles::Roles;
 use portcullis_core::{Clock, Mode};
 use portcullis_events::metrics::Dependency;
-use portcullis_events::{SecretStore, Trail, Webhooks, secret_store, webhooks};
+use portcullis_events::{
+    SecretStore, Trail, UploadStore, Webhooks, secret_store, upload_store, webhooks,
+};
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::backoff::Backoff;
 use portcullis_identity::factors::{Factors, Relying};
@@ -30,6 +32,7 @@ use crate::memory;
 use crate::own::{AUTH, OPENID};
 use crate::signing_keys::SigningKeys;
 use crate::snapshot::{is_secure, roles_with_second_factor};
+use crate::uploads::stored::Again;
 use crate::vault_api::Vault;
 
 /// Activity is written and what has ended is dropped this often.
@@ -49,6 +52,7 @@ pub(crate) struct Identity {
     pub(crate) webhooks: Webhooks,
     pub(crate) vault: Vault,
     pub(crate) secret_store: SecretStore,
+    pub(crate) upload_store: UploadStore,
     feed: Arc<Feed>,
 }
 
@@ -141,6 +145,7 @@ pub(crate) async fn identity(
     )?;
     let webhooks = webhooks(&signing_keys, keys)?;
     let secret_store = secret_store(config, db, &vault, &webhooks);
+    let upload_store = upload_store(loaded, &signing_keys, &vault);
     Ok(Identity {
         accounts,
         sessions,
@@ -153,6 +158,7 @@ pub(crate) async fn identity(
         webhooks,
         vault,
         secret_store,
+        upload_store,
         feed,
     })
 }
@@ -183,6 +189,23 @@ fn secret_store(
         webhooks: webhooks.clone(),
         config: config.secret_store.clone().unwrap_or_default(),
     })
+}
+
+/// Files of users that the gate keeps.
+fn upload_store(loaded: &Loaded, signing_keys: &SigningKeys, vault: &Vault) -> UploadStore {
+    let config = &loaded.config;
+    let store = UploadStore::new(upload_store::Parts {
+        db: signing_keys.db.clone(),
+        fields: vault.fields.clone(),
+        clock: Arc::clone(&vault.clock),
+        trail: vault.trail.clone(),
+        ring: Arc::clone(&signing_keys.ring),
+        config: config.upload_store.clone().unwrap_or_default(),
+        base: loaded.folder.clone().into(),
+    });
+    let uploads = Arc::new(config.uploads.start(&loaded.folder));
+    store.scan_with(Box::new(Again(uploads)));
+    store
 }
 
 /// Second factors, with passkeys where people reach the gate at a domain.
@@ -271,6 +294,11 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
             }
             if let Err(error) = identity.secret_store.keep_house().await {
                 tracing::warn!(%error, "the secrets of the store could not be looked after");
+            }
+            if let Some(store) = &gate.upload_store
+                && let Err(error) = store.keep_house().await
+            {
+                tracing::warn!(%error, "the stored uploads could not be looked after");
             }
             keep_bearers(&identity).await;
             gate.streams.forget_ended();

@@ -4,6 +4,8 @@
 //! The lane reads the client, the back runtime does the rest. Names of files are in the receipt and nowhere
 //! else: they tell of people, and the log and the audit trail do without.
 
+pub(crate) mod stored;
+
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -16,16 +18,18 @@ use portcullis_edge::forward::WebSocketAsked;
 use portcullis_edge::{Body, Inbound};
 use portcullis_events::audit::{Action, Event, Outcome, Target};
 use portcullis_events::metrics::{Dependency, UploadMark};
-use portcullis_guard::uploads::{Accepted, Chunk, Error, Facts, Rules, Shape, Uploads};
+use portcullis_guard::uploads::{Accepted, Chunk, Error, Facts, Rules, Shape, Taken, Uploads};
 use portcullis_vault::signing::UPLOAD_TYPE;
 use serde::Serialize;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::config::Config;
 use crate::lane::Lane;
 use crate::pipeline::Permitted;
 use crate::snapshot::Snapshot;
 use crate::story::Story;
+use crate::uploads::stored::Pending;
 
 /// What tells the product that the body was screened, and what is in it.
 pub(crate) const RECEIPT: HeaderName = HeaderName::from_static("x-portcullis-upload");
@@ -97,13 +101,45 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
         .routes
         .iter()
         .any(|route| route.upload.is_some());
-    config
+    let mut findings = config
         .uploads
-        .findings(routes, config.mode == Mode::Production)
+        .findings(routes, config.mode == Mode::Production);
+    findings.extend(store_findings(config));
+    findings
 }
 
-/// Takes the body out of `inbound`, and puts the screened one in its place. What comes back is the receipt;
-/// none where there is no body.
+/// What is wrong with `[upload-store]`, and with routes that need it.
+fn store_findings(config: &Config) -> Vec<Finding> {
+    let Some(store) = &config.upload_store else {
+        let key = |(position, route): (usize, &RouteConfig)| {
+            let stores = route.upload.as_ref().is_some_and(|upload| upload.store);
+            stores.then(|| format!("route.{position}.upload.store"))
+        };
+        let message = "the route keeps files, and there is no `[upload-store]` to keep them in";
+        let each = config.access.routes.iter().enumerate().filter_map(key);
+        return each
+            .map(|key| {
+                Finding::error("upload-store", key, message).remedy(
+                    "write [upload-store] and folder = \"uploads\", or take `store` out: then the files go on",
+                )
+            })
+            .collect();
+    };
+    let findings = store.findings().into_iter();
+    findings
+        .map(|(key, message)| Finding::error("upload-store", key, message))
+        .collect()
+}
+
+/// What goes on was screened.
+pub(crate) struct Screened {
+    pub(crate) receipt: HeaderValue,
+    /// Files that the gate keeps.
+    pub(crate) pending: Option<Pending>,
+}
+
+/// Takes the body out of `inbound`, and puts the screened one in its place. What comes back has the receipt;
+/// nothing where there is no body.
 pub(crate) async fn screen(
     lane: &Lane,
     snapshot: &Snapshot,
@@ -111,7 +147,7 @@ pub(crate) async fn screen(
     permitted: &Permitted<'_>,
     inbound: &mut Inbound,
     story: &Story<'_>,
-) -> Result<Option<HeaderValue>, Problem> {
+) -> Result<Option<Screened>, Problem> {
     let head = &inbound.head;
     // SECURITY: what is said on a channel is in no body, and nobody would look at it.
     if head.extensions.get::<WebSocketAsked>().is_some() {
@@ -122,22 +158,45 @@ pub(crate) async fn screen(
     if inbound.body.is_empty() && needs_none.contains(&head.method) {
         return Ok(None);
     }
-    match take(lane, &snapshot.uploads, rules, inbound).await {
-        Ok(accepted) => {
-            let receipt = receipt(lane, snapshot, permitted, &accepted, story)?;
+    let taken = take(lane, &snapshot.uploads, rules, inbound).await;
+    match keep(lane, rules, taken, story).await {
+        Ok((accepted, ids)) => {
+            let receipt = receipt(lane, snapshot, permitted, (&accepted, &ids), story)?;
             tell_accepted(lane, &accepted, story);
             accepted.describe(&mut inbound.head.headers);
             let body = accepted.into_body(&lane.gate.back);
             let failed = |error| BodyError::Other(Box::new(error));
             inbound.body = Body::stream(http_body_util::BodyExt::map_err(body, failed));
-            Ok(Some(receipt))
+            let pending = (!ids.is_empty()).then(|| Pending::new(ids, story));
+            Ok(Some(Screened { receipt, pending }))
         }
         Err(Stopped::Upload(error)) => {
             tell_refused(lane, &error, story);
             Err(error.into())
         }
         Err(Stopped::Body(error)) => Err(error.into()),
-        Err(Stopped::Gate(problem)) => Err(problem),
+        Err(Stopped::Gate(problem)) => {
+            lane.gate.metrics.upload(UploadMark::Failed);
+            Err(problem)
+        }
+    }
+}
+
+/// Where the gate keeps the files, they are kept here, and have ids.
+async fn keep(
+    lane: &Lane,
+    rules: &Rules,
+    taken: Result<Taken, Stopped>,
+    story: &Story<'_>,
+) -> Result<(Accepted, Vec<Uuid>), Stopped> {
+    let accepted = match taken? {
+        Taken::Accepted(accepted) => accepted,
+        Taken::Held(held) => Box::pin(stored::hold(lane, held, rules.stores(), story)).await?,
+    };
+    if rules.stores() {
+        Box::pin(stored::keep(lane, accepted, story)).await
+    } else {
+        Ok((accepted, Vec::new()))
     }
 }
 
@@ -159,7 +218,7 @@ async fn take(
     uploads: &Arc<Uploads>,
     rules: &Arc<Rules>,
     inbound: &mut Inbound,
-) -> Result<Accepted, Stopped> {
+) -> Result<Taken, Stopped> {
     let shape = Shape::of(&inbound.head, rules)?;
     let place = uploads.place()?;
     let (sender, chunks) = mpsc::channel(WAITING);
@@ -205,7 +264,7 @@ struct Receipt<'a> {
     jti: String,
     /// `X-Request-Id` of the request that it goes with.
     request: RequestId,
-    /// `clean` or `not-scanned`.
+    /// `clean`, `not-scanned` or `quarantined`.
     verdict: &'static str,
     /// The scanner and its signatures, in its own words.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -215,6 +274,9 @@ struct Receipt<'a> {
 
 #[derive(Serialize)]
 struct Claim<'a> {
+    /// Where the gate keeps the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,8 +288,9 @@ struct Claim<'a> {
 }
 
 impl<'a> Claim<'a> {
-    fn of(facts: &'a Facts) -> Self {
+    fn of(facts: &'a Facts, upload: Option<Uuid>) -> Self {
         Claim {
+            upload,
             field: facts.field.as_deref(),
             name: facts.name.as_deref(),
             r#type: facts.kind.as_str(),
@@ -242,7 +305,7 @@ fn receipt(
     lane: &Lane,
     snapshot: &Snapshot,
     permitted: &Permitted<'_>,
-    accepted: &Accepted,
+    (accepted, ids): (&Accepted, &[Uuid]),
     story: &Story<'_>,
 ) -> Result<HeaderValue, Problem> {
     let upstream = snapshot.upstreams.get(permitted.route.upstream);
@@ -264,10 +327,27 @@ fn receipt(
         request: story.id,
         verdict: accepted.verdict.as_str(),
         scanner: accepted.verdict.scanner(),
-        files: accepted.files.iter().map(Claim::of).collect(),
+        files: claims(&accepted.files, ids),
     };
     let token = lane.gate.ring.sign(UPLOAD_TYPE, &claims, now);
     HeaderValue::try_from(token.map_err(Problem::internal)?).map_err(Problem::internal)
+}
+
+fn claims<'a>(files: &'a [Facts], ids: &[Uuid]) -> Vec<Claim<'a>> {
+    let ids = ids.iter().copied().map(Some).chain(std::iter::repeat(None));
+    files
+        .iter()
+        .zip(ids)
+        .map(|(facts, id)| Claim::of(facts, id))
+        .collect()
+}
+
+/// The scanner is away, whatever becomes of the file.
+fn tell_failed(lane: &Lane, error: &Error) {
+    if let Error::Scanner(_) = error {
+        lane.gate.metrics.dependency(Dependency::Scanner, false);
+        tracing::warn!(%error, "an upload goes into quarantine unscanned");
+    }
 }
 
 fn tell_accepted(lane: &Lane, accepted: &Accepted, story: &Story<'_>) {

@@ -18,7 +18,7 @@ use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
 use crate::cli::{
     Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, backup, secret_store, sessions,
-    vault, visitors, webhooks,
+    upload_store, vault, visitors, webhooks,
 };
 use crate::config::Loaded;
 use crate::config::document::Environment;
@@ -67,6 +67,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         }),
         Verb::Secrets(verb) => with_stores(&cli.config, async |stores| {
             secret_store::run(cli.output, verb, stores).await
+        }),
+        Verb::Uploads(verb) => with_stores(&cli.config, async |stores| {
+            upload_store::run(cli.output, verb, stores).await
         }),
         Verb::Tenants(verb) => with_stores(&cli.config, async |stores| {
             tenants::tenants(cli.output, verb, stores).await

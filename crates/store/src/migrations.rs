@@ -6,7 +6,7 @@
 //! - A database that knows a step that we do not is a newer one: it is refused, not guessed at.
 //!
 //! Numbers: store 1-9, identity 10-19, events 20-29, tenants 60-69, visitors 70-79, sessions and
-//! import 80-89, the console 90-94, webhooks 100-109, the vault 110-119.
+//! import 80-89, the console 90-94, webhooks 100-109, the vault 110-119, stored uploads 120-129, secrets 130-139.
 
 use std::time::Duration;
 
@@ -60,6 +60,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     91 "0091_registration",
     100 "0100_webhook",
     110 "0110_data_key",
+    120 "0120_stored_upload",
     130 "0130_secret_store",
     131 "0131_secret_replacement",
 };

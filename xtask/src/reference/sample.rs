@@ -275,6 +275,7 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
                 | "[webhook]"
                 | "vault"
                 | "secret-store"
+                | "upload-store"
                 | "[previous-kek]"
         ) {
             "# "

@@ -190,6 +190,7 @@ fn of(kind: &str, table: &str) -> Option<Value> {
         "Registration" => words(&["closed", "open"]),
         "Nonces" => words(&["placeholder", "all", "off"]),
         "Level" => words(&["error", "warn", "info", "debug", "trace"]),
+        "Otherwise" => words(&["refuse", "quarantine"]),
         "Format" => words(&["json", "text"]),
         _ => return None,
     })

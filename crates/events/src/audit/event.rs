@@ -179,6 +179,13 @@ actions! {
     UploadRefused = "upload.refused", Folded;
     UploadInfected = "upload.infected", Kept;
     CredentialRefused = "credential.refused", Folded;
+    UploadStored = "upload.stored", Kept;
+    UploadQuarantined = "upload.quarantined", Kept;
+    UploadReleased = "upload.released", Kept;
+    UploadRemoved = "upload.removed", Kept;
+    UploadPermitted = "upload.permitted", Kept;
+    UploadOpened = "upload.opened", Kept;
+    UploadDamaged = "upload.damaged", Kept;
     AccessDenied = "access.denied", Folded;
     LimitExceeded = "limit.exceeded", Folded;
     CsrfRefused = "csrf.refused", Folded;

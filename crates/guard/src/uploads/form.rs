@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::intake::{Chunk, Filing, Piece, Received, Told, essence};
 use super::rules::FIELDS;
 use super::spool::Spool;
-use super::{Error, Rules, disposition};
+use super::{DESCRIPTION_TYPE, Error, Rules, disposition};
 
 /// What multer is given at once.
 const PIECE: usize = 16 * 1024;
@@ -138,7 +138,11 @@ impl Form<'_> {
         self.written.head(
             told.field.as_deref().unwrap_or_default(),
             name.as_deref(),
-            Some(told.kind.media_type()),
+            Some(if self.rules.store {
+                DESCRIPTION_TYPE
+            } else {
+                told.kind.media_type()
+            }),
         );
         let mut file = Filing::begin(told);
         while let Some(data) = part.chunk().await.map_err(refused)? {

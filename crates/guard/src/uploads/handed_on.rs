@@ -1,5 +1,6 @@
 //! What was accepted goes on: its headers made right, its body streamed from quarantine.
 
+use std::fs::File;
 use std::io::{self, SeekFrom};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,8 +13,8 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::Accepted;
 use super::intake::{Piece, Place};
+use super::{Accepted, DESCRIPTION_TYPE, Error, Facts};
 
 /// What is read from the quarantine at once; three of them wait for the product at most.
 const PIECE: usize = 64 * 1024;
@@ -41,6 +42,39 @@ impl Accepted {
                 headers.remove(name);
             }
         }
+    }
+
+    /// The files that were screened: of each where it begins, and the file that all of them stand in.
+    pub fn contents(&self) -> io::Result<Vec<(&Facts, u64, File)>> {
+        let mut at = 0_u64;
+        let each = self.files.iter().map(|facts| {
+            let begins = at;
+            at = at.saturating_add(facts.size);
+            Ok((facts, begins, self.file.try_clone()?))
+        });
+        each.collect()
+    }
+
+    /// What goes on where the gate keeps the files: of each a description, in its order.
+    ///
+    /// SECURITY: no client can send what looks so. A part or a body of that type is refused, since it is no kind
+    /// of file that is taken; so an id in it is one that the gate gave to this very upload.
+    pub fn described(mut self, descriptions: Vec<Bytes>) -> Result<Self, Error> {
+        let mut descriptions = descriptions.into_iter();
+        for piece in &mut self.pieces {
+            if matches!(piece, Piece::File(_)) {
+                *piece = Piece::Bytes(descriptions.next().ok_or(Error::Lost)?);
+            }
+        }
+        if descriptions.next().is_some() {
+            return Err(Error::Lost);
+        }
+        if !self.is_rewritten {
+            self.content_type = HeaderValue::from_static(DESCRIPTION_TYPE);
+            self.disposition = None;
+            self.is_rewritten = true;
+        }
+        Ok(self)
     }
 
     fn length(&self) -> u64 {

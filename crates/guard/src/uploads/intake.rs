@@ -66,6 +66,8 @@ pub enum Verdict {
     Clean { scanner: String },
     /// By the operator's choice nothing is scanned.
     NotScanned,
+    /// It was to be scanned and was not: nobody may have its content.
+    Quarantined,
 }
 
 impl Verdict {
@@ -73,13 +75,14 @@ impl Verdict {
         match self {
             Verdict::Clean { .. } => "clean",
             Verdict::NotScanned => "not-scanned",
+            Verdict::Quarantined => "quarantined",
         }
     }
 
     pub fn scanner(&self) -> Option<&str> {
         match self {
             Verdict::Clean { scanner } => Some(scanner),
-            Verdict::NotScanned => None,
+            Verdict::NotScanned | Verdict::Quarantined => None,
         }
     }
 }
@@ -95,6 +98,34 @@ pub struct Accepted {
     pub(super) disposition: Option<HeaderValue>,
     pub(super) is_rewritten: bool,
     pub(super) place: Place,
+}
+
+/// What came of an upload that is right in itself.
+#[derive(Debug)]
+pub enum Taken {
+    Accepted(Accepted),
+    /// It goes no further, unless somebody chose to keep such files.
+    Held(Held),
+}
+
+/// An upload in which the scanner found something, or that it did not scan.
+#[derive(Debug)]
+pub struct Held {
+    /// [`Error::Infected`] or [`Error::Scanner`].
+    pub why: Error,
+    upload: Accepted,
+}
+
+impl Held {
+    /// The files, for the quarantine alone.
+    pub const fn upload(&self) -> &Accepted {
+        &self.upload
+    }
+
+    /// What goes on in its place, to be described and not handed over: the verdict says so.
+    pub fn into_upload(self) -> Accepted {
+        self.upload
+    }
 }
 
 /// What the body that goes on is put together from.
@@ -230,7 +261,7 @@ impl Uploads {
         shape: Shape,
         chunks: mpsc::Receiver<Chunk>,
         place: Place,
-    ) -> Result<Accepted, Error> {
+    ) -> Result<Taken, Error> {
         let spool = Spool::open(&self.folder).await?;
         let is_rewritten = matches!(shape, Shape::Form { .. });
         let received = match shape {
@@ -246,8 +277,16 @@ impl Uploads {
         } = received;
         let file = Arc::new(spool.finish().await?);
         let file = self.inspect(file, &files).await?;
-        let (file, verdict) = self.scan(file, &files).await?;
-        Ok(Accepted {
+        let (file, judged) = self.scan(file, &files).await?;
+        let (verdict, why) = match judged {
+            Ok(verdict) => (verdict, None),
+            // SECURITY: what else is wrong is refused here and now.
+            Err(why @ (Error::Infected { .. } | Error::Scanner(_))) => {
+                (Verdict::Quarantined, Some(why))
+            }
+            Err(error) => return Err(error),
+        };
+        let upload = Accepted {
             files,
             verdict,
             file,
@@ -256,6 +295,10 @@ impl Uploads {
             disposition,
             is_rewritten,
             place,
+        };
+        Ok(match why {
+            None => Taken::Accepted(upload),
+            Some(why) => Taken::Held(Held { why, upload }),
         })
     }
 
@@ -277,20 +320,47 @@ impl Uploads {
         Arc::into_inner(file).ok_or(Error::Lost)
     }
 
-    async fn scan(&self, file: File, files: &[Facts]) -> Result<(File, Verdict), Error> {
+    /// The file, whatever the verdict: it may have to be kept.
+    async fn scan(
+        &self,
+        file: File,
+        files: &[Facts],
+    ) -> Result<(File, Result<Verdict, Error>), Error> {
         let clamd = match &self.scanner {
-            Scanner::None => return Ok((file, Verdict::NotScanned)),
+            Scanner::None => return Ok((file, Ok(Verdict::NotScanned))),
             Scanner::Clamd(clamd) => clamd,
         };
+        let mut file = tokio::fs::File::from_std(file);
+        let verdict = self.scan_all(clamd, &mut file, files).await;
+        Ok((file.into_std().await, verdict))
+    }
+
+    async fn scan_all(
+        &self,
+        clamd: &Clamd,
+        file: &mut tokio::fs::File,
+        files: &[Facts],
+    ) -> Result<Verdict, Error> {
         // Before the files: the verdict is by these signatures or newer ones.
+        let version = self.scanner.version().await?.unwrap_or_default();
+        file.seek(SeekFrom::Start(0)).await?;
+        for facts in files {
+            scan_one(clamd, file, facts.size).await?;
+        }
+        Ok(Verdict::Clean { scanner: version })
+    }
+
+    /// Has one file scanned again, `size` bytes of it.
+    pub async fn scan_again(&self, file: File, size: u64) -> Result<Verdict, Error> {
+        let clamd = match &self.scanner {
+            Scanner::None => return Ok(Verdict::NotScanned),
+            Scanner::Clamd(clamd) => clamd,
+        };
         let version = self.scanner.version().await?.unwrap_or_default();
         let mut file = tokio::fs::File::from_std(file);
         file.seek(SeekFrom::Start(0)).await?;
-        for facts in files {
-            scan_one(clamd, &mut file, facts.size).await?;
-        }
-        let verdict = Verdict::Clean { scanner: version };
-        Ok((file.into_std().await, verdict))
+        scan_one(clamd, &mut file, size).await?;
+        Ok(Verdict::Clean { scanner: version })
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Rules {
     types: Box<[FileType]>,
     pub(super) max_size: u64,
     pub(super) max_files: usize,
+    /// Whether the product gets descriptions in place of the files.
+    pub(super) store: bool,
 }
 
 impl Rules {
@@ -57,7 +59,13 @@ impl Rules {
             types: config.types.clone().into_boxed_slice(),
             max_size: config.max_size.as_u64(),
             max_files: usize::from(config.max_files),
+            store: config.store,
         })
+    }
+
+    /// Whether the gate keeps what is taken.
+    pub const fn stores(&self) -> bool {
+        self.store
     }
 
     /// The largest body: its files, and what stands around them.

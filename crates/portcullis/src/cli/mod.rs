@@ -6,6 +6,7 @@ pub(crate) mod output;
 mod page;
 pub(crate) mod secret_store;
 pub(crate) mod sessions;
+pub(crate) mod upload_store;
 pub(crate) mod vault;
 pub(crate) mod visitors;
 pub(crate) mod webhooks;
@@ -138,6 +139,11 @@ pub(crate) enum Verb {
     /// Not those of the gate itself, which stand in `[secrets]` of the configuration.
     #[command(subcommand)]
     Secrets(secret_store::Secrets),
+    /// Show the files that the gate keeps, and release or delete what is in quarantine.
+    ///
+    /// Like `users`, it works on the database, and on the folder of `[upload-store]`.
+    #[command(subcommand)]
+    Uploads(upload_store::Uploads),
     /// Make tenants, and say who belongs to them.
     ///
     /// Like `users`, it works on the database, and a running gate hears of it within a second.

@@ -3,7 +3,7 @@
 use super::Config;
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 26] = [
+pub(crate) const AT_START: [&str; 27] = [
     "mode",
     "secrets",
     "listen",
@@ -19,6 +19,7 @@ pub(crate) const AT_START: [&str; 26] = [
     "visitors",
     "vault",
     "secret-store",
+    "upload-store",
     "kek",
     "previous-kek",
     "recovery",
@@ -52,6 +53,7 @@ impl Config {
             visitors,
             vault,
             secret_store,
+            upload_store,
             kek,
             previous_keks,
             recovery,
@@ -93,6 +95,7 @@ impl Config {
         self.visitors.clone_from(visitors);
         self.vault.clone_from(vault);
         self.secret_store.clone_from(secret_store);
+        self.upload_store.clone_from(upload_store);
         self.kek = kek.clone();
         self.previous_keks.clone_from(previous_keks);
         self.recovery = recovery.clone();

@@ -60,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) vault: Option<portcullis_vault::fields::Config>,
     /// Nothing where neither programs nor clients read secrets here.
     pub(crate) secret_store: Option<portcullis_events::secret_store::Config>,
+    /// Nothing where the gate keeps no files.
+    pub(crate) upload_store: Option<portcullis_events::upload_store::Config>,
     pub(crate) kek: portcullis_vault::kek::Config,
     pub(crate) previous_keks: Vec<portcullis_vault::kek::Config>,
     pub(crate) recovery: portcullis_identity::recovery::Config,
@@ -328,6 +330,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         visitors: sections.take("visitors"),
         vault: sections.take("vault"),
         secret_store: sections.take("secret-store"),
+        upload_store: sections.take("upload-store"),
         kek: sections.take("kek"),
         previous_keks: only(sections.take_each("previous-kek")),
         recovery: sections.take("recovery"),

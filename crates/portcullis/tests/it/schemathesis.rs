@@ -53,6 +53,7 @@ async fn the_admin_api_is_what_its_document_says() {
         "manage:keys",
         "manage:system",
         "manage:secrets",
+        "manage:uploads",
     ] {
         arguments.extend(["--permission", permission]);
     }

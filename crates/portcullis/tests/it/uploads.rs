@@ -3,7 +3,10 @@
 mod documents;
 mod journey;
 mod memory;
+mod quarantine;
 mod refusals;
+pub(crate) mod stored;
+mod tampering;
 
 use serde_json::Value;
 

@@ -1,11 +1,14 @@
 //! Uploads with the scanner away, hung, or something else; with no room; with the product away. Nothing that
 //! was not read to its end by a scanner is forwarded.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::tracer::Tracer;
 use super::{assert_unavailable, in_time, metric, until};
 use crate::support::clamd::{Clamd, Says, impostor};
+use crate::support::kms::Bao;
 use crate::support::{Answer, Gateway, Upstream, clamd, eventually};
-use crate::uploads::{PDF, builder, file, post_form, post_raw};
+use crate::uploads::{PDF, builder, file, post_form, post_raw, stored};
 
 async fn upload(gateway: &Gateway) -> Answer {
     let request = post_form(
@@ -166,4 +169,66 @@ async fn the_doctor_asks_the_scanner() {
     scanner.kill();
     let (ok, detail) = trial();
     assert!(!ok && detail.contains("uploads.scanner"), "{detail}");
+}
+
+async fn keep(gateway: &Gateway) -> Answer {
+    let parts = [file("a.pdf", "application/pdf", PDF)];
+    let request = stored::with_form(gateway.client().post("/files"), &parts);
+    in_time("an upload to keep", request.send()).await
+}
+
+#[tokio::test]
+async fn a_store_without_room_or_open_to_others_keeps_nothing_and_forwards_nothing() {
+    let upstream = Upstream::start().await;
+    let scanner = clamd::shared();
+    let gateway = stored::builder(&upstream, &scanner, "").await.start().await;
+    assert_eq!(keep(&gateway).await.status, 200);
+    let folder = gateway.folder.join("uploads");
+    let mode = |mode| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode));
+    mode(0o755).unwrap();
+    assert_unavailable(&keep(&gateway).await);
+    mode(0o700).unwrap();
+    assert_eq!(keep(&gateway).await.status, 200);
+    // What is on its way to the disk finds no room there.
+    let tracer = Tracer::failing(&gateway, "fsync", "ENOSPC");
+    let answer = keep(&gateway).await;
+    tracer.detach();
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().as_str()),
+        (507, "quarantine-full")
+    );
+    eventually("nothing is left of it", || {
+        stored::stored(&gateway).len() == 2
+    })
+    .await;
+    assert_eq!(keep(&gateway).await.status, 200);
+    std::fs::rename(&folder, gateway.folder.join("elsewhere")).unwrap();
+    std::fs::write(&folder, b"no folder").unwrap();
+    assert_unavailable(&keep(&gateway).await);
+    assert_eq!(upstream.requests(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_kek_nothing_is_kept_and_nothing_is_served() {
+    let upstream = Upstream::start().await;
+    let mut bao = Bao::start().await;
+    let builder = stored::builder(&upstream, &clamd::shared(), "").await;
+    let builder = bao.under(builder, "timeout = \"1s\"\n").await;
+    let gateway = builder.start().await;
+    let key = crate::vault::key(&gateway, &stored::MAY, None);
+    let id = stored::keep(&gateway, &upstream, b"kept").await;
+    let builder = gateway.end().await;
+    bao.relay.stop().await;
+    let gateway = builder.start().await;
+    assert_unavailable(&keep(&gateway).await);
+    let answer = in_time("content", stored::content(&gateway, &key, &id)).await;
+    assert_unavailable(&answer);
+    assert_eq!(upstream.requests(), 1);
+    assert_eq!(stored::stored(&gateway).len(), 1);
+    bao.relay.start_again().await;
+    until("it is served again", || async {
+        stored::content(&gateway, &key, &id).await.status == 200
+    })
+    .await;
+    assert_eq!(keep(&gateway).await.status, 200);
 }

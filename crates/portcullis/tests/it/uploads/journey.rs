@@ -9,7 +9,7 @@ use super::{
 use crate::support::{Client, Gateway, Received, Upstream, clamd, required, zip};
 use crate::webhooks::verified;
 
-fn sha256(content: &[u8]) -> String {
+pub(super) fn sha256(content: &[u8]) -> String {
     hex::encode(aws_lc_rs::digest::digest(
         &aws_lc_rs::digest::SHA256,
         content,
@@ -17,7 +17,7 @@ fn sha256(content: &[u8]) -> String {
 }
 
 /// The claims of the receipt that came along.
-async fn receipt(gateway: &Gateway, received: &Received) -> Value {
+pub(super) async fn receipt(gateway: &Gateway, received: &Received) -> Value {
     let receipt = received.header("x-portcullis-upload").expect("a receipt");
     assert_eq!(
         jsonwebtoken::decode_header(receipt).unwrap().typ.as_deref(),
@@ -27,7 +27,7 @@ async fn receipt(gateway: &Gateway, received: &Received) -> Value {
 }
 
 /// A form as a product reads it: head and content of each part.
-fn read_form(received: &Received) -> Vec<(String, Vec<u8>)> {
+pub(super) fn read_form(received: &Received) -> Vec<(String, Vec<u8>)> {
     let kind = received.header("content-type").unwrap();
     let boundary = kind.strip_prefix("multipart/form-data; boundary=").unwrap();
     let text = &received.body;

@@ -50,8 +50,14 @@ async fn counting() -> Upstream {
     Upstream::at(address.await)
 }
 
-/// A PDF file of this size, as the whole body or in a form.
+/// A PDF file of this size, as the whole body or in a form, which all of it goes on to the product.
 async fn upload(gateway: &Gateway, size: u64, in_form: bool) {
+    let answer = send(gateway, size, in_form).await;
+    let seen: u64 = answer.rsplit("\r\n").next().unwrap().parse().unwrap();
+    assert!(seen >= size && seen < size + 1000, "{answer}");
+}
+
+async fn send(gateway: &Gateway, size: u64, in_form: bool) -> String {
     let (kind, before, behind) = if in_form {
         let before =
             "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.pdf\"\r\n\r\n";
@@ -81,10 +87,35 @@ async fn upload(gateway: &Gateway, size: u64, in_form: bool) {
     stream.write_all(behind.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
-    let answer = String::from_utf8_lossy(&answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let seen: u64 = answer.rsplit("\r\n").next().unwrap().parse().unwrap();
-    assert!(seen >= size && seen < size + 1000, "{answer}");
+    answer
+}
+
+/// Reads what was kept last, and forgets it.
+async fn read_back(gateway: &Gateway, key: &str, size: u64) {
+    let output = gateway.cli(&["--output", "json", "uploads", "list", "--limit", "1"]);
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(list[0]["size"], size, "{list}");
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let head = format!(
+        "GET /.portcullis/uploads/{}/content HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n",
+        list[0]["id"].as_str().unwrap(),
+        gateway.address
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let head = sockets::read_until(&mut stream, "\r\n\r\n").await;
+    let (head, early) = head.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let mut seen = early.len() as u64;
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match stream.read(&mut buffer).await.unwrap() {
+            0 => break,
+            count => seen += count as u64,
+        }
+    }
+    assert_eq!(seen, size);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,5 +133,25 @@ async fn a_gigabyte_costs_the_memory_of_ten_megabytes() {
     assert!(
         grown < 8 * MIB,
         "{grown} bytes more for a hundred times the size"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_file_that_is_kept_costs_the_memory_of_a_small_one_in_and_out() {
+    let upstream = Upstream::start().await;
+    let route = "[upload-store]\n\n[roles.service]\npermissions = [\"open:uploads\"]\n\n[[route]]\npath = \"/large\"\nmethods = [\"POST\"]\nallow = \"public\"\nupload = { max-size = \"2GiB\", store = true }\n\n[uploads]\nscanner = \"none\"\n";
+    let gateway = Gateway::builder(&upstream, route).await.start().await;
+    let key = crate::vault::key(&gateway, &["open:uploads"], None);
+    for in_form in [false, true, false, true] {
+        send(&gateway, 10 * MIB, in_form).await;
+        read_back(&gateway, &key, 10 * MIB).await;
+    }
+    let small = peak(gateway.pid());
+    send(&gateway, 300 * MIB, true).await;
+    read_back(&gateway, &key, 300 * MIB).await;
+    let grown = peak(gateway.pid()).saturating_sub(small);
+    assert!(
+        grown < 8 * MIB,
+        "{grown} bytes more for thirty times the size"
     );
 }
