@@ -104,6 +104,8 @@ pub(super) enum Also {
     Foreign,
     /// No other caller: another service.
     Webhooks,
+    /// No other caller: files.
+    Uploads,
     /// Tenants with members: the route is bound to the caller's own.
     Members,
     /// No other caller: counters that nodes share.
@@ -131,6 +133,11 @@ impl Also {
                 "database = { file = \"database\" }\nredis = { file = \"redis\" }",
             ),
             Also::Webhooks => format!("{config}{}", super::webhooks::TABLES),
+            Also::Uploads => config.replacen(
+                "[[route]]",
+                &format!("{}\n[[route]]", super::uploads::TABLES),
+                1,
+            ),
             Also::Tokens => format!("{config}\n[tokens]\nmax-per-user = 1000\n"),
             Also::Foreign => format!(
                 "{config}\n[issuer.bench]\nprofile = \"supabase\"\nissuer = \"{ISSUER}\"\n\

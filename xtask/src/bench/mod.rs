@@ -14,6 +14,7 @@ mod request;
 mod revocation;
 mod scrub;
 mod table;
+mod uploads;
 mod usage;
 mod webhooks;
 
@@ -51,6 +52,7 @@ const REMEDY: &str = "cargo xtask bench --install";
   cargo xtask bench --only tenants-1k,tenants-1m
   cargo xtask bench --only decision
   cargo xtask bench --only revocation
+  cargo xtask bench --only uploads
   cargo xtask bench --only limiter
   cargo xtask bench --only seal
   cargo xtask bench --only scrub")]
@@ -77,6 +79,7 @@ pub(crate) struct Options {
     /// gate's database); tenants-1k, tenants-1m (users in 10 and in 10,000 tenants); revocation (how soon another node
     /// hears of it); limiter and decision (of these two alone, per second and core, without a network); seal (a sealed field beside
     /// the bare cipher);
+    /// uploads (a file of 32 MiB, forwarded by nginx and forwarded, screened and kept by the gate);
     /// scrub (redaction of logs, beside a scan for literals and Python's `re`).
     #[arg(long, value_delimiter = ',', value_parser = known)]
     only: Vec<String>,
@@ -104,9 +107,12 @@ const SCRUB: &str = "scrub";
 /// Two nodes, asked about one thing.
 const REVOCATION: &str = "revocation";
 
+/// Files, one after the other.
+const UPLOADS: &str = "uploads";
+
 fn known(name: &str) -> Result<String, String> {
     let mut names: Vec<&str> = ALL.iter().map(|contestant| contestant.name).collect();
-    names.extend([LIMITER, DECISION, SEAL, REVOCATION, SCRUB]);
+    names.extend([LIMITER, DECISION, SEAL, REVOCATION, SCRUB, UPLOADS]);
     if names.contains(&name) {
         Ok(name.to_owned())
     } else {
@@ -171,6 +177,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         say::title("revocation");
         revocation::run(&stage, &tools)?;
     }
+    if options.only.iter().any(|name| name == UPLOADS) {
+        say::title("uploads");
+        uploads::run(&stage, options.rounds)?;
+    }
     if chosen.is_empty() {
         return Ok(());
     }
@@ -203,7 +213,10 @@ fn build(options: &Options, chosen: &[&Contestant]) -> Result<(PathBuf, PathBuf,
         command.args(["--example", "live"]);
     }
     let takes_part = chosen.iter().any(|one| is_ours(one) || one.name == "floor")
-        || options.only.iter().any(|name| name == REVOCATION);
+        || options
+            .only
+            .iter()
+            .any(|name| [REVOCATION, UPLOADS].contains(&&**name));
     if fills || (given.is_none() && takes_part) {
         say::title("building in release");
         must("the release build", &mut command)?;

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::contestants::{Running, Stage, invented, launch};
-use super::request::Session;
+use super::contestants::{Launched, Running, Stage, invented, launch};
+use super::request::{HOST, Session};
 use crate::process::{Process, tethered};
 use crate::services;
 use crate::tools::{Tool, Toolbox};
@@ -79,6 +79,21 @@ fn start(name: &str, stage: &Stage, http: &str, location: &str) -> Result<Runnin
         command(stage.tools, stage.folder, name, &servers)
     })?;
     launched.with_sessions(name, stage, &invented(stage))
+}
+
+/// For bodies of any size, handed on while they come.
+pub(super) fn start_for_files(stage: &Stage) -> Result<Launched> {
+    let head = format!("GET /bench/plain HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    launch("nginx-files", stage, &head, |port| {
+        let upstream = stage.upstream;
+        let servers = format!(
+            "upstream product {{ server {upstream}; keepalive 64; }}
+             server {{ listen 127.0.0.1:{port} backlog=1024; client_max_body_size 0; proxy_request_buffering off;
+               location / {{ proxy_pass http://product; proxy_http_version 1.1;
+                 proxy_set_header Host $host; proxy_set_header Connection ''; }} }}"
+        );
+        command(stage.tools, stage.folder, "nginx-files", &servers)
+    })
 }
 
 /// An nginx with one worker per core that stays in the foreground and writes under `folder` only.
