@@ -23,7 +23,8 @@ impl Demo {
             .spawn()
             .unwrap();
         let mut printed = String::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        for line in lines.by_ref() {
             let line = line.unwrap();
             printed.push_str(&line);
             printed.push('\n');
@@ -31,6 +32,8 @@ impl Demo {
                 break;
             }
         }
+        // The log goes on: somebody has to take it.
+        std::thread::spawn(move || lines.for_each(drop));
         Demo { child, printed }
     }
 

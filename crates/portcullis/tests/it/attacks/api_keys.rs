@@ -34,7 +34,7 @@ async fn only_the_whole_key_opens_anything() {
     // Guessing is seen.
     let heard = || {
         let listed = gateway.cli(&["audit", "list", "--action", "credential.refused"]);
-        String::from_utf8_lossy(&listed.stdout).contains("invalid-token")
+        String::from_utf8_lossy(&listed.stdout).contains("credential.refused")
     };
     eventually("the audit trail tells of it", heard).await;
     // A right checksum over another body: well-formed, and nobody's.
