@@ -19,6 +19,7 @@ mod lane_runtime;
 pub mod listener;
 mod load;
 pub mod mail;
+pub mod openbao;
 pub mod outbound;
 mod pace;
 mod pool;

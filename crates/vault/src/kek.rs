@@ -29,7 +29,7 @@ use uuid::Uuid;
 use crate::keys::Keys;
 use crate::seal::{self, MARK_LEN};
 use aws_kms::AwsKms;
-pub use config::{Config, Fault, Secrets, Settings, Token};
+pub use config::{Config, Fault, Secrets, Settings};
 use local::Local;
 use transit::Transit;
 

@@ -1,12 +1,14 @@
 //! `[kek]` and `[[previous-kek]]`: what they refer to is read, and KEKs are made of them.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_core::finding::Finding;
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, SecretRef};
 use portcullis_edge::aws::{Credentials, Fixed};
-use portcullis_vault::kek::{self, KekKind, Keks, Settings, Token};
+use portcullis_edge::openbao::Token;
+use portcullis_vault::kek::{self, KekKind, Keks, Settings};
 use portcullis_vault::keys::Keys;
 
 use super::{Config, Loaded, Secrets, read_secret};
@@ -31,7 +33,7 @@ pub(super) fn read_secrets(loaded: &mut Loaded) {
             secret_id: token(loaded, &format!("{key}.secret-id"), kek.secret_id.as_ref()),
             ca: kek.ca.as_ref().map(|file| loaded.path(file)),
             aws: (kek.kind == KekKind::AwsKms)
-                .then(|| credentials(loaded, &kek))
+                .then(|| credentials(loaded, kek.credentials_file.as_deref()))
                 .flatten(),
         };
         loaded.secrets.keks.push(secrets);
@@ -39,7 +41,11 @@ pub(super) fn read_secrets(loaded: &mut Loaded) {
 }
 
 /// What a file holds is read when it is needed, but has to be there now.
-fn token(loaded: &mut Loaded, key: &str, reference: Option<&SecretRef>) -> Option<Token> {
+pub(super) fn token(
+    loaded: &mut Loaded,
+    key: &str,
+    reference: Option<&SecretRef>,
+) -> Option<Token> {
     let reference = reference?;
     let secret = read_secret(loaded, key, reference)?;
     Some(match reference {
@@ -49,8 +55,8 @@ fn token(loaded: &mut Loaded, key: &str, reference: Option<&SecretRef>) -> Optio
 }
 
 /// A file, or variables under the names that every program for AWS reads.
-fn credentials(loaded: &mut Loaded, kek: &kek::Config) -> Option<Credentials> {
-    if let Some(file) = &kek.credentials_file {
+pub(super) fn credentials(loaded: &mut Loaded, file: Option<&Path>) -> Option<Credentials> {
+    if let Some(file) = file {
         return Some(Credentials::File(loaded.path(file)));
     }
     let mut get = |name: &str| {

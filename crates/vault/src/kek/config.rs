@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use portcullis_core::{Secret, SecretRef, Span};
 use portcullis_edge::aws::{self, Credentials};
+use portcullis_edge::openbao::Token;
 use portcullis_edge::outbound::{Reach, Target};
 use serde::Deserialize;
 
@@ -78,13 +79,6 @@ impl Default for Config {
             remember_for: Span::from_minutes(15),
         }
     }
-}
-
-/// Something secret, or the file that it is read from each time.
-#[derive(Debug, Clone)]
-pub enum Token {
-    Fixed(Secret),
-    File(PathBuf),
 }
 
 /// What the configuration only refers to, read.

@@ -3,6 +3,7 @@ use std::sync::atomic::AtomicUsize;
 
 use portcullis_core::Timestamp;
 use portcullis_core::time::ManualClock;
+use portcullis_edge::openbao::Token;
 
 use super::*;
 

@@ -2,49 +2,33 @@
 //!
 //! - `POST /v1/MOUNT/encrypt/KEY` and `decrypt/KEY`. What a data key is bound to goes along as
 //!   `associated_data`, which the server authenticates and which is in none of its logs.
-//! - The token is given, or read from its file each time, or had by signing in with a role. A token
-//!   that is refused is had anew once.
+//! - How the gate signs in there: [`openbao`].
 //! - What is stored is our mark and the server's own text, `vault:v3:…`, which says the key's version.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use portcullis_core::locks::lock;
-use portcullis_core::{Clock, Secret, Span, Timestamp};
-use portcullis_edge::outbound::{Answer, Outbound, Reach, Target};
+use http::StatusCode;
+use portcullis_core::{Clock, Secret};
+use portcullis_edge::openbao::{self, Server, SignIn};
+use portcullis_edge::outbound::Target;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Asked, Error, Kek, KekKind, Settings, Token, Whose, mark_of};
+use super::{Asked, Error, Kek, KekKind, Settings, Whose, mark_of};
 use crate::seal::{self, MARK_LEN};
 
 /// The first byte of what this wraps.
 const FORM: u8 = 2;
-const JSON: &str = "application/json";
 
 pub(super) struct Transit {
     mark: [u8; MARK_LEN],
     encrypt: Target,
     decrypt: Target,
-    sign_in: SignIn,
-    namespace: Option<HeaderValue>,
-    outbound: Outbound,
-    clock: Arc<dyn Clock>,
-}
-
-enum SignIn {
-    Token(Token),
-    Role {
-        login: Target,
-        role_id: String,
-        secret_id: Token,
-        last: Mutex<Option<(Secret, Timestamp)>>,
-    },
+    server: Server,
 }
 
 #[derive(Deserialize)]
@@ -62,18 +46,6 @@ struct Decrypted {
     plaintext: Secret,
 }
 
-#[derive(Deserialize)]
-struct SignedIn {
-    auth: Auth,
-}
-
-#[derive(Deserialize)]
-struct Auth {
-    client_token: Secret,
-    /// In seconds; 0 is for ever.
-    lease_duration: u64,
-}
-
 fn away(said: impl std::fmt::Display) -> Error {
     Error::Away(KekKind::Transit, said.to_string().into())
 }
@@ -83,48 +55,44 @@ impl Transit {
         let unusable = |said: String| Error::Settings(KekKind::Transit, said.into());
         let missing = || unusable("something is missing".to_owned());
         let (config, secrets) = (&settings.config, &settings.secrets);
-        let address = config.address.as_deref().ok_or_else(missing)?;
-        let at = |path: &str| {
-            let url = format!("{}/v1/{path}", address.trim_end_matches('/'));
-            Target::parse(&url, Reach::Configured).map_err(|error| unusable(error.to_string()))
-        };
         let key = config.key.as_deref().ok_or_else(missing)?;
         let mount = config.mount.trim_matches('/');
-        let namespace = config.namespace.as_deref();
         let sign_in = match (&config.role_id, &secrets.token, &secrets.secret_id) {
             (Some(role_id), _, Some(secret_id)) => SignIn::Role {
-                login: at("auth/approle/login")?,
                 role_id: role_id.clone(),
                 secret_id: secret_id.clone(),
-                last: Mutex::default(),
             },
             (None, Some(token), _) => SignIn::Token(token.clone()),
             (Some(_) | None, _, _) => return Err(missing()),
         };
+        let server = openbao::Settings {
+            address: config.address.clone().ok_or_else(missing)?,
+            namespace: config.namespace.clone(),
+            sign_in,
+            ca: secrets.ca.clone(),
+            timeout: settings.timeout,
+        };
+        let server = Server::new(server, Arc::clone(clock));
+        let server = server.map_err(|error| unusable(error.to_string()))?;
+        let at = |path: String| {
+            server
+                .at(&path)
+                .map_err(|error| unusable(error.to_string()))
+        };
         // Not the address: the same server may be reached by another name one day.
-        let name = format!("transit\n{}\n{mount}\n{key}", namespace.unwrap_or_default());
+        let namespace = config.namespace.as_deref().unwrap_or_default();
+        let name = format!("transit\n{namespace}\n{mount}\n{key}");
         Ok(Transit {
             mark: mark_of(FORM, &name),
-            encrypt: at(&format!("{mount}/encrypt/{key}"))?,
-            decrypt: at(&format!("{mount}/decrypt/{key}"))?,
-            sign_in,
-            namespace: namespace
-                .map(HeaderValue::try_from)
-                .transpose()
-                .map_err(|error| unusable(error.to_string()))?,
-            outbound: Outbound::new(settings.timeout, secrets.ca.clone()),
-            clock: Arc::clone(clock),
+            encrypt: at(format!("{mount}/encrypt/{key}"))?,
+            decrypt: at(format!("{mount}/decrypt/{key}"))?,
+            server,
         })
     }
 
-    /// Asks with a token, and with another one where the first is refused.
     async fn ask<T: DeserializeOwned>(&self, target: &Target, body: &Value) -> Result<T, Error> {
         let is_wrapped = body.get("ciphertext").is_some();
-        let body = Bytes::from(body.to_string());
-        let mut answer = self.post(target, Some(self.token().await?), &body).await?;
-        if answer.status == StatusCode::FORBIDDEN && self.forget_token() {
-            answer = self.post(target, Some(self.token().await?), &body).await?;
-        }
+        let answer = self.server.post(target, body).await.map_err(away)?;
         match answer.status {
             StatusCode::OK => serde_json::from_slice(&answer.body)
                 .map_err(|_| away("its answer is none that is documented")),
@@ -135,96 +103,6 @@ impl Transit {
             )),
             status => Err(away(format_args!("it answers {status}"))),
         }
-    }
-
-    async fn post(
-        &self,
-        target: &Target,
-        token: Option<Secret>,
-        body: &Bytes,
-    ) -> Result<Answer, Error> {
-        let mut headers = HeaderMap::new();
-        if let Some(token) = token {
-            let value = HeaderValue::try_from(token.expose().trim());
-            let value = value.map_err(|_| away("its token is no header"))?;
-            headers.insert(HeaderName::from_static("x-vault-token"), value);
-        }
-        if let Some(namespace) = &self.namespace {
-            headers.insert(
-                HeaderName::from_static("x-vault-namespace"),
-                namespace.clone(),
-            );
-        }
-        // The server refuses what a browser was tricked into without it.
-        headers.insert(
-            HeaderName::from_static("x-vault-request"),
-            HeaderValue::from_static("true"),
-        );
-        let answer = self
-            .outbound
-            .post_with(target, headers, JSON, body.clone())
-            .await;
-        answer.map_err(away)
-    }
-
-    async fn token(&self) -> Result<Secret, Error> {
-        let (login, role_id, secret_id, last) = match &self.sign_in {
-            SignIn::Token(token) => return read(token).await,
-            SignIn::Role {
-                login,
-                role_id,
-                secret_id,
-                last,
-            } => (login, role_id, secret_id, last),
-        };
-        let now = self.clock.now();
-        let known = lock(last).clone();
-        if let Some((token, until)) = known
-            && now < until
-        {
-            return Ok(token);
-        }
-        let secret_id = read(secret_id).await?;
-        let body = json!({ "role_id": role_id, "secret_id": secret_id.expose().trim() });
-        let answer = self.post(login, None, &body.to_string().into()).await?;
-        if answer.status != StatusCode::OK {
-            return Err(away(format_args!(
-                "the sign-in is answered {}",
-                answer.status
-            )));
-        }
-        let SignedIn { auth } = serde_json::from_slice(&answer.body)
-            .map_err(|_| away("the answer to the sign-in is none that is documented"))?;
-        // Early enough, whatever the clocks say.
-        let lease = match auth.lease_duration {
-            0 => Span::from_days(1),
-            seconds => Span::from_seconds(seconds / 3 * 2),
-        };
-        *lock(last) = Some((auth.client_token.clone(), now + lease));
-        Ok(auth.client_token)
-    }
-
-    /// Whether there is another token to be had.
-    fn forget_token(&self) -> bool {
-        match &self.sign_in {
-            SignIn::Token(Token::Fixed(_)) => false,
-            // An agent may have written a new one just now.
-            SignIn::Token(Token::File(_)) => true,
-            SignIn::Role { last, .. } => {
-                *lock(last) = None;
-                true
-            }
-        }
-    }
-}
-
-async fn read(token: &Token) -> Result<Secret, Error> {
-    match token {
-        Token::Fixed(secret) => Ok(secret.clone()),
-        Token::File(path) => match tokio::fs::read_to_string(path).await {
-            Ok(text) => Ok(Secret::new(text)),
-            Err(error) => Err(away(format_args!("`{}`: {error}", path.display()))),
-        },
     }
 }
 
