@@ -224,6 +224,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "secret-store.remote",
+        "The store of somebody else that secrets are carried to. Without this table they are in the gate's own vault alone.",
+        "crates/events/src/secret_store/remote/config.rs",
+        "Config",
+    ),
+    section(
         "upload-store",
         "Where the gate keeps files of routes with `upload.store`, sealed, and what is in quarantine. Without this table it keeps none.",
         "crates/events/src/upload_store/config.rs",

@@ -49,15 +49,18 @@ pub enum Dependency {
     Scanner,
     /// The service that holds the KEK of the vault.
     Kms,
+    /// Where secrets are carried to.
+    SecretManager,
 }
 
 impl Dependency {
-    const ALL: [Dependency; 5] = [
+    const ALL: [Dependency; 6] = [
         Dependency::Database,
         Dependency::Redis,
         Dependency::Revocations,
         Dependency::Scanner,
         Dependency::Kms,
+        Dependency::SecretManager,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -67,6 +70,7 @@ impl Dependency {
             Dependency::Revocations => "revocations",
             Dependency::Scanner => "scanner",
             Dependency::Kms => "kms",
+            Dependency::SecretManager => "secret-manager",
         }
     }
 }
@@ -152,6 +156,8 @@ pub struct Metrics {
     oldest_secret: AtomicI64,
     /// In seconds, since the folder of secrets was last read whole.
     secret_files: AtomicI64,
+    secrets_to_carry: AtomicI64,
+    secrets_drifted: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -240,6 +246,12 @@ impl Metrics {
         let oldest = i64::try_from(oldest.as_seconds()).unwrap_or(i64::MAX);
         self.secrets_overdue.store(overdue, Ordering::Relaxed);
         self.oldest_secret.store(oldest, Ordering::Relaxed);
+    }
+
+    /// As the database said when it was last asked.
+    pub(crate) fn secrets_carried(&self, waiting: i64, drifted: i64) {
+        self.secrets_to_carry.store(waiting, Ordering::Relaxed);
+        self.secrets_drifted.store(drifted, Ordering::Relaxed);
     }
 
     pub(crate) fn webhooks_kept(&self, waiting: i64, dead: i64) {

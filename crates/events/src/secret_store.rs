@@ -12,6 +12,7 @@
 //! - Nothing is handed out before it is written down who got it.
 //! - The product is told of a new value by a message that is in the transaction of the change (the way of
 //!   [`Webhooks`]): whoever kills the process loses neither or both.
+//! - Values may be carried to the store of somebody else ([`remote`]). Here they are read all the same.
 //!
 //! It stands here and not in the vault's crate, because each act and its record are one transaction.
 
@@ -22,6 +23,7 @@ mod error;
 pub mod files;
 mod label;
 pub mod manage;
+pub mod remote;
 pub mod replacement;
 mod rows;
 pub mod served;
@@ -35,6 +37,7 @@ use portcullis_core::{Clock, Secret, Span, TenantId, Timestamp};
 use portcullis_store::{Db, Tx};
 use portcullis_vault::fields::{self, Fields, Place};
 use serde_json::json;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use age::Aged;
@@ -42,6 +45,7 @@ pub use change::{Change, Done, Rotation};
 pub use config::Config;
 pub use error::Error;
 pub use label::{Label, Made, Name, Public};
+pub use remote::Remote;
 pub use rows::{Stored, Version};
 
 use crate::audit::{Action, Actor, By, Event, Outcome, Target, Trail};
@@ -92,6 +96,8 @@ pub struct Parts {
     pub trail: Trail,
     pub webhooks: Webhooks,
     pub config: Config,
+    /// Where secrets are carried to.
+    pub remote: Option<Remote>,
 }
 
 /// The slice. Cheap to clone.
@@ -103,6 +109,9 @@ pub struct SecretStore {
     trail: Trail,
     webhooks: Webhooks,
     config: Arc<Config>,
+    remote: Option<Arc<Remote>>,
+    /// Something is to be carried.
+    changed: Arc<Notify>,
 }
 
 /// Public parts, and nothing else.
@@ -130,6 +139,8 @@ impl SecretStore {
             trail: parts.trail,
             webhooks: parts.webhooks,
             config: Arc::new(parts.config),
+            remote: parts.remote.map(Arc::new),
+            changed: Arc::default(),
         }
     }
 
@@ -314,6 +325,7 @@ impl SecretStore {
             created_at: now,
             rotated_at: now,
             version: 1,
+            carried: None,
         };
         let sealed = self.seal(&stored, 1, &value).await?;
         let mut tx = self.db.begin().await?;
@@ -333,6 +345,7 @@ impl SecretStore {
             .with("version", 1);
         self.trail.record_in(&mut tx, event).await?;
         tx.commit().await?;
+        self.changed.notify_one();
         Ok(Some(Done::Created))
     }
 
@@ -417,6 +430,7 @@ impl SecretStore {
         self.tell(&mut tx, new, old.version, served_until).await?;
         tx.commit().await?;
         self.webhooks.hurry();
+        self.changed.notify_one();
         Ok(Some(new.version))
     }
 

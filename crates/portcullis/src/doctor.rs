@@ -64,6 +64,7 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
         if let Some(store) = &loaded.config.secret_store {
             trials.push(trial("secrets".to_owned(), ages(&loaded, store).await));
         }
+        trials.extend(remote_secrets(&loaded).await);
         if let Some(url) = &loaded.secrets.redis {
             trials.push(trial(
                 "redis".to_owned(),
@@ -246,6 +247,21 @@ async fn issuers(loaded: &Loaded) -> Vec<Trial> {
         trial(format!("issuer `{name}`"), outcome)
     };
     asked.into_iter().map(told).collect()
+}
+
+/// Where secrets are carried to: it answers, and the gate may write there. Nothing is written.
+async fn remote_secrets(loaded: &Loaded) -> Option<Trial> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let compiled = crate::config::remote_secrets::compile(&loaded.config, &loaded.secrets, &clock);
+    // What is wrong with the table is told above.
+    let remote = compiled.ok().flatten()?;
+    let tried = remote.try_out().await;
+    Some(trial(
+        format!("store of secrets `{}`", remote.kind().as_str()),
+        tried
+            .map(|()| "answers, and may be written to".to_owned())
+            .map_err(|error| format!("{error}; see [secret-store.remote]")),
+    ))
 }
 
 /// The key of all keys: wraps something, unwraps it, and is refused for somebody else's.

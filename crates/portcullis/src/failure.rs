@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Context as _;
+use portcullis_events::secret_store::remote;
 use portcullis_events::upload_store::{self, Otherwise};
 use portcullis_events::webhooks;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,8 @@ enum Away {
     Gate,
     /// Files of secrets.
     Files,
+    /// Where secrets are carried to.
+    SecretManager,
     Nothing,
 }
 
@@ -91,6 +94,7 @@ impl Matrix {
             Away::Issuer => !loaded.config.issuers.is_empty(),
             Away::Mail => loaded.config.mail.is_on(),
             Away::Files => secret_files(&loaded.config).is_some(),
+            Away::SecretManager => remote_secrets(&loaded.config).is_some(),
             Away::Scanner | Away::Quarantine => uploads,
             Away::Kms => loaded.config.kek.kind.is_service(),
             Away::Sink => loaded.config.error_reports.dsn.is_some(),
@@ -174,6 +178,12 @@ fn value(config: &Config, key: &str) -> Option<String> {
         "kek.remember-for" => config.kek.remember_for.to_string(),
         "log.access" => config.log.access.to_string(),
         "secret-store.files" => secret_files(config).unwrap_or("none").to_owned(),
+        "secret-store.remote.timeout" => {
+            remote_secrets(config).map_or_else(none, |remote| remote.timeout.to_string())
+        }
+        "secret-store.remote.check-every" => {
+            remote_secrets(config).map_or_else(none, |remote| remote.check_every.to_string())
+        }
         "webhook.attempts" => of_webhooks(config, |webhook| webhook.attempts.to_string()),
         "webhook.timeout" => of_webhooks(config, |webhook| webhook.timeout.to_string()),
         // An address with a key in it: whether there is one.
@@ -198,6 +208,14 @@ fn secret_files(config: &Config) -> Option<&str> {
 fn of_store(config: &Config, value: impl Fn(&upload_store::Config) -> String) -> String {
     let store = config.upload_store.as_ref();
     store.map_or_else(|| "none".to_owned(), value)
+}
+
+fn remote_secrets(config: &Config) -> Option<&remote::Config> {
+    config.secret_store.as_ref()?.remote.as_ref()
+}
+
+fn none() -> String {
+    "none".to_owned()
 }
 
 fn of_webhooks(config: &Config, value: impl Fn(&webhooks::Config) -> String) -> String {

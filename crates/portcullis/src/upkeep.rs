@@ -144,7 +144,7 @@ pub(crate) async fn identity(
         OPENID.to_owned(),
     )?;
     let webhooks = webhooks(&signing_keys, keys)?;
-    let secret_store = secret_store(config, db, &vault, &webhooks);
+    let secret_store = secret_store(loaded, db, &vault, &webhooks)?;
     let upload_store = upload_store(loaded, &signing_keys, &vault);
     Ok(Identity {
         accounts,
@@ -176,19 +176,22 @@ fn webhooks(signing_keys: &SigningKeys, keys: &Keys) -> anyhow::Result<Webhooks>
 
 /// The product's named secrets.
 fn secret_store(
-    config: &config::Config,
+    loaded: &Loaded,
     db: &Db,
     vault: &Vault,
     webhooks: &Webhooks,
-) -> SecretStore {
-    SecretStore::new(secret_store::Parts {
+) -> anyhow::Result<SecretStore> {
+    let config = &loaded.config;
+    let remote = config::remote_secrets::compile(config, &loaded.secrets, &vault.clock);
+    Ok(SecretStore::new(secret_store::Parts {
         db: db.clone(),
         fields: vault.fields.clone(),
         clock: Arc::clone(&vault.clock),
         trail: vault.trail.clone(),
         webhooks: webhooks.clone(),
         config: config.secret_store.clone().unwrap_or_default(),
-    })
+        remote: remote.map_err(|findings| anyhow!("{findings:?}"))?,
+    }))
 }
 
 /// Files of users that the gate keeps.
@@ -357,7 +360,8 @@ pub(crate) fn send_letters(gate: &Gate, identity: &Identity, loaded: &Loaded) {
     gate.back.spawn(postman.run());
 }
 
-/// Takes the files of the store of secrets, and follows them from then on.
+/// Takes the files of the store of secrets, and follows them from then on; carries secrets to where they are
+/// to be carried.
 pub(crate) async fn follow_secret_files(
     gate: &Gate,
     identity: &Identity,
@@ -369,6 +373,9 @@ pub(crate) async fn follow_secret_files(
         let taken = store.take_files(&loaded.path(folder)).await;
         let followed = taken.context("`secret-store.files` cannot be taken")?;
         gate.back.spawn(store.follow_files(followed));
+    }
+    if store.is_some_and(|store| store.remote.is_some()) {
+        gate.back.spawn(identity.secret_store.clone().carry());
     }
     Ok(())
 }

@@ -54,6 +54,7 @@ pub(crate) fn findings(config: &Config, secrets: &Secrets, keys: &Keys) -> Vec<F
     let of_store = of_store.map(|(key, message)| Finding::error("secret-store", key, message));
     let mut findings: Vec<Finding> = of_vault.chain(of_store).collect();
     findings.extend(config::kek::findings(config, secrets, keys));
+    findings.extend(config::remote_secrets::findings(config, secrets));
     findings.extend(import_fernet::compile(secrets).err());
     findings
 }

@@ -63,6 +63,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     120 "0120_stored_upload",
     130 "0130_secret_store",
     131 "0131_secret_replacement",
+    132 "0132_secret_remote",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.

@@ -185,6 +185,33 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("secret-store", "files", "\"/run/secrets\""),
     ("secret-store", "hook-upstream", "\"app\""),
     ("secret-store", "hook-path", "\"/internal/secret-rotated\""),
+    ("secret-store.remote", "kind", "\"openbao-kv\""),
+    (
+        "secret-store.remote",
+        "address",
+        "\"https://bao.internal:8200\"",
+    ),
+    ("secret-store.remote", "namespace", "\"team\""),
+    ("secret-store.remote", "token", "{ file = \"bao-token\" }"),
+    ("secret-store.remote", "role-id", "\"a1b2c3d4-...\""),
+    (
+        "secret-store.remote",
+        "secret-id",
+        "{ file = \"bao-secret-id\" }",
+    ),
+    ("secret-store.remote", "ca", "\"bao-ca.pem\""),
+    ("secret-store.remote", "region", "\"eu-central-1\""),
+    (
+        "secret-store.remote",
+        "endpoint",
+        "\"https://vpce-1.secretsmanager.eu-central-1.vpce.amazonaws.com\"",
+    ),
+    (
+        "secret-store.remote",
+        "credentials-file",
+        "\"aws-credentials\"",
+    ),
+    ("secret-store.remote", "kms-key", "\"alias/portcullis\""),
     ("kek", "secret", "{ env = \"KEK_SECRET\" }"),
     ("kek", "address", "\"https://bao.internal:8200\""),
     ("kek", "key", "\"portcullis\""),
@@ -275,6 +302,7 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
                 | "[webhook]"
                 | "vault"
                 | "secret-store"
+                | "secret-store.remote"
                 | "upload-store"
                 | "[previous-kek]"
         ) {

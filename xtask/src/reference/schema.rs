@@ -78,6 +78,7 @@ fn table(name: &str, about: &str, keys: &[Key]) -> Result<Value> {
         "[webhook]" => &["name", "path", "scheme", "secrets"],
         "upstream.NAME" => &["url"],
         "listen.tls" => &["cert", "key"],
+        "secret-store.remote" => &["kind"],
         "issuer.NAME.login" => &["client-id", "client-secret"],
         _ => &[],
     };
@@ -174,6 +175,7 @@ fn of(kind: &str, table: &str) -> Option<Value> {
         "Encoding" => words(&["hex", "base64"]),
         "SameSite" => words(&["lax", "strict"]),
         "KekKind" => words(&["master", "secret", "transit", "aws-kms"]),
+        "RemoteKind" => words(&["aws-secrets-manager", "openbao-kv"]),
         "WhenFull" => words(&["end-oldest", "refuse"]),
         "OnOtherClient" => words(&["ignore", "challenge", "end"]),
         "Per" => words(&["address", "user", "session", "tenant", "api-key"]),

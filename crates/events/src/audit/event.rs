@@ -126,6 +126,10 @@ actions! {
     SecretRemoved = "secret.removed", Kept;
     SecretOverdue = "secret.overdue", Kept;
     SecretReplacement = "secret.replacement", Kept;
+    SecretCarried = "secret.carried", Kept;
+    SecretCarryFailed = "secret.carry-failed", Kept;
+    SecretDrifted = "secret.drifted", Kept;
+    SecretPushed = "secret.pushed", Kept;
     FieldsImported = "fields.imported", Kept;
     PasswordChanged = "password.changed", Kept;
     RegistrationAsked = "registration.asked", Kept;

@@ -104,6 +104,16 @@ impl Metrics {
             "portcullis_secret_files_age_seconds",
             "Since when some file of `secret-store.files` is gone or wrong: its last good value is served",
             self.secret_files.load(Ordering::Relaxed),
+        )?;
+        page.gauge(
+            "portcullis_secrets_to_carry",
+            "Secrets whose newest version is not in the store of `secret-store.remote` yet",
+            self.secrets_to_carry.load(Ordering::Relaxed),
+        )?;
+        page.gauge(
+            "portcullis_secrets_drifted",
+            "Secrets that somebody else changed in the store of `secret-store.remote`",
+            self.secrets_drifted.load(Ordering::Relaxed),
         )
     }
 

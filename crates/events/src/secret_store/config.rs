@@ -22,6 +22,8 @@ pub struct Config {
     /// Where it is told, such as `"/internal/secret-rotated"`. Default: nobody is told. Nobody else reaches
     /// that path through the gate; what comes without the gate's assertion the product has to refuse.
     pub hook_path: Option<String>,
+    /// Where secrets are carried to beside the gate's own vault. Default: nowhere.
+    pub remote: Option<super::remote::Config>,
 }
 
 /// Longest time that two values count.
@@ -35,6 +37,7 @@ impl Default for Config {
             files: None,
             hook_upstream: None,
             hook_path: None,
+            remote: None,
         }
     }
 }

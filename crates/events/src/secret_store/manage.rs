@@ -59,9 +59,58 @@ pub struct SecretView {
     version: i64,
     age_days: u64,
     overdue: bool,
+    /// Where it is in the store of `[secret-store.remote]`; nothing where there is none, for a file, and for
+    /// tenants' own administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<RemoteView>,
     /// Newest first; in lists there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     versions: Option<Vec<VersionView>>,
+}
+
+/// How far a secret was carried to the store of somebody else.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StoredSecretRemote)]
+pub struct RemoteView {
+    /// `written`, `pending`, `failing` (it is tried again) or `drifted` (somebody else changed it there: it
+    /// is left alone until `portcullis secrets push`).
+    state: &'static str,
+    /// The version that was written there last; 0 for none.
+    version: i64,
+    /// Since when it fails, or since when it is known to have drifted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// Why it fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+}
+
+impl RemoteView {
+    fn of(stored: &Stored) -> Self {
+        let none = |state, version| RemoteView {
+            state,
+            version,
+            since: None,
+            fault: None,
+        };
+        let Some(carried) = &stored.carried else {
+            return none("pending", 0);
+        };
+        let version = carried.version;
+        match (carried.drifted_at, carried.failing_since) {
+            (Some(at), _) => RemoteView {
+                since: Some(at.to_string()),
+                ..none("drifted", version)
+            },
+            (None, Some(since)) => RemoteView {
+                since: Some(since.to_string()),
+                fault: carried.fault.clone(),
+                ..none("failing", version)
+            },
+            (None, None) if version < stored.version => none("pending", version),
+            (None, None) => none("written", version),
+        }
+    }
 }
 
 /// A version, without its value.
@@ -111,6 +160,8 @@ impl SecretStore {
             version: stored.version,
             age_days: self.age(stored).as_seconds() / 86_400,
             overdue: self.is_overdue(stored),
+            remote: (self.remote.is_some() && stored.made != Made::File)
+                .then(|| RemoteView::of(stored)),
             versions: None,
         }
     }
@@ -126,6 +177,16 @@ impl SecretStore {
     }
 }
 
+impl SecretView {
+    /// Without what is the operator's alone: where it is carried to.
+    pub(super) fn for_tenants(self) -> Self {
+        SecretView {
+            remote: None,
+            ..self
+        }
+    }
+}
+
 /// One line for people.
 impl std::fmt::Display for SecretView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -138,6 +199,15 @@ impl std::fmt::Display for SecretView {
             "{}  {whose}  version {}  {} days old{overdue}  made by {}  owner {}  {}",
             self.name, self.version, self.age_days, self.made, self.owner, self.purpose
         )?;
+        if let Some(remote) = &self.remote {
+            write!(f, "  {}", remote.state)?;
+            if let Some(since) = &remote.since {
+                write!(f, " since {since}")?;
+            }
+            if let Some(fault) = &remote.fault {
+                write!(f, " ({fault})")?;
+            }
+        }
         for one in self.versions.iter().flatten() {
             let until = one.served_until.as_deref().unwrap_or("-");
             write!(
@@ -176,7 +246,7 @@ struct OfTenant {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = SecretToWrite)]
 #[serde(deny_unknown_fields)]
-struct Written {
+pub(super) struct Written {
     /// The private part. It is never shown again here.
     #[schema(value_type = Option<String>)]
     value: Option<Secret<String>>,
@@ -199,7 +269,7 @@ struct Written {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = SecretRotation)]
 #[serde(deny_unknown_fields)]
-struct Rotated {
+pub(super) struct Rotated {
     #[schema(value_type = Option<String>)]
     value: Option<Secret<String>>,
     #[schema(value_type = Option<Object>)]
@@ -211,8 +281,8 @@ struct Rotated {
 
 /// How many values are served no more.
 #[derive(Serialize, ToSchema)]
-struct Ended {
-    ended: u64,
+pub(super) struct Ended {
+    pub(super) ended: u64,
 }
 
 /// Whose secret, and who asks.
@@ -245,7 +315,42 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 }
 
 /// A body, and the digest of its `Idempotency-Key`.
-struct Keyed<T>(T, Option<[u8; 32]>);
+pub(super) struct Keyed<T>(T, Option<[u8; 32]>);
+
+impl Keyed<Written> {
+    pub(super) fn into_change(self) -> Result<Change, Failure> {
+        let Keyed(input, request) = self;
+        Ok(Change {
+            value: input.value,
+            public: public(input.public)?,
+            owner: input.owner,
+            purpose: input.purpose,
+            made: input.made.map(|made| made.parse::<Made>()).transpose()?,
+            rotate_every: input.rotate_every,
+            overlap: input.overlap,
+            request,
+        })
+    }
+}
+
+impl Keyed<Rotated> {
+    pub(super) fn into_rotation(self) -> Result<Rotation, Failure> {
+        let Keyed(input, request) = self;
+        Ok(Rotation {
+            value: input.value,
+            public: public(input.public)?,
+            overlap: input.overlap,
+            request,
+        })
+    }
+}
+
+pub(super) fn status_of(done: Done) -> StatusCode {
+    match done {
+        Done::Created => StatusCode::CREATED,
+        Done::NewVersion | Done::Described | Done::Unchanged => StatusCode::OK,
+    }
+}
 
 impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequest<S> for Keyed<T> {
     type Rejection = Failure;
@@ -316,22 +421,10 @@ async fn show_secret(
 async fn write_secret(
     State(store): State<SecretStore>,
     named: Named,
-    Keyed(input, request): Keyed<Written>,
+    written: Keyed<Written>,
 ) -> Result<(StatusCode, Json<SecretView>), Failure> {
-    let change = Change {
-        value: input.value,
-        public: public(input.public)?,
-        owner: input.owner,
-        purpose: input.purpose,
-        made: input.made.map(|made| made.parse::<Made>()).transpose()?,
-        rotate_every: input.rotate_every,
-        overlap: input.overlap,
-        request,
-    };
-    let status = match store.put(&named.label, &change, &named.by).await? {
-        Done::Created => StatusCode::CREATED,
-        Done::NewVersion | Done::Described | Done::Unchanged => StatusCode::OK,
-    };
+    let change = written.into_change()?;
+    let status = status_of(store.put(&named.label, &change, &named.by).await?);
     Ok((status, Json(store.whole_view(&named.label).await?)))
 }
 
@@ -344,14 +437,9 @@ async fn write_secret(
 async fn rotate_secret(
     State(store): State<SecretStore>,
     named: Named,
-    Keyed(input, request): Keyed<Rotated>,
+    rotated: Keyed<Rotated>,
 ) -> Result<Json<SecretView>, Failure> {
-    let rotation = Rotation {
-        value: input.value,
-        public: public(input.public)?,
-        overlap: input.overlap,
-        request,
-    };
+    let rotation = rotated.into_rotation()?;
     store.rotate(&named.label, &rotation, &named.by).await?;
     Ok(Json(store.whole_view(&named.label).await?))
 }

@@ -5,6 +5,7 @@ use portcullis_store::{Db, Row, Tx};
 use uuid::Uuid;
 
 use super::label::{Label, Made, Public, tenant_text};
+use super::remote::Carried;
 use super::{Error, Listed, Which};
 
 /// A secret, without any value of it.
@@ -24,6 +25,8 @@ pub struct Stored {
     pub rotated_at: Timestamp,
     /// The version in use.
     pub version: i64,
+    /// How far it was carried to the store of somebody else.
+    pub carried: Option<Carried>,
 }
 
 /// One version of a secret, without its value.
@@ -77,6 +80,7 @@ impl Stored {
             created_at: row.timestamp("created_at")?,
             rotated_at: row.timestamp("rotated_at")?,
             version: row.int("version")?,
+            carried: Carried::of(row)?,
         })
     }
 
@@ -88,7 +92,9 @@ impl Stored {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, tenant, name, owner, purpose, made, rotate_every, overlap, created_at, rotated_at, version FROM stored_secret ",
+            "SELECT s.id, s.tenant, s.name, s.owner, s.purpose, s.made, s.rotate_every, s.overlap, s.created_at, s.rotated_at, s.version, ",
+            "r.carried, r.drifted_at, r.failing_since, r.fault ",
+            "FROM stored_secret AS s LEFT JOIN secret_remote AS r ON r.secret_id = s.id ",
             $rest
         )
     };
@@ -152,6 +158,37 @@ pub(super) async fn due(db: &Db, now: Timestamp, most: u32) -> Result<Vec<Stored
         "WHERE rotate_every > 0 AND made NOT IN ('provider', 'file') AND rotated_at + rotate_every <= $1 ORDER BY rotated_at LIMIT $2"
     );
     let rows = db.fetch_all(SQL, &[now.into(), most.into()]).await?;
+    rows.iter().map(Stored::of).collect()
+}
+
+/// Those that are to be carried to the store of this name now. What comes from a file is not.
+pub(super) async fn to_carry(
+    db: &Db,
+    store: &str,
+    now: Timestamp,
+    most: u32,
+) -> Result<Vec<Stored>, Error> {
+    const SQL: &str = select!(
+        "WHERE s.made <> 'file' AND (r.secret_id IS NULL OR r.store <> $1 OR (r.carried < s.version AND r.drifted_at IS NULL AND r.due_at <= $2 AND r.taken_until <= $2)) ORDER BY s.rotated_at LIMIT $3"
+    );
+    let rows = db
+        .fetch_all(SQL, &[store.into(), now.into(), most.into()])
+        .await?;
+    rows.iter().map(Stored::of).collect()
+}
+
+/// Those that were carried there, and not looked at since `before`.
+pub(super) async fn to_look_at(
+    db: &Db,
+    store: &str,
+    (before, now): (Timestamp, Timestamp),
+    most: u32,
+) -> Result<Vec<Stored>, Error> {
+    const SQL: &str = select!(
+        "WHERE s.made <> 'file' AND r.store = $1 AND r.carried = s.version AND r.drifted_at IS NULL AND r.checked_at <= $2 AND r.taken_until <= $3 ORDER BY r.checked_at LIMIT $4"
+    );
+    let args = [store.into(), before.into(), now.into(), most.into()];
+    let rows = db.fetch_all(SQL, &args).await?;
     rows.iter().map(Stored::of).collect()
 }
 

@@ -57,6 +57,7 @@ async fn house() -> House {
             hook_path: Some("/internal/secret-rotated".to_owned()),
             ..Config::default()
         },
+        remote: None,
     });
     House {
         _folder: folder,

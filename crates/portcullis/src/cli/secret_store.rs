@@ -97,7 +97,14 @@ pub(crate) enum Secrets {
         #[command(flatten)]
         which: Which,
     },
-    /// Take a secret out, with every version of it.
+    /// Write over what somebody else changed where the secret was carried to ([secret-store.remote]).
+    ///
+    /// `secrets list` tells of such as `drifted`. What stands there then is lost there, unless it keeps versions.
+    Push {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Take a secret out, with every version of it. Where it was carried to, it stays.
     Remove {
         #[command(flatten)]
         which: Which,
@@ -245,6 +252,11 @@ pub(crate) async fn run(format: Format, verb: &Secrets, stores: &Stores) -> anyh
             let ended = store.end_previous(&label, &By::OPERATOR).await;
             let ended = ended.map_err(failed)?;
             output::answer(format, &Ended { ended });
+        }
+        Secrets::Push { which } => {
+            let label = which.label(stores).await?;
+            store.push(&label, &By::OPERATOR).await.map_err(failed)?;
+            output::answer(format, &store.whole_view(&label).await.map_err(failed)?);
         }
         Secrets::Remove { which } => {
             let label = which.label(stores).await?;

@@ -6,6 +6,7 @@ pub(crate) mod bearers;
 pub(crate) mod document;
 pub(crate) mod kek;
 pub(crate) mod mail;
+pub(crate) mod remote_secrets;
 pub(crate) mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -190,6 +191,8 @@ pub(crate) struct Secrets {
     pub(crate) error_reports: Option<Secret>,
     /// Those of `[kek]`, then of each `[[previous-kek]]`.
     pub(crate) keks: Vec<portcullis_vault::kek::Secrets>,
+    /// Those of `[secret-store.remote]`.
+    pub(crate) remote: portcullis_events::secret_store::remote::Secrets,
     pub(crate) fernet_keys: Vec<Secret>,
 }
 
@@ -552,6 +555,7 @@ fn read_secrets(loaded: &mut Loaded) {
     bearers::read_secrets(loaded);
     crate::webhooks::read_secrets(loaded);
     kek::read_secrets(loaded);
+    remote_secrets::read_secrets(loaded);
     crate::vault_api::import_fernet::read_secrets(loaded);
     if let Some(password) = loaded.config.mail.password.clone() {
         loaded.secrets.mail_password = read_secret(loaded, "mail.password", &password);

@@ -3,6 +3,7 @@
 
 mod ages;
 mod files;
+pub(crate) mod remote;
 mod replacement;
 mod told;
 

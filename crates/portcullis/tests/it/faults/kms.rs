@@ -10,7 +10,7 @@ const QUICK: &str = "timeout = \"500ms\"\nremember-for = \"2s\"\n";
 const MAY: [&str; 2] = ["seal:vault", "open:vault"];
 
 /// Answers that no service gives.
-fn garbage() -> Vec<Line> {
+pub(super) fn garbage() -> Vec<Line> {
     let of = |status: &str, body: &str| {
         let length = body.len();
         let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");

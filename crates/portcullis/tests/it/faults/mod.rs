@@ -12,6 +12,7 @@ mod passkeys;
 mod postgres;
 mod power;
 mod redis;
+mod secret_managers;
 mod secret_store;
 mod service;
 mod sqlite;

@@ -18,6 +18,8 @@ pub(crate) enum Line {
     Hung,
     /// Answered with this, whatever was asked.
     Answers(Vec<u8>),
+    /// What has one of these in its head is done there, and nobody hears of it; all else is as ever.
+    Mutes(&'static [&'static str]),
 }
 
 /// Stands before a service.
@@ -70,6 +72,9 @@ async fn serve(listener: TcpListener, target: SocketAddr, line: Arc<Mutex<Line>>
                 });
             }
             Line::Hung => held.push(stream),
+            Line::Mutes(words) => {
+                tokio::spawn(mute(stream, target, words));
+            }
             Line::Answers(bytes) => {
                 tokio::spawn(async move {
                     let mut asked = [0; 16_384];
@@ -82,7 +87,26 @@ async fn serve(listener: TcpListener, target: SocketAddr, line: Arc<Mutex<Line>>
     }
 }
 
-fn address(variable: &str) -> SocketAddr {
+async fn mute(mut stream: TcpStream, target: SocketAddr, words: &[&str]) {
+    let mut asked = vec![0; 16_384];
+    let length = stream.read(&mut asked).await.unwrap_or(0);
+    let mut there = TcpStream::connect(target).await.unwrap();
+    let _ = there.write_all(&asked[..length]).await;
+    let head = String::from_utf8_lossy(&asked[..length]).into_owned();
+    if !words.iter().any(|word| head.contains(word)) {
+        let _ = tokio::io::copy_bidirectional(&mut stream, &mut there).await;
+        return;
+    }
+    let (mut from, _to) = stream.split();
+    let (mut back, mut on) = there.split();
+    let mut nobody = tokio::io::sink();
+    let _ = tokio::join!(
+        tokio::io::copy(&mut from, &mut on),
+        tokio::io::copy(&mut back, &mut nobody)
+    );
+}
+
+pub(super) fn address(variable: &str) -> SocketAddr {
     let url = required(variable);
     url.strip_prefix("http://").unwrap().parse().unwrap()
 }
@@ -181,7 +205,7 @@ path "{mount}/decrypt/portcullis" {{ capabilities = ["update"] }}"#
     }
 }
 
-fn told(path: &str, answer: &Answer) -> Value {
+pub(super) fn told(path: &str, answer: &Answer) -> Value {
     assert!(answer.status.is_success(), "{path}: {}", answer.text());
     if answer.body.is_empty() {
         Value::Null

@@ -16,6 +16,7 @@ mod gateway;
 pub(crate) mod issuer;
 pub(crate) mod kms;
 pub(crate) mod mailbox;
+pub(crate) mod managers;
 pub(crate) mod memory;
 pub(crate) mod openid;
 pub(crate) mod passkey;
