@@ -23,6 +23,7 @@ mod error;
 pub mod files;
 mod label;
 pub mod manage;
+pub mod of_tenant;
 pub mod remote;
 pub mod replacement;
 mod rows;

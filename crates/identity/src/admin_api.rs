@@ -81,6 +81,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .merge(visitors::manage::routes())
         .merge(webhooks::manage::routes())
         .merge(secret_store::manage::routes())
+        .merge(secret_store::of_tenant::routes())
         .merge(upload_store::manage::routes())
 }
 

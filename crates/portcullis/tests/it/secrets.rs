@@ -3,6 +3,7 @@
 
 mod ages;
 mod files;
+mod of_tenant;
 pub(crate) mod remote;
 mod replacement;
 mod told;
