@@ -51,6 +51,26 @@ async fn under_openbao_a_field_opens_and_the_keys_version_is_told_and_renewed() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transit_key_that_was_deleted_seals_the_vault_and_is_named_in_the_log() {
+    let upstream = Upstream::start().await;
+    let bao = Bao::start().await;
+    let gateway = bao.under(builder(&upstream).await, "").await.start().await;
+    let both = key(&gateway, &MAY, None);
+    let sealed = sealed(&gateway, &both, "42").await;
+    let ended = gateway.end().await;
+    bao.delete_key().await;
+    let gateway = ended.start().await;
+    let answer = opened(&gateway, &both, "42", &sealed).await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    // The trial that asks whether it is back cannot make a new one either.
+    eventually_asked("its opening says which key", async || {
+        opened(&gateway, &both, "42", &sealed).await.status == 503
+            && gateway.printed().contains("there is no key `portcullis`")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_openbao_the_gate_signs_in_with_a_role_and_takes_a_new_token_from_its_file() {
     let upstream = Upstream::start().await;
     let bao = Bao::start().await;

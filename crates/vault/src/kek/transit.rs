@@ -26,6 +26,7 @@ const FORM: u8 = 2;
 
 pub(super) struct Transit {
     mark: [u8; MARK_LEN],
+    key: String,
     encrypt: Target,
     decrypt: Target,
     server: Server,
@@ -84,6 +85,7 @@ impl Transit {
         let name = format!("transit\n{namespace}\n{mount}\n{key}");
         Ok(Transit {
             mark: mark_of(FORM, &name),
+            key: key.to_owned(),
             encrypt: at(format!("{mount}/encrypt/{key}"))?,
             decrypt: at(format!("{mount}/decrypt/{key}"))?,
             server,
@@ -96,6 +98,13 @@ impl Transit {
         match answer.status {
             StatusCode::OK => serde_json::from_slice(&answer.body)
                 .map_err(|_| away("its answer is none that is documented")),
+            // Everything is under it: this is no fault of what was to be opened.
+            StatusCode::BAD_REQUEST if is_wrapped && says_no_key(&answer.body) => {
+                let key = &self.key;
+                Err(away(format_args!(
+                    "there is no key `{key}`: was it deleted?"
+                )))
+            }
             // SECURITY: what the server says of it stays here: it may quote what it was sent.
             StatusCode::BAD_REQUEST if is_wrapped => Err(Error::Refused(
                 KekKind::Transit,
@@ -104,6 +113,19 @@ impl Transit {
             status => Err(away(format_args!("it answers {status}"))),
         }
     }
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    errors: Vec<String>,
+}
+
+fn says_no_key(body: &[u8]) -> bool {
+    let refusal: Result<Refusal, _> = serde_json::from_slice(body);
+    refusal.is_ok_and(|refusal| {
+        let mut errors = refusal.errors.iter();
+        errors.any(|error| error.contains("encryption key not found"))
+    })
 }
 
 fn associated_data(whose: &Whose<'_>) -> String {

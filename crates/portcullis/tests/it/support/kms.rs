@@ -161,6 +161,21 @@ path "{mount}/decrypt/portcullis" {{ capabilities = ["update"] }}"#
         told(path, &request.send().await)
     }
 
+    /// Somebody deletes the key.
+    pub(crate) async fn delete_key(&self) {
+        let key = format!("{}/keys/portcullis", self.mount);
+        self.ask(
+            &format!("{key}/config"),
+            &json!({ "deletion_allowed": true }),
+        )
+        .await;
+        let request = self
+            .client
+            .request(http::Method::DELETE, &format!("/v1/{key}"));
+        let token = required("PORTCULLIS_TEST_OPENBAO_TOKEN");
+        told(&key, &request.header("x-vault-token", &token).send().await);
+    }
+
     /// A token that may use the key and do nothing else.
     pub(crate) async fn token(&self) -> String {
         let body = json!({ "policies": [self.mount], "no_default_policy": true, "ttl": "1h" });
