@@ -35,7 +35,7 @@ mod tests;
 use std::sync::Arc;
 
 use portcullis_core::{Clock, Secret, Span, TenantId, Timestamp};
-use portcullis_store::{Db, Tx};
+use portcullis_store::Db;
 use portcullis_vault::fields::{self, Fields, Place};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -405,6 +405,7 @@ impl SecretStore {
         let now = new.rotated_at;
         let sealed = self.seal(new, new.version, value).await?;
         let served_until = now + overlap;
+        let told = self.to_tell(new, old.version, served_until).await?;
         let mut tx = self.db.begin().await?;
         if !rows::update(&mut tx, new, old.version).await? {
             return Ok(None);
@@ -428,7 +429,9 @@ impl SecretStore {
             .with("version", new.version)
             .with("previous_until", served_until.to_string());
         self.trail.record_in(&mut tx, event).await?;
-        self.tell(&mut tx, new, old.version, served_until).await?;
+        if let Some(told) = &told {
+            self.webhooks.tell_in(&mut tx, told).await?;
+        }
         tx.commit().await?;
         self.webhooks.hurry();
         self.changed.notify_one();
@@ -436,15 +439,14 @@ impl SecretStore {
     }
 
     /// The product hears of it, where there is a hook: the name and the version, never the value.
-    async fn tell(
+    async fn to_tell(
         &self,
-        tx: &mut Tx,
         new: &Stored,
         previous: i64,
         until: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<webhooks::Ready>, Error> {
         if self.config.hook_path.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let body = json!({
             "type": "secret.rotated",
@@ -462,7 +464,7 @@ impl SecretStore {
             about: new.id,
             body: body.to_string(),
         };
-        Ok(self.webhooks.tell_in(tx, &told).await?)
+        Ok(Some(self.webhooks.ready(&told).await?))
     }
 
     /// What is in use, opened; without a value where that does not open.

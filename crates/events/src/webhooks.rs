@@ -1,7 +1,7 @@
 //! Webhooks in: what other services tell the product, verified, kept, delivered.
 //!
 //! 1. [`verify`]: the bytes as they came are genuine and fresh, or the message is refused.
-//! 2. It is a row in the database, sealed, before it is acknowledged. A second one of the same event is
+//! 2. It is a row in the database, sealed by the vault, before it is acknowledged. A second one of the same event is
 //!    acknowledged too, and changes nothing: senders ask for that ("already seen" is not a fault of theirs).
 //! 3. It is delivered from there until the product takes it: by one node at a time, with waits between
 //!    attempts, and what is not taken in the end is a dead letter for a person to look at.
@@ -32,9 +32,10 @@ use std::sync::Arc;
 
 use ::http::HeaderMap;
 use arc_swap::ArcSwap;
-use portcullis_core::{Clock, Problem, Timestamp};
+use portcullis_core::{Clock, Problem, Secret, Timestamp};
 use portcullis_store::Db;
 use portcullis_vault::KeyRing;
+use portcullis_vault::fields::{self, Fields, Place};
 use portcullis_vault::keys::{Keys, Purpose};
 use portcullis_vault::seal::{self, Sealer};
 use tokio::sync::Notify;
@@ -44,7 +45,7 @@ pub use config::{Config, Known, compile, own};
 pub use content::Message;
 pub use endpoint::{Endpoint, Endpoints, Stamp};
 pub use store::{Delivery, Filter, State};
-pub use tell::{SECRET_HOOK, Told};
+pub use tell::{Ready, SECRET_HOOK, Told};
 
 use crate::audit::{self, Action, By, Event, Outcome, Target, Trail};
 use crate::metrics::{Metrics, WebhookMark};
@@ -52,7 +53,10 @@ use content::Facts;
 use verify::{Refused, Verified};
 
 /// What sealed messages are bound to, beside their id and endpoint.
-const PLACE: &[u8] = b"webhook";
+const TABLE: &str = "webhook_delivery";
+/// Messages from before there was a vault begin otherwise, and were bound to this.
+const OLD_PLACE: &[u8] = b"webhook";
+const OF_VAULT: &[u8; 5] = b"pcv1.";
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -64,6 +68,8 @@ pub enum Error {
     Unreadable,
     #[error(transparent)]
     Seal(#[from] seal::Error),
+    #[error(transparent)]
+    Fields(#[from] fields::Error),
     #[error(transparent)]
     Trail(#[from] audit::Error),
     #[error(transparent)]
@@ -83,6 +89,7 @@ impl From<Error> for Problem {
             Error::NotFound => Problem::new(&portcullis_core::problem::NOT_FOUND),
             Error::Unreadable => Problem::internal(error),
             Error::Seal(error) => error.into(),
+            Error::Fields(error) => error.into(),
             Error::Trail(error) => error.into(),
             Error::Store(error) => error.into(),
         }
@@ -106,6 +113,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub trail: Trail,
     pub ring: Arc<KeyRing>,
+    pub fields: Fields,
 }
 
 /// The slice. Cheap to clone.
@@ -115,6 +123,8 @@ pub struct Webhooks {
     clock: Arc<dyn Clock>,
     trail: Trail,
     ring: Arc<KeyRing>,
+    fields: Fields,
+    /// For what was sealed before there was a vault.
     sealer: Arc<Sealer>,
     endpoints: Arc<ArcSwap<Endpoints>>,
     /// Something may be due on this node.
@@ -128,6 +138,7 @@ impl Webhooks {
             clock: parts.clock,
             trail: parts.trail,
             ring: parts.ring,
+            fields: parts.fields.of_gate(),
             sealer: Arc::new(Sealer::new(keys, Purpose::Webhook)?),
             endpoints: Arc::default(),
             arrived: Arc::default(),
@@ -171,7 +182,7 @@ impl Webhooks {
         let facts = Facts::of(endpoint, verified, body);
         let id = Uuid::now_v7();
         let message = Message::taken(endpoint, headers, body);
-        let sealed = self.seal(endpoint.name(), id, &message)?;
+        let sealed = self.seal(endpoint.name(), id, &message).await?;
         let mut tx = self.db.begin().await?;
         if let Some(challenge) = &facts.challenge {
             store::insert_answered(&mut tx, endpoint, id, &facts, &sealed, now).await?;
@@ -198,16 +209,34 @@ impl Webhooks {
         self.trail.note(event);
     }
 
-    fn seal(&self, endpoint: &str, id: Uuid, message: &Message) -> Result<Vec<u8>, Error> {
+    /// Not in a transaction: a data key may have to be had first.
+    async fn seal(&self, endpoint: &str, id: Uuid, message: &Message) -> Result<Vec<u8>, Error> {
         let plain = message.to_bytes()?;
-        let place = [PLACE, id.as_bytes(), endpoint.as_bytes()];
-        Ok(self.sealer.seal(&place, &plain)?)
+        let row = id.to_string();
+        let place = place(endpoint, &row);
+        let sealed = self.fields.seal(&place, None, &plain).await?;
+        Ok(sealed.into_bytes())
     }
 
-    fn open(&self, endpoint: &str, id: Uuid, sealed: &[u8]) -> Result<Message, Error> {
-        let place = [PLACE, id.as_bytes(), endpoint.as_bytes()];
-        let plain = self.sealer.open(&place, sealed)?;
+    async fn open(&self, endpoint: &str, id: Uuid, sealed: &[u8]) -> Result<Message, Error> {
+        let plain = if sealed.starts_with(OF_VAULT) {
+            let text = std::str::from_utf8(sealed).map_err(|_| Error::Unreadable)?;
+            let row = id.to_string();
+            let opened = self.fields.open(&place(endpoint, &row), text).await;
+            // Our own row: that it does not open is no answer to anybody.
+            opened.map_err(|error| match error {
+                fields::Error::DoesNotOpen => Error::Seal(seal::Error::Open),
+                error => error.into(),
+            })?
+        } else {
+            self.open_old(endpoint, id, sealed)?
+        };
         Message::from_bytes(plain.expose()).ok_or(Error::Unreadable)
+    }
+
+    fn open_old(&self, endpoint: &str, id: Uuid, sealed: &[u8]) -> Result<Secret<Vec<u8>>, Error> {
+        let place = [OLD_PLACE, id.as_bytes(), endpoint.as_bytes()];
+        Ok(self.sealer.open(&place, sealed)?)
     }
 
     /// Deliveries, newest first. None where there is no `after`.
@@ -225,11 +254,11 @@ impl Webhooks {
         found.ok_or(Error::NotFound)
     }
 
-    /// What a message says. For whoever holds the master secret: the command line alone.
+    /// What a message says. For whoever may open the vault: the command line alone.
     pub async fn message(&self, id: Uuid) -> Result<Message, Error> {
         let found = store::sealed(&self.db, id).await?;
         let (endpoint, sealed) = found.ok_or(Error::NotFound)?;
-        self.open(&endpoint, id, &sealed)
+        self.open(&endpoint, id, &sealed).await
     }
 
     /// Delivers a message again, whatever became of it, with all attempts before it.
@@ -272,28 +301,38 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Seals anew what an older master secret sealed. How many.
-    pub async fn reseal(&self) -> Result<usize, Error> {
-        let mark = self.sealer.mark();
+    /// Takes into the vault what was sealed before there was one; how many. What does not open is lost: its
+    /// master secret is gone.
+    pub async fn carry_over(&self) -> Result<usize, Error> {
         let (mut count, mut after) = (0_usize, 0);
         loop {
-            let rows = store::sealed_otherwise(&self.db, &mark, after).await?;
+            let rows = store::sealed_otherwise(&self.db, OF_VAULT, after).await?;
             let Some((last, ..)) = rows.last() else {
                 return Ok(count);
             };
             after = *last;
             for (seq, id, endpoint, old) in &rows {
-                match self.open(endpoint, *id, old) {
-                    Ok(message) => {
-                        let new = self.seal(endpoint, *id, &message)?;
+                let opened = self.open_old(endpoint, *id, old);
+                match opened.map(|plain| Message::from_bytes(plain.expose())) {
+                    Ok(Some(message)) => {
+                        let new = self.seal(endpoint, *id, &message).await?;
                         store::set_sealed(&self.db, *seq, old, &new).await?;
                         count = count.saturating_add(1);
                     }
-                    Err(error) => {
-                        tracing::error!(delivery = %id, %error, "a message of a webhook is lost");
+                    Ok(None) | Err(_) => {
+                        tracing::error!(delivery = %id, "a message of a webhook is lost: it does not open");
                     }
                 }
             }
         }
+    }
+}
+
+fn place<'a>(endpoint: &'a str, row: &'a str) -> Place<'a> {
+    Place {
+        tenant: None,
+        table: TABLE,
+        field: endpoint,
+        row,
     }
 }

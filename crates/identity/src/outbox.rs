@@ -3,6 +3,9 @@
 //! - No act waits for a mail server, and none fails because one is away.
 //! - A letter is in the database, sealed, until it was handed over: a restart loses none. It may
 //!   be sent twice (when the process dies after sending and before noting it), never half.
+//! - It is sealed by the vault, under a key that is in memory. Where there is none (the service that holds
+//!   the KEK is away), a key of the master secret seals it for the time being, for no act waits for that
+//!   service either; the vault takes it in when it is open ([`Outbox::carry_over`]).
 //! - Several nodes share the work: a letter is taken by one of them for two minutes.
 //! - A letter with a link is written down without the link. The token is made when the letter is
 //!   sent, so it exists in the letter alone, and waiting takes nothing from its lifetime.
@@ -12,6 +15,7 @@ use std::sync::Arc;
 
 use portcullis_core::{Clock, Problem, Span, Timestamp, UserId};
 use portcullis_store::{Db, Tx};
+use portcullis_vault::fields::{self, Fields, Place};
 use portcullis_vault::keys::{Keys, Purpose};
 use portcullis_vault::seal::{self, Sealer};
 use serde::{Deserialize, Serialize};
@@ -24,10 +28,17 @@ const FIRST_WAIT: Span = Span::from_seconds(5);
 const LONGEST_WAIT: Span = Span::from_minutes(30);
 const GIVEN_UP_AFTER: Span = Span::from_days(1);
 
+const TABLE: &str = "outbox";
+const FIELD: &str = "letter";
+/// What the vault sealed begins so.
+const OF_VAULT: &[u8; 5] = b"pcv1.";
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     Seal(#[from] seal::Error),
+    #[error(transparent)]
+    Fields(#[from] fields::Error),
     #[error("a letter in the outbox cannot be read")]
     Unreadable(#[from] serde_json::Error),
     #[error(transparent)]
@@ -38,6 +49,7 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::Seal(error) => error.into(),
+            Error::Fields(error) => error.into(),
             Error::Unreadable(_) => Problem::internal(error),
             Error::Store(error) => error.into(),
         }
@@ -98,15 +110,23 @@ pub(crate) struct Taken {
 pub struct Outbox {
     db: Db,
     clock: Arc<dyn Clock>,
+    fields: Fields,
+    /// For the time when the vault is not open.
     sealer: Arc<Sealer>,
     posted: Arc<Notify>,
 }
 
 impl Outbox {
-    pub fn new(db: Db, clock: Arc<dyn Clock>, keys: &Keys) -> Result<Self, seal::Error> {
+    pub fn new(
+        db: Db,
+        clock: Arc<dyn Clock>,
+        fields: &Fields,
+        keys: &Keys,
+    ) -> Result<Self, seal::Error> {
         Ok(Outbox {
             db,
             clock,
+            fields: fields.of_gate(),
             sealer: Arc::new(Sealer::new(keys, Purpose::Mail)?),
             posted: Arc::default(),
         })
@@ -116,9 +136,12 @@ impl Outbox {
     pub(crate) async fn post(&self, tx: &mut Tx, message: &Message) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO outbox (id, sealed, created_at, due_at, attempts) VALUES ($1, $2, $3, $3, 0)";
         let id = Uuid::now_v7();
-        let sealed = self
-            .sealer
-            .seal(&[id.as_bytes()], &serde_json::to_vec(message)?)?;
+        let plain = serde_json::to_vec(message)?;
+        let row = id.to_string();
+        let sealed = match self.fields.seal_if_ready(&place(&row), &plain)? {
+            Some(sealed) => sealed.into_bytes(),
+            None => self.sealer.seal(&[id.as_bytes()], &plain)?,
+        };
         let now = self.clock.now();
         tx.execute(SQL, &[id.into(), (&sealed).into(), now.into()])
             .await?;
@@ -145,23 +168,63 @@ impl Outbox {
         tx.commit().await?;
         let Some(row) = row else { return Ok(None) };
         let id = row.uuid("id")?;
-        let read = || -> Result<Message, Error> {
-            let opened = self.sealer.open(&[id.as_bytes()], &row.bytes("sealed")?)?;
-            Ok(serde_json::from_slice(opened.expose())?)
-        };
-        match read() {
+        match self.open(id, &row.bytes("sealed")?).await {
             Ok(message) => Ok(Some(Taken {
                 id,
                 attempts: row.int("attempts")?,
                 created_at: row.timestamp("created_at")?,
                 message,
             })),
-            Err(error) => {
-                // It will not become readable: out of the way of the others.
+            // It will not become readable: out of the way of the others.
+            Err(
+                error @ (Error::Seal(_)
+                | Error::Unreadable(_)
+                | Error::Fields(fields::Error::DoesNotOpen)),
+            ) => {
                 self.delete(id).await?;
                 Err(error)
             }
+            // The vault is not open.
+            Err(error) => {
+                self.later(id, now + FIRST_WAIT).await?;
+                Err(error)
+            }
         }
+    }
+
+    async fn open(&self, id: Uuid, sealed: &[u8]) -> Result<Message, Error> {
+        let opened = if sealed.starts_with(OF_VAULT) {
+            let text = std::str::from_utf8(sealed).map_err(|_| fields::Error::DoesNotOpen)?;
+            self.fields.open(&place(&id.to_string()), text).await?
+        } else {
+            self.sealer.open(&[id.as_bytes()], sealed)?
+        };
+        Ok(serde_json::from_slice(opened.expose())?)
+    }
+
+    /// Has a key of the vault in memory for the letters to come, and takes in those that it has not sealed:
+    /// how many. What does not open stays, until its turn comes.
+    pub async fn carry_over(&self) -> Result<usize, Error> {
+        const OLD: &str =
+            "SELECT id, sealed FROM outbox WHERE substr(sealed, 1, 5) <> $1 ORDER BY id LIMIT 500";
+        const NEW: &str = "UPDATE outbox SET sealed = $3 WHERE id = $1 AND sealed = $2";
+        self.fields.seal(&place("key"), None, b"").await?;
+        let mut count = 0_usize;
+        for row in self.db.fetch_all(OLD, &[OF_VAULT.into()]).await? {
+            let (id, old) = (row.uuid("id")?, row.bytes("sealed")?);
+            let Ok(plain) = self.sealer.open(&[id.as_bytes()], &old) else {
+                continue;
+            };
+            let row = id.to_string();
+            let place = place(&row);
+            let new = self.fields.seal(&place, None, plain.expose()).await?;
+            let mut tx = self.db.begin().await?;
+            let args = [id.into(), (&old).into(), new.as_bytes().into()];
+            tx.execute(NEW, &args).await?;
+            tx.commit().await?;
+            count = count.saturating_add(1);
+        }
+        Ok(count)
     }
 
     /// The letter was handed over, or nobody is to get it.
@@ -171,17 +234,20 @@ impl Outbox {
 
     /// The letter could not be handed over: it is tried again later. Whether it will be.
     pub(crate) async fn put_back(&self, taken: &Taken) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE outbox SET due_at = $2 WHERE id = $1";
         let now = self.clock.now();
         if now.since(taken.created_at) >= GIVEN_UP_AFTER {
             self.delete(taken.id).await?;
             return Ok(false);
         }
-        let mut tx = self.db.begin().await?;
-        tx.execute(SQL, &[taken.id.into(), (now + wait(taken.attempts)).into()])
-            .await?;
-        tx.commit().await?;
+        self.later(taken.id, now + wait(taken.attempts)).await?;
         Ok(true)
+    }
+
+    async fn later(&self, id: Uuid, due_at: Timestamp) -> Result<(), Error> {
+        const SQL: &str = "UPDATE outbox SET due_at = $2 WHERE id = $1";
+        let mut tx = self.db.begin().await?;
+        tx.execute(SQL, &[id.into(), due_at.into()]).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn delete(&self, id: Uuid) -> Result<(), Error> {
@@ -189,6 +255,15 @@ impl Outbox {
         let mut tx = self.db.begin().await?;
         tx.execute(SQL, &[id.into()]).await?;
         Ok(tx.commit().await?)
+    }
+}
+
+fn place(row: &str) -> Place<'_> {
+    Place {
+        tenant: None,
+        table: TABLE,
+        field: FIELD,
+        row,
     }
 }
 
@@ -237,6 +312,26 @@ mod tests {
         assert!(outbox.take().await.unwrap().is_none(), "one node has it");
         outbox.done(&taken).await.unwrap();
         assert_eq!(house.count("SELECT count(*) AS n FROM outbox").await, 0);
+    }
+
+    #[tokio::test]
+    async fn the_vault_takes_in_what_was_sealed_before_it_was_open_and_seals_the_rest_itself() {
+        const BEGINS: &str =
+            "SELECT count(*) AS n FROM outbox WHERE substr(sealed, 1, 5) = x'706376312e'";
+        let house = House::build().await;
+        let outbox = house.outbox();
+        post(&house, &news("ada@example.org")).await;
+        assert_eq!(house.count(BEGINS).await, 0, "no key is in memory yet");
+        assert_eq!(outbox.carry_over().await.unwrap(), 1);
+        assert_eq!(outbox.carry_over().await.unwrap(), 0);
+        post(&house, &news("bob@example.org")).await;
+        assert_eq!(house.count(BEGINS).await, 2);
+        let mut seen = Vec::new();
+        while let Some(taken) = outbox.take().await.unwrap() {
+            seen.push(taken.message);
+        }
+        seen.sort_by_key(|message| format!("{message:?}"));
+        assert_eq!(seen, [news("ada@example.org"), news("bob@example.org")]);
     }
 
     #[tokio::test]

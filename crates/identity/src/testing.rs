@@ -64,7 +64,8 @@ pub(crate) fn fields(db: &Db, clock: &Arc<dyn Clock>, keys: &Keys) -> Fields {
 
 fn recovery(db: &Db, clock: &Arc<dyn Clock>) -> Recovery {
     let keys = keys();
-    let outbox = Outbox::new(db.clone(), Arc::clone(clock), &keys).unwrap();
+    let fields = fields(db, clock, &keys);
+    let outbox = Outbox::new(db.clone(), Arc::clone(clock), &fields, &keys).unwrap();
     Recovery::new(outbox, &keys, recovery::Config::default(), true).unwrap()
 }
 

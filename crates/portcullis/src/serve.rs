@@ -253,7 +253,6 @@ async fn assemble(
         panics: AtomicU64::default(),
     });
     upkeep::start(&gate, &identity);
-    upkeep::reseal(&identity).await;
     vault_keeper::start(&gate, &identity);
     gate.webhooks
         .set(Arc::clone(&gate.snapshot.load().webhooks));

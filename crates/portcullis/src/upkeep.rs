@@ -104,7 +104,7 @@ pub(crate) async fn identity(
         trail: trail.clone(),
         clock: Arc::clone(clock),
     };
-    let outbox = Outbox::new(db.clone(), Arc::clone(clock), keys)?;
+    let outbox = Outbox::new(db.clone(), Arc::clone(clock), &vault.fields, keys)?;
     let recovery = Recovery::new(outbox, keys, config.recovery.clone(), config.mail.is_on())?;
     let accounts = Accounts::new(accounts::Parts {
         db: db.clone(),
@@ -143,7 +143,7 @@ pub(crate) async fn identity(
         config.accounts.origin.as_deref(),
         OPENID.to_owned(),
     )?;
-    let webhooks = webhooks(&signing_keys, keys)?;
+    let webhooks = webhooks(&signing_keys, &vault.fields, keys)?;
     let secret_store = secret_store(loaded, db, &vault, &webhooks)?;
     let upload_store = upload_store(loaded, &signing_keys, &vault);
     Ok(Identity {
@@ -164,12 +164,13 @@ pub(crate) async fn identity(
 }
 
 /// What others tell the product, and what the gate does.
-fn webhooks(signing_keys: &SigningKeys, keys: &Keys) -> anyhow::Result<Webhooks> {
+fn webhooks(signing_keys: &SigningKeys, fields: &Fields, keys: &Keys) -> anyhow::Result<Webhooks> {
     let parts = webhooks::Parts {
         db: signing_keys.db.clone(),
         clock: Arc::clone(&signing_keys.clock),
         trail: signing_keys.trail.clone(),
         ring: Arc::clone(&signing_keys.ring),
+        fields: fields.clone(),
     };
     Ok(Webhooks::new(parts, keys)?)
 }
@@ -323,19 +324,6 @@ async fn keep_bearers(identity: &Identity) {
     identity.bearers.issuers().keep().await;
     if let Err(error) = identity.bearers.keep_house().await {
         tracing::warn!(%error, "ended token families could not be cleaned up");
-    }
-}
-
-/// Seals the messages of webhooks anew, where an older master secret sealed them: they have to be
-/// readable when that one is taken out of `secrets.previous`.
-pub(crate) async fn reseal(identity: &Identity) {
-    match identity.webhooks.reseal().await {
-        Ok(0) => {}
-        Ok(count) => tracing::info!(
-            count,
-            "messages of webhooks are sealed by the new master secret"
-        ),
-        Err(error) => tracing::warn!(%error, "messages of webhooks could not be sealed anew"),
     }
 }
 

@@ -40,6 +40,10 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
             if !is_done && is_there != Some(false) {
                 is_done = carry_over(&identity).await && rewrap(fields).await;
             }
+            if is_there != Some(false) {
+                // Again and again: letters are sealed elsewhere while the vault is not open.
+                told("letters", identity.accounts.carry_over_letters().await);
+            }
         }
     });
 }
@@ -59,16 +63,27 @@ async fn ask(fields: &Fields) -> Option<bool> {
     }
 }
 
-/// Whether the secrets of second factors that were sealed before there was a vault are all in it.
+/// Whether all that was sealed before there was a vault is in it.
 async fn carry_over(identity: &Identity) -> bool {
-    match identity.accounts.carry_over_factors().await {
+    let factors = identity.accounts.carry_over_factors().await;
+    let factors = told("second factors", factors);
+    let messages = told("messages of webhooks", identity.webhooks.carry_over().await);
+    factors && messages
+}
+
+fn told<E: std::fmt::Display>(what: &'static str, came: Result<usize, E>) -> bool {
+    match came {
         Ok(0) => true,
         Ok(count) => {
-            tracing::info!(count, "second factors were taken into the vault");
+            tracing::info!(
+                what,
+                count,
+                "the gate's own secrets were taken into the vault"
+            );
             true
         }
         Err(error) => {
-            tracing::warn!(%error, "second factors could not be taken into the vault: it is tried again");
+            tracing::warn!(what, %error, "the gate's own secrets could not be taken into the vault: it is tried again");
             false
         }
     }

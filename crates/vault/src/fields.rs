@@ -208,6 +208,17 @@ impl Fields {
         envelope::seal(&key, &self.bound(place), plain)
     }
 
+    /// The same under a key that is in memory, or nothing where there is none: it waits for nobody, so
+    /// that a transaction may call it.
+    pub fn seal_if_ready(&self, place: &Place<'_>, plain: &[u8]) -> Result<Option<String>, Error> {
+        place.check()?;
+        let line = Line::new(self.owner(place.tenant), None, Use::Seal)?;
+        let Some(key) = self.keys.newest_known(&line) else {
+            return Ok(None);
+        };
+        envelope::seal(&key, &self.bound(place), plain).map(Some)
+    }
+
     /// Opens what was sealed for the very same place.
     pub async fn open(&self, place: &Place<'_>, sealed: &str) -> Result<Secret<Vec<u8>>, Error> {
         Ok(self.opened(place, sealed).await?.1)

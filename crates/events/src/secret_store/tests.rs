@@ -32,24 +32,26 @@ async fn house() -> House {
     let ring = KeyRing::open(db.clone(), keys.clone(), START)
         .await
         .unwrap();
+    let of_fields = fields::Config::default();
+    let master = kek::Settings::of(kek::KekKind::Master);
+    let under = Keks::new(&master, &[], &keys, &shared).unwrap();
+    let fields = Fields::new(
+        db.clone(),
+        under,
+        Arc::clone(&shared),
+        &of_fields,
+        Span::from_minutes(15),
+    );
     let hooks = webhooks::Parts {
         db: db.clone(),
         clock: Arc::clone(&shared),
         trail: trail.clone(),
         ring: Arc::new(ring),
+        fields: fields.clone(),
     };
-    let of_fields = fields::Config::default();
-    let master = kek::Settings::of(kek::KekKind::Master);
-    let under = Keks::new(&master, &[], &keys, &shared).unwrap();
     let store = SecretStore::new(Parts {
         db: db.clone(),
-        fields: Fields::new(
-            db.clone(),
-            under,
-            Arc::clone(&shared),
-            &of_fields,
-            Span::from_minutes(15),
-        ),
+        fields,
         clock: shared,
         trail,
         webhooks: Webhooks::new(hooks, &keys).unwrap(),
@@ -342,4 +344,49 @@ async fn steps_of_a_replacement_come_in_their_order_and_the_value_comes_once() {
         Some(Step::Identify),
         "another one begins"
     );
+}
+
+#[tokio::test]
+async fn of_two_nodes_one_carries_a_secret_and_another_store_begins_anew() {
+    let house = house().await;
+    house
+        .put("stripe", &new("value of the first version"))
+        .await;
+    let stored = house.store.find(&label("stripe")).await.unwrap();
+    let (now, until) = (START, START + Span::from_seconds(15));
+    let take = async |store: &str, now, until| {
+        let taken = remote::rows::take(&house.db, stored.id, store, (now, until));
+        taken.await.unwrap()
+    };
+    let first = take("one", now, until).await.unwrap();
+    assert!(take("one", now, until).await.is_none(), "one node has it");
+    // Its lease is over, and another has it: what the first says of it is not heard.
+    let late = until + Span::from_seconds(15);
+    let second = take("one", until, late).await.unwrap();
+    let mut tx = house.db.begin().await.unwrap();
+    let written = async |tx: &mut portcullis_store::Tx, taken: &remote::rows::Taken, name: &str| {
+        let written = remote::rows::written(tx, taken, (1, name), now);
+        written.await.unwrap()
+    };
+    assert!(!written(&mut tx, &first, "of the first").await);
+    assert!(written(&mut tx, &second, "of the second").await);
+    tx.commit().await.unwrap();
+    let waits = async |store: &str| {
+        let waiting = rows::to_carry(&house.db, store, late, 10).await.unwrap();
+        waiting.len()
+    };
+    assert_eq!((waits("one").await, waits("two").await), (0, 1));
+    let third = take("two", late, late + Span::from_seconds(15))
+        .await
+        .unwrap();
+    assert_eq!(third.carried(), (0, None));
+    // A new version waits.
+    let mut tx = house.db.begin().await.unwrap();
+    assert!(written(&mut tx, &third, "of the third").await);
+    tx.commit().await.unwrap();
+    assert_eq!(waits("two").await, 0);
+    house
+        .rotate("stripe", "value of the second version", None)
+        .await;
+    assert_eq!(waits("two").await, 1);
 }

@@ -8,6 +8,7 @@ use portcullis_core::{Span, Timestamp};
 use portcullis_edge::deliver;
 use portcullis_vault::signing::ASSERTION_TYPE;
 use portcullis_vault::tokens::{random, sha256};
+use portcullis_vault::{fields, kek};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -56,6 +57,8 @@ enum Came {
     Taken(StatusCode),
     /// The product is away, or does not want it now.
     NotNow(Option<StatusCode>, String),
+    /// The vault gives nothing out at present: no attempt was made, and none is counted.
+    Sealed(String),
     /// It can never be delivered as it is.
     Never(String),
 }
@@ -120,7 +123,9 @@ impl Webhooks {
         let came = self.send(endpoint, claimed).await;
         let now = self.clock.now();
         let keep_until = now + endpoint.retention;
+        let is_counted = !matches!(came, Came::Sealed(_));
         let (state, status, fault) = match came {
+            Came::Sealed(fault) => (State::Waiting, None, Some(fault)),
             Came::Taken(status) => (State::Delivered, Some(status), None),
             Came::Never(fault) => (State::Dead, None, Some(fault)),
             Came::NotNow(status, fault) if claimed.attempts >= i64::from(endpoint.attempts) => {
@@ -134,8 +139,10 @@ impl Webhooks {
         match state {
             State::Waiting => {
                 let due_at = now + wait(endpoint, claimed.attempts);
-                store::put_back(&mut tx, claimed, due_at, last).await?;
-                self.metrics().webhook(WebhookMark::Retried);
+                store::put_back(&mut tx, claimed, (due_at, is_counted), last).await?;
+                if is_counted {
+                    self.metrics().webhook(WebhookMark::Retried);
+                }
             }
             State::Delivered => {
                 store::end(&mut tx, claimed, state, last, (now, keep_until)).await?;
@@ -156,8 +163,19 @@ impl Webhooks {
 
     async fn send(&self, endpoint: &Endpoint, claimed: &Claimed) -> Came {
         // SECURITY: what does not open was not sealed by us, or for another place: it goes nowhere.
-        let message = match self.open(endpoint.name(), claimed.id, &claimed.sealed) {
+        let opened = self
+            .open(endpoint.name(), claimed.id, &claimed.sealed)
+            .await;
+        let message = match opened {
             Ok(message) => message,
+            Err(Error::Fields(error)) => {
+                return match error {
+                    fields::Error::Kek(kek::Error::Away(..)) | fields::Error::Store(_) => {
+                        Came::Sealed(error.to_string())
+                    }
+                    error => Came::NotNow(None, error.to_string()),
+                };
+            }
             Err(error) => return Came::Never(error.to_string()),
         };
         let headers = match self.headers(endpoint, claimed, &message) {

@@ -211,20 +211,22 @@ pub(super) async fn end(
     Ok(tx.execute(SQL, &args).await? == 1)
 }
 
-/// It was not taken: again at `due_at`.
+/// It was not taken: again at `due_at`. An attempt that was none is not counted.
 pub(super) async fn put_back(
     tx: &mut Tx,
     claimed: &Claimed,
-    due_at: Timestamp,
+    (due_at, is_counted): (Timestamp, bool),
     (status, fault): (Option<i64>, Option<&str>),
 ) -> Result<(), Error> {
-    const SQL: &str = "UPDATE webhook_delivery SET due_at = $3, status = $4, fault = $5 WHERE seq = $1 AND attempts = $2 AND state = 'waiting'";
+    const SQL: &str = "UPDATE webhook_delivery SET due_at = $3, status = $4, fault = $5, attempts = $6 WHERE seq = $1 AND attempts = $2 AND state = 'waiting'";
+    let attempts = claimed.attempts.saturating_sub(i64::from(!is_counted));
     let args = [
         claimed.seq.into(),
         claimed.attempts.into(),
         due_at.into(),
         status.into(),
         fault.into(),
+        attempts.into(),
     ];
     tx.execute(SQL, &args).await?;
     Ok(())
@@ -329,7 +331,7 @@ pub(super) async fn forget(db: &Db, now: Timestamp) -> Result<u64, Error> {
     }
 }
 
-/// Messages that another key sealed: behind `after`, so that one that does not open is passed by.
+/// Messages that do not begin so: behind `after`, so that one that does not open is passed by.
 pub(super) async fn sealed_otherwise(
     db: &Db,
     mark: &[u8; 5],

@@ -24,24 +24,47 @@ pub struct Told<'t> {
     pub body: String,
 }
 
+/// A message of ours that is sealed, and waits for its transaction.
+#[derive(Debug)]
+pub struct Ready {
+    endpoint: &'static str,
+    id: Uuid,
+    facts: Facts,
+    sealed: Vec<u8>,
+}
+
 impl Webhooks {
-    /// Puts a message beside what it tells of: it is delivered if and only if the transaction is
-    /// committed.
-    pub async fn tell_in(&self, tx: &mut Tx, told: &Told<'_>) -> Result<(), Error> {
+    /// Seals a message. Not in the transaction: the vault may have to ask for a key.
+    pub async fn ready(&self, told: &Told<'_>) -> Result<Ready, Error> {
         let id = Uuid::now_v7();
         let message = Message {
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: told.body.clone().into_bytes(),
         };
-        let sealed = self.seal(told.endpoint, id, &message)?;
-        let facts = Facts {
-            event: told.event.clone(),
-            kind: Some(told.kind.to_owned()),
-            order_key: Some(sha256(told.about.as_bytes())),
-            challenge: None,
-        };
+        Ok(Ready {
+            endpoint: told.endpoint,
+            id,
+            sealed: self.seal(told.endpoint, id, &message).await?,
+            facts: Facts {
+                event: told.event.clone(),
+                kind: Some(told.kind.to_owned()),
+                order_key: Some(sha256(told.about.as_bytes())),
+                challenge: None,
+            },
+        })
+    }
+
+    /// Puts a message beside what it tells of: it is delivered if and only if the transaction is
+    /// committed.
+    pub async fn tell_in(&self, tx: &mut Tx, ready: &Ready) -> Result<(), Error> {
         let now = self.clock.now();
-        store::insert(tx, told.endpoint, id, &facts, &sealed, now).await?;
+        let Ready {
+            endpoint,
+            id,
+            facts,
+            sealed,
+        } = ready;
+        store::insert(tx, endpoint, *id, facts, sealed, now).await?;
         Ok(())
     }
 

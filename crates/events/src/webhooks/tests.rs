@@ -7,9 +7,12 @@ use portcullis_core::time::ManualClock;
 use portcullis_core::{Clock, Secret, Span, Timestamp};
 use portcullis_edge::Upstream;
 use portcullis_store::Db;
-use portcullis_vault::KeyRing;
-use portcullis_vault::keys::{ForeignMac, Keys};
+use portcullis_vault::fields::{self, Fields};
+use portcullis_vault::keys::{ForeignMac, Keys, Purpose};
+use portcullis_vault::seal::Sealer;
+use portcullis_vault::{Keks, KeyRing, kek};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::content::Message;
 use super::store::{self, State};
@@ -92,9 +95,14 @@ async fn on(db: &Db, clock: &Arc<ManualClock>, masters: &[&str]) -> Webhooks {
     let keys = Keys::new(masters.next().unwrap(), masters.collect());
     let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
     let audit = audit::Config::default();
+    let master = kek::Settings::of(kek::KekKind::Master);
+    let under = Keks::new(&master, &[], &keys, &clock).unwrap();
+    let of_fields = fields::Config::default();
+    let remember = Span::from_minutes(15);
     let parts = Parts {
         db: db.clone(),
         clock: Arc::clone(&clock),
+        fields: Fields::new(db.clone(), under, Arc::clone(&clock), &of_fields, remember),
         trail: Trail::start(db.clone(), Arc::clone(&clock), Metrics::new(), &audit),
         ring: Arc::new(
             KeyRing::open(db.clone(), keys.clone(), clock.now())
@@ -197,7 +205,7 @@ async fn what_is_about_the_same_thing_waits_for_what_came_before_it() {
     }
     let mut tx = house.db.begin().await.unwrap();
     let later = house.clock.now() + Span::from_seconds(60);
-    store::put_back(&mut tx, &first, later, (Some(503), Some("busy")))
+    store::put_back(&mut tx, &first, (later, true), (Some(503), Some("busy")))
         .await
         .unwrap();
     tx.commit().await.unwrap();
@@ -239,18 +247,47 @@ async fn what_was_kept_for_long_enough_is_forgotten_and_what_waits_is_not() {
     assert_eq!((left.len(), left[0].event.as_str()), (1, "waits"));
 }
 
+/// A message as it was sealed before there was a vault.
+async fn as_before(house: &House, masters: &str, id: Uuid) {
+    const SQL: &str = "UPDATE webhook_delivery SET sealed = $2 WHERE id = $1";
+    let keys = Keys::new(Secret::new(masters.to_owned()), Vec::new());
+    let sealer = Sealer::new(&keys, Purpose::Webhook).unwrap();
+    let plain = house
+        .webhooks
+        .message(id)
+        .await
+        .unwrap()
+        .to_bytes()
+        .unwrap();
+    let place: [&[u8]; 3] = [b"webhook", id.as_bytes(), b"one"];
+    let sealed = sealer.seal(&place, &plain).unwrap();
+    let mut tx = house.db.begin().await.unwrap();
+    let args = [id.into(), (&sealed).into()];
+    tx.execute(SQL, &args).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
 #[tokio::test]
-async fn a_new_master_secret_seals_what_is_there_anew() {
+async fn what_was_sealed_before_there_was_a_vault_opens_and_is_taken_into_it() {
     let house = house().await;
     house.post(&endpoint("stripe", ""), r#"{"id":"one"}"#).await;
     let id = house.claim().await.unwrap().id;
     let old = "master secret of the tests";
+    as_before(&house, old, id).await;
+    let body = br#"{"id":"one"}"#;
+    assert_eq!(house.webhooks.message(id).await.unwrap().body, body);
+    // Under a new master secret as well, while the old one is known.
     let both = on(&house.db, &house.clock, &["a new one", old]).await;
-    assert_eq!(both.reseal().await.unwrap(), 1);
-    assert_eq!(both.reseal().await.unwrap(), 0);
-    let new = on(&house.db, &house.clock, &["a new one"]).await;
-    assert_eq!(new.message(id).await.unwrap().body, br#"{"id":"one"}"#);
-    assert!(house.webhooks.message(id).await.is_err());
+    assert_eq!(both.carry_over().await.unwrap(), 1);
+    assert_eq!(both.carry_over().await.unwrap(), 0);
+    assert_eq!(both.message(id).await.unwrap().body, body);
+    let (_, sealed) = store::sealed(&house.db, id).await.unwrap().unwrap();
+    assert!(sealed.starts_with(b"pcv1."));
+    // What nobody can open any more stays as it is, and does not hold up the others.
+    as_before(&house, old, id).await;
+    let alone = on(&house.db, &house.clock, &["a third one"]).await;
+    assert_eq!(alone.carry_over().await.unwrap(), 0);
+    assert!(alone.message(id).await.is_err());
 }
 
 #[tokio::test]
@@ -260,9 +297,10 @@ async fn a_message_of_another_row_does_not_open() {
     house.post(&endpoint, r#"{"id":"one"}"#).await;
     house.post(&endpoint, r#"{"id":"two"}"#).await;
     let (one, two) = (house.claim().await.unwrap(), house.claim().await.unwrap());
-    assert!(house.webhooks.open("one", one.id, &one.sealed).is_ok());
-    assert!(house.webhooks.open("one", one.id, &two.sealed).is_err());
-    assert!(house.webhooks.open("other", one.id, &one.sealed).is_err());
+    let opens = async |name, sealed| house.webhooks.open(name, one.id, sealed).await.is_ok();
+    assert!(opens("one", &one.sealed).await);
+    assert!(!opens("one", &two.sealed).await);
+    assert!(!opens("other", &one.sealed).await);
 }
 
 #[tokio::test]

@@ -256,6 +256,16 @@ impl Accounts {
         Ok(held.has_role(mask))
     }
 
+    /// See [`crate::outbox::Outbox::carry_over`]. Nothing where no letters are sent.
+    pub async fn carry_over_letters(&self) -> Result<usize, crate::outbox::Error> {
+        let recovery = &self.parts().recovery;
+        if recovery.is_offered {
+            recovery.outbox.carry_over().await
+        } else {
+            Ok(0)
+        }
+    }
+
     /// Posts a letter to the account's owner, where letters are sent.
     pub(crate) async fn tell(&self, tx: &mut Tx, user: UserId, news: News) -> Result<(), Error> {
         let recovery = &self.parts().recovery;

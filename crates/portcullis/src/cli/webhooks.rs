@@ -146,6 +146,7 @@ fn failed(error: Error) -> anyhow::Error {
         Error::Refused(_)
         | Error::Unreadable
         | Error::Seal(_)
+        | Error::Fields(_)
         | Error::Trail(_)
         | Error::Store(_) => anyhow::anyhow!("{}", told(error)),
     }

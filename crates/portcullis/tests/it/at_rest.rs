@@ -5,8 +5,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::support::authenticator::{enrol, prove, sign_in};
-use crate::support::{PASSWORD, Upstream, database};
+use crate::support::mailbox::nobody;
+use crate::support::{PASSWORD, Upstream, database, eventually_asked};
 use crate::vault::{EMAIL, builder, call, key, place, sealed, with};
+use crate::webhooks::{STRIPE_SECRET, assert_received, post, stripe};
 
 /// Every way in which some bytes could stand in a database.
 fn shapes(bytes: &[u8]) -> Vec<Vec<u8>> {
@@ -60,6 +62,77 @@ async fn nothing_that_was_planted_stands_in_the_database_in_the_clear() {
     let keys: Vec<serde_json::Value> = serde_json::from_slice(&told.stdout).unwrap();
     let own = keys.iter().filter(|key| key["tenant"] == "portcullis");
     assert_eq!(own.count(), 1, "{keys:?}");
+}
+
+fn assert_not_in(everything: &[u8], planted: &str) {
+    for shape in shapes(planted.as_bytes()) {
+        let is_there = everything.windows(shape.len()).any(|part| part == shape);
+        assert!(!is_there, "{}", String::from_utf8_lossy(&shape));
+    }
+}
+
+#[tokio::test]
+async fn messages_of_webhooks_and_letters_are_the_vaults() {
+    const STRANGER: &str = "planted.stranger@elsewhere.test";
+    const BODY: &str = "planted body of a webhook 4711";
+    let (upstream, status) = crate::webhooks::product().await;
+    // What waits stays.
+    status.store(503, std::sync::atomic::Ordering::SeqCst);
+    let gateway = crate::webhooks::builder(&upstream)
+        .await
+        .registering_by(nobody())
+        .start()
+        .await;
+    let message = stripe(&format!(r#"{{"id":"evt_1","note":"{BODY}"}}"#));
+    assert_received(&post(&gateway, "/webhooks/stripe", &message).await);
+    let asked = gateway.browser();
+    let asked = asked.post("/.portcullis/auth/request-registration");
+    let asked = asked.json(&serde_json::json!({ "email": STRANGER }));
+    let asked = asked.send().await;
+    assert!(asked.status.is_success(), "{}", asked.text());
+    let everything = database::everything(&gateway.folder).await;
+    for planted in [STRANGER, BODY, STRIPE_SECRET] {
+        assert_not_in(&everything, planted);
+    }
+    let count = "SELECT CAST((SELECT count(*) FROM outbox) + (SELECT count(*) FROM webhook_delivery) AS TEXT)";
+    assert_eq!(database::text(&gateway.folder, count).await, "2");
+    let left = async |table| database::not_of_vault(&gateway.folder, table).await;
+    assert_eq!(left("webhook_delivery").await, "0");
+    // A letter of the first moment may have had to wait for its key.
+    eventually_asked("the vault has the letter", async || {
+        left("outbox").await == "0"
+    })
+    .await;
+    // Their keys are covered by what moves keys.
+    let told = gateway.cli(&["--output", "json", "vault", "status"]);
+    let keys: Vec<serde_json::Value> = serde_json::from_slice(&told.stdout).unwrap();
+    let own = keys.iter().filter(|key| key["tenant"] == "portcullis");
+    assert_eq!(own.count(), 1, "{keys:?}");
+    let gateway = gateway.end().await.with_another_master().start().await;
+    gateway.has_rewrapped().await;
+    let gateway = gateway.end().await.without_old_master().start().await;
+    status.store(200, std::sync::atomic::Ordering::SeqCst);
+    assert!(
+        gateway
+            .cli(&["webhooks", "replay", "--dead", "stripe"])
+            .status
+            .code()
+            .is_some()
+    );
+    eventually_asked("it is delivered", async || {
+        let last = upstream.received();
+        let body = last
+            .last()
+            .map(|one| String::from_utf8_lossy(&one.body).into_owned());
+        body.is_some_and(|body| body.contains(BODY)) && gateway_has(&gateway, "delivered")
+    })
+    .await;
+}
+
+/// Whether the only message is in this state.
+fn gateway_has(gateway: &crate::support::Gateway, state: &str) -> bool {
+    let all = crate::webhooks::list(gateway, &["list"]);
+    all.len() == 1 && all[0]["state"] == state
 }
 
 #[tokio::test]

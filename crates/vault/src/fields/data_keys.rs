@@ -275,6 +275,13 @@ impl DataKeys {
         Ok(key)
     }
 
+    /// The newest that is in memory, and does.
+    pub(super) fn newest_known(&self, line: &Line) -> Option<Arc<DataKey>> {
+        let now = self.clock.now();
+        let (key, _) = read(&self.newest).get(line).cloned()?;
+        (self.works(&key, now) && key.head.seals(self.rotate_after, now)).then_some(key)
+    }
+
     async fn newest_of_table(&self, line: &Line, now: Timestamp) -> Result<Arc<DataKey>, Error> {
         let args = [
             (&line.tenant).into(),

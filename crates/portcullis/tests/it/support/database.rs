@@ -121,3 +121,15 @@ pub(crate) async fn trail(folder: &Path) -> String {
     }
     lines.join("\n")
 }
+
+/// How many rows of a table are not sealed by the vault.
+pub(crate) async fn not_of_vault(folder: &Path, table: &str) -> String {
+    let mark = if url(folder).starts_with("postgres") {
+        "'\\x706376312e'::bytea"
+    } else {
+        "x'706376312e'"
+    };
+    let count =
+        format!("SELECT CAST(count(*) AS TEXT) FROM {table} WHERE substr(sealed, 1, 5) <> {mark}");
+    text(folder, &count).await
+}
