@@ -76,8 +76,10 @@ impl Chunks {
         let taken = u64::try_from(plain).unwrap_or(u64::MAX);
         self.left = self.left.saturating_sub(taken);
         self.is_over = self.left == 0;
-        let [a, b, c, d, e, f, g, h] = self.next.to_be_bytes();
-        let nonce: [u8; NONCE_LEN] = [0, 0, 0, a, b, c, d, e, f, g, h, self.is_over.into()];
+        // Which chunk, in eleven bytes, and whether it is the last.
+        let whole = (u128::from(self.next) << 8) | u128::from(self.is_over);
+        let [_, _, _, _, nonce @ ..] = whole.to_be_bytes();
+        let nonce: [u8; NONCE_LEN] = nonce;
         self.next = self.next.saturating_add(1);
         Ok(Nonce::assume_unique_for_key(nonce))
     }

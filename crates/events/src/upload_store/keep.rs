@@ -181,8 +181,8 @@ impl UploadStore {
         }
         plain.flush().await?;
         let plain = plain.into_std().await;
-        let scanned = scanner.scan(plain, stored.size).await;
-        scanned.map_err(Error::Scanner)
+        let verdict = scanner.scan(plain, stored.size).await;
+        verdict.map_err(Error::Scanner)
     }
 
     /// Deletes what the product never took and what was in quarantine for long enough, and puts in order what a

@@ -106,8 +106,8 @@ impl Postman {
                     return Ok(is_open.then_some(letter));
                 }
                 let lifetime = config.verify_lifetime;
-                let token = self.accounts.registration_token(&email, lifetime).await?;
-                let link = self.url("open-account", &token);
+                let secret = self.accounts.registration_token(&email, lifetime).await?;
+                let link = self.url("open-account", &secret);
                 Ok(Some(letters::register(to, &self.origin, &link, lifetime)))
             }
             Message::VerifyAsked { user } => {
