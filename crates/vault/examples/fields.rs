@@ -5,6 +5,7 @@
 //! It needs what the gate has, the database and the master secret: give it to few programs, and let
 //! the others ask over HTTP. Nothing that is opened this way is in the audit trail.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use portcullis_core::time::SystemClock;
@@ -39,7 +40,6 @@ async fn main() -> Result<()> {
         }
         _ => return Err(USAGE.into()),
     };
-    use std::io::Write as _;
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())
 }
@@ -51,11 +51,11 @@ async fn vault(database: &str, master: &str) -> Result<Fields> {
     let db = Db::open(&portcullis_store::Config::default(), &url, clock.now()).await?;
     let master = std::fs::read_to_string(master)?.trim_end().to_owned();
     let keys = Keys::new(Secret::new(master), Vec::new());
-    let keks = Keks::new(&Settings::of(KekKind::Master), &[], &keys, &clock)?;
+    let under = Keks::new(&Settings::of(KekKind::Master), &[], &keys, &clock)?;
     let remember_for = Span::from_minutes(15);
     Ok(Fields::new(
         db,
-        keks,
+        under,
         clock,
         &Config::default(),
         remember_for,

@@ -103,6 +103,6 @@ async fn vault(file: &str) -> Fields {
     let config = portcullis_store::Config::default();
     let db = Db::open(&config, &url, clock.now()).await.unwrap();
     let keys = Keys::new(Secret::new("of the benchmark alone".repeat(3)), Vec::new());
-    let keks = Keks::new(&Settings::of(KekKind::Master), &[], &keys, &clock).unwrap();
-    Fields::new(db, keks, clock, &Config::default(), Span::from_minutes(15))
+    let under = Keks::new(&Settings::of(KekKind::Master), &[], &keys, &clock).unwrap();
+    Fields::new(db, under, clock, &Config::default(), Span::from_minutes(15))
 }

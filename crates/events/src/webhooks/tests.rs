@@ -260,9 +260,9 @@ async fn as_before(house: &House, masters: &str, id: Uuid) {
         .to_bytes()
         .unwrap();
     let place: [&[u8]; 3] = [b"webhook", id.as_bytes(), b"one"];
-    let sealed = sealer.seal(&place, &plain).unwrap();
+    let text = sealer.seal(&place, &plain).unwrap();
     let mut tx = house.db.begin().await.unwrap();
-    let args = [id.into(), (&sealed).into()];
+    let args = [id.into(), (&text).into()];
     tx.execute(SQL, &args).await.unwrap();
     tx.commit().await.unwrap();
 }

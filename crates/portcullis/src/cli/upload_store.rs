@@ -123,8 +123,8 @@ pub(crate) async fn run(format: Format, verb: &Uploads, stores: &Stores) -> anyh
             }
         }
         Uploads::Show { id } => {
-            let (stored, name) = store.show(*id).await.map_err(failed)?;
-            output::answer(format, &Row(UploadView::of(stored, name)));
+            let (file, name) = store.show(*id).await.map_err(failed)?;
+            output::answer(format, &Row(UploadView::of(file, name)));
         }
         Uploads::Release { id } => match store.release(*id, by).await {
             Ok(()) => done(format, *id, "released"),

@@ -125,7 +125,7 @@ async fn put_all(
     found: Option<String>,
     story: &Story<'_>,
 ) -> Result<Vec<Uuid>, Stopped> {
-    let store = store(lane).map_err(Stopped::Gate)?;
+    let uploads = store(lane).map_err(Stopped::Gate)?;
     let by = by(story);
     let mut files = Vec::new();
     for (facts, at, file) in accepted.contents().map_err(Error::from)? {
@@ -145,10 +145,10 @@ async fn put_all(
     let work = async move {
         let mut ids = Vec::new();
         for new in files {
-            match store.put(new, &by).await {
+            match uploads.put(new, &by).await {
                 Ok(id) => ids.push(id),
                 Err(error) => {
-                    take_back(&store, &ids, &by).await;
+                    take_back(&uploads, &ids, &by).await;
                     return Err(error);
                 }
             }

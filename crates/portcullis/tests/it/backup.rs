@@ -394,7 +394,7 @@ async fn a_wrong_key_another_master_and_a_database_with_rows_are_refused_and_cha
         .refuses(&["--replace"], "it was made with another master secret")
         .await;
     let taken = answer(&restore(&builder, &["--replace", "--other-master"]));
-    assert_eq!(taken["into"].is_string(), true);
+    assert!(taken["into"].is_string());
     std::fs::write(builder.folder().join("old-master"), master).unwrap();
     let rotated = builder.replace(
         "master = { file = \"master\" }",

@@ -4,7 +4,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::mailbox::{Mailbox, ORIGIN};
+use crate::support::mailbox::{Letter, Mailbox, ORIGIN};
 use crate::support::{Answer, Browser, Gateway, PASSWORD, Upstream};
 
 const AUTH: &str = "/.portcullis/auth";
@@ -204,7 +204,7 @@ async fn of_many_who_open_one_account_at_once_one_does() {
     ask(&gateway.browser(), "eve@corp.test").await;
     mailbox.wait_for(2).await;
     let letters = mailbox.letters();
-    let tokens: Vec<String> = letters.iter().map(|letter| letter.token()).collect();
+    let tokens: Vec<String> = letters.iter().map(Letter::token).collect();
     let opened = join_all((0..6).map(|number| {
         let (browser, token) = (gateway.browser(), &tokens[number % 2]);
         async move {

@@ -543,7 +543,7 @@ async fn what_a_crash_leaves_behind_is_put_in_order_by_the_rows() {
     let fresh = incoming.join(uuid::Uuid::now_v7().to_string());
     std::fs::write(&orphan, b"half of a file").unwrap();
     std::fs::write(&fresh, b"being written").unwrap();
-    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 3600);
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(2);
     for path in [&moved, &orphan] {
         let file = std::fs::File::options().write(true).open(path).unwrap();
         file.set_modified(long_ago).unwrap();
