@@ -79,6 +79,10 @@ fn fault_of(recipient: &str) -> Option<String> {
 }
 
 #[cfg(not(feature = "backup"))]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "as where backups are built: there some are right"
+)]
 fn fault_of(_: &str) -> Option<String> {
     Some(absent::MISSING.to_owned())
 }

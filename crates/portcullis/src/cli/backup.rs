@@ -23,10 +23,6 @@ enum Verb {
 }
 
 #[derive(Debug, clap::Args)]
-#[cfg_attr(
-    not(feature = "backup"),
-    expect(dead_code, reason = "a build without it only says so")
-)]
 pub(crate) struct Keygen {
     /// The file for the private key. It is never written over.
     #[arg(long, value_name = "FILE")]
@@ -34,10 +30,6 @@ pub(crate) struct Keygen {
 }
 
 #[derive(Debug, clap::Args)]
-#[cfg_attr(
-    not(feature = "backup"),
-    expect(dead_code, reason = "a build without it only says so")
-)]
 pub(crate) struct Make {
     /// The file. It has its name only when it is whole and was restored once, as a trial.
     #[arg(long, value_name = "FILE", required = true)]
@@ -65,10 +57,6 @@ pub(crate) struct Make {
 /// `portcullis restore`
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("key").required(true)))]
-#[cfg_attr(
-    not(feature = "backup"),
-    expect(dead_code, reason = "a build without it only says so")
-)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the command line"

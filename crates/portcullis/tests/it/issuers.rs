@@ -314,6 +314,44 @@ async fn tokens_under_the_algorithms_of_clerk_are_verified_by_the_keys_that_it_p
     assert_eq!(get(&client, &by(&ec)).await.problem(), "invalid-token");
 }
 
+/// An address counts as verified where the operator says that the project confirms addresses, and not
+/// by what people write themselves.
+#[tokio::test]
+async fn supabase_signs_with_keys_that_it_publishes_and_its_addresses_count_where_they_are_confirmed()
+ {
+    let upstream = Upstream::start().await;
+    let issuer = Issuer::start(11).await;
+    let key = ForeignKey::es256("project");
+    *issuer.published().lock().unwrap() = vec![key.jwk()];
+    let table = |more: &str| {
+        format!(
+            "\n[issuer.project]\nprofile = \"supabase\"\nissuer = \"{}\"\nloopback = true\nadministrators = [\"ops@corp.test\"]\n{more}",
+            issuer.url
+        )
+    };
+    let doubting = builder(&upstream, &table("")).await.start().await;
+    let trusting = table("emails-are-verified = true\n");
+    let trusting = builder(&upstream, &trusting).await.start().await;
+    let token = |subject: &str, email: &str| {
+        let more = json!({
+            "aud": "authenticated", "role": "authenticated", "is_anonymous": false, "email": email,
+            "user_metadata": { "email_verified": true },
+        });
+        key.token(&key.header(), &issuer.claims(subject, &more))
+    };
+    let stranger = ForeignKey::es256("project");
+    let ops = token("1", "ops@corp.test");
+    let ana = token("2", "ana@corp.test");
+    for (gateway, of_ops) in [(&doubting, 403), (&trusting, 200)] {
+        let client = gateway.client();
+        assert_eq!(get(&client, &ana).await.status, 200);
+        assert_eq!(get_at(&client, "/admin", &ops).await.status, of_ops);
+        assert_eq!(get_at(&client, "/admin", &ana).await.status, 403);
+        let forged = stranger.token(&stranger.header(), &issuer.claims("1", &json!({})));
+        assert_eq!(get(&client, &forged).await.problem(), "invalid-token");
+    }
+}
+
 #[tokio::test]
 async fn administrators_are_named_by_an_address_that_the_issuer_verified() {
     let upstream = Upstream::start().await;

@@ -3,9 +3,9 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::mailbox::{Mailbox, ORIGIN, files_with, nobody};
+use crate::support::mailbox::{Letter, Mailbox, ORIGIN, files_with, nobody};
 use crate::support::sockets::Certificate;
-use crate::support::{Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream};
+use crate::support::{Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, eventually};
 
 const ANA: &str = "ana@corp.test";
 const NEW: &str = "vivid-gantry-58-lichen-orbit";
@@ -352,6 +352,35 @@ async fn a_server_elsewhere_has_to_offer_starttls_and_to_prove_its_name() {
     }
     assert_eq!(mailbox.letters().len(), 1, "nothing was said to a stranger");
     assert_eq!(plain.letters().len(), 0, "nothing was said in the clear");
+}
+
+#[tokio::test]
+async fn while_one_develops_letters_become_files() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let upstream = Upstream::start().await;
+    let mail = "\n[mail]\nfolder = \"letters\"\nfrom = \"no-reply@shop.example\"\n";
+    let builder = builder(&upstream).await.with_origin(ORIGIN).more(mail);
+    let gateway = builder.start().await;
+    ask(&gateway.browser(), ANA).await;
+    let folder = gateway.folder.join("letters");
+    let letters = || -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(&folder).into_iter().flatten();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let is_letter =
+            |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "eml");
+        paths.filter(is_letter).collect()
+    };
+    eventually("a letter is written", || letters().len() == 1).await;
+    let letter = letters().remove(0);
+    let mode = letter.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "whoever reads it can set the password");
+    let letter = Letter(std::fs::read_to_string(&letter).unwrap());
+    assert!(
+        letter.link().contains("new-password?token="),
+        "{}",
+        letter.0
+    );
 }
 
 #[tokio::test]
