@@ -140,6 +140,15 @@ impl Span {
         }
     }
 
+    /// The wait after an attempt that failed, when this was the first: twice as long `times` over, and
+    /// never longer than `longest`.
+    #[must_use]
+    pub fn doubled(self, times: i64, longest: Span) -> Span {
+        let times = u32::try_from(times.max(0)).unwrap_or(u32::MAX);
+        let factor = 2_u32.saturating_pow(times);
+        Span(self.0.saturating_mul(factor)).min(longest)
+    }
+
     pub const fn is_zero(self) -> bool {
         self.0.is_zero()
     }
@@ -285,6 +294,16 @@ mod tests {
         assert_eq!(
             Timestamp::from_seconds(0).to_string(),
             "1970-01-01T00:00:00Z"
+        );
+    }
+
+    #[test]
+    fn a_wait_doubles_up_to_the_longest() {
+        let (first, longest) = (Span::from_seconds(5), Span::from_minutes(1));
+        let wait = |times| first.doubled(times, longest).as_seconds();
+        assert_eq!(
+            [i64::MIN, 0, 1, 3, 4, i64::MAX].map(wait),
+            [5, 5, 10, 40, 60, 60]
         );
     }
 

@@ -167,12 +167,9 @@ fn throttled(row: Option<&Row>, now: Timestamp) -> Result<Attempt, Error> {
 
 /// The wait after so many refused passwords in a row.
 fn wait(failures: i64) -> Span {
-    match u32::try_from(failures.saturating_sub(FREE)) {
-        Err(_) => Span::ZERO,
-        Ok(doublings) => {
-            let factor = 2_i64.checked_pow(doublings.min(16)).unwrap_or(i64::MAX);
-            Span::from_micros(FIRST_WAIT.as_micros().saturating_mul(factor)).min(LONGEST_WAIT)
-        }
+    match failures.saturating_sub(FREE) {
+        ..0 => Span::ZERO,
+        doublings => FIRST_WAIT.doubled(doublings, LONGEST_WAIT),
     }
 }
 

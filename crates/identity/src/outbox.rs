@@ -269,11 +269,7 @@ fn place(row: &str) -> Place<'_> {
 
 /// Doubles from five seconds to half an hour.
 fn wait(attempts: i64) -> Span {
-    let doublings = u32::try_from(attempts.saturating_sub(1))
-        .unwrap_or(0)
-        .min(16);
-    let factor = 2_i64.checked_pow(doublings).unwrap_or(i64::MAX);
-    Span::from_micros(FIRST_WAIT.as_micros().saturating_mul(factor)).min(LONGEST_WAIT)
+    FIRST_WAIT.doubled(attempts.saturating_sub(1), LONGEST_WAIT)
 }
 
 #[cfg(test)]

@@ -261,14 +261,9 @@ fn given_up(endpoint: &Endpoint, claimed: &Claimed, now: Timestamp, fault: Optio
 /// Doubles from the first wait to the longest; between half of it and the whole, at random, so that what
 /// failed together does not come together again.
 fn wait(endpoint: &Endpoint, attempts: i64) -> Span {
-    let doublings = u32::try_from(attempts.saturating_sub(1))
-        .unwrap_or(0)
-        .min(30);
-    let factor = 2_i64.checked_pow(doublings).unwrap_or(i64::MAX);
-    let first = endpoint.first_wait.as_micros();
-    let longest = endpoint.longest_wait.as_micros().max(first);
-    let whole = first.saturating_mul(factor).min(longest);
-    let half = whole / 2;
+    let first = endpoint.first_wait;
+    let whole = first.doubled(attempts.saturating_sub(1), endpoint.longest_wait.max(first));
+    let half = whole.as_micros() / 2;
     let dice = u64::from_be_bytes(random().unwrap_or_default());
     let share = dice.checked_rem(u64::try_from(half).unwrap_or(0).saturating_add(1));
     let share = share

@@ -16,7 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const GRACE: Span = Span::from_seconds(10);
 /// Secrets of one pass.
 const AT_ONCE: u32 = 50;
-/// The longest wait between two tries.
+/// Between two tries.
+const FIRST_WAIT: Span = Span::from_seconds(1);
 const LONGEST_WAIT: Span = Span::from_minutes(1);
 
 /// Of all secrets, how many wait to be carried, and how many somebody else changed there.
@@ -255,9 +256,5 @@ impl SecretStore {
 
 /// Doubles from a second to the longest.
 fn wait(attempts: i64) -> Span {
-    let doublings = u32::try_from(attempts.saturating_sub(1))
-        .unwrap_or(0)
-        .min(16);
-    let seconds = 2_u64.checked_pow(doublings).unwrap_or(u64::MAX);
-    Span::from_seconds(seconds.min(LONGEST_WAIT.as_seconds()))
+    FIRST_WAIT.doubled(attempts.saturating_sub(1), LONGEST_WAIT)
 }
