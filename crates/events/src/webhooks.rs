@@ -56,7 +56,6 @@ use verify::{Refused, Verified};
 const TABLE: &str = "webhook_delivery";
 /// Messages from before there was a vault begin otherwise, and were bound to this.
 const OLD_PLACE: &[u8] = b"webhook";
-const OF_VAULT: &[u8; 5] = b"pcv1.";
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -219,7 +218,7 @@ impl Webhooks {
     }
 
     async fn open(&self, endpoint: &str, id: Uuid, sealed: &[u8]) -> Result<Message, Error> {
-        let plain = if sealed.starts_with(OF_VAULT) {
+        let plain = if sealed.starts_with(fields::MARK.as_bytes()) {
             let text = std::str::from_utf8(sealed).map_err(|_| Error::Unreadable)?;
             let row = id.to_string();
             let opened = self.fields.open(&place(endpoint, &row), text).await;
@@ -306,7 +305,7 @@ impl Webhooks {
     pub async fn carry_over(&self) -> Result<usize, Error> {
         let (mut count, mut after) = (0_usize, 0);
         loop {
-            let rows = store::sealed_otherwise(&self.db, OF_VAULT, after).await?;
+            let rows = store::sealed_otherwise(&self.db, after).await?;
             let Some((last, ..)) = rows.last() else {
                 return Ok(count);
             };

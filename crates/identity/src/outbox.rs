@@ -30,8 +30,6 @@ const GIVEN_UP_AFTER: Span = Span::from_days(1);
 
 const TABLE: &str = "outbox";
 const FIELD: &str = "letter";
-/// What the vault sealed begins so.
-const OF_VAULT: &[u8; 5] = b"pcv1.";
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -193,7 +191,7 @@ impl Outbox {
     }
 
     async fn open(&self, id: Uuid, sealed: &[u8]) -> Result<Message, Error> {
-        let opened = if sealed.starts_with(OF_VAULT) {
+        let opened = if sealed.starts_with(fields::MARK.as_bytes()) {
             let text = std::str::from_utf8(sealed).map_err(|_| fields::Error::DoesNotOpen)?;
             self.fields.open(&place(&id.to_string()), text).await?
         } else {
@@ -210,7 +208,11 @@ impl Outbox {
         const NEW: &str = "UPDATE outbox SET sealed = $3 WHERE id = $1 AND sealed = $2";
         self.fields.seal(&place("key"), None, b"").await?;
         let mut count = 0_usize;
-        for row in self.db.fetch_all(OLD, &[OF_VAULT.into()]).await? {
+        for row in self
+            .db
+            .fetch_all(OLD, &[fields::MARK.as_bytes().into()])
+            .await?
+        {
             let (id, old) = (row.uuid("id")?, row.bytes("sealed")?);
             let Ok(plain) = self.sealer.open(&[id.as_bytes()], &old) else {
                 continue;

@@ -26,6 +26,7 @@ use crate::kek::{self, Health, Keks};
 use crate::{seal, tokens};
 use data_keys::{DataKey, DataKeys, Line, Use};
 pub use data_keys::{KeyState, KeyView, Rewrapped, Which};
+pub use envelope::MARK;
 
 /// Tables that begin so are the gate's own.
 pub const OURS: &str = "portcullis.";

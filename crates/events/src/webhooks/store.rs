@@ -2,6 +2,7 @@
 
 use portcullis_core::Timestamp;
 use portcullis_store::{Db, Row, Tx, Value};
+use portcullis_vault::fields;
 use uuid::Uuid;
 
 use super::Error;
@@ -331,14 +332,15 @@ pub(super) async fn forget(db: &Db, now: Timestamp) -> Result<u64, Error> {
     }
 }
 
-/// Messages that do not begin so: behind `after`, so that one that does not open is passed by.
+/// Messages that the vault did not seal: behind `after`, so that one that does not open is passed by.
 pub(super) async fn sealed_otherwise(
     db: &Db,
-    mark: &[u8; 5],
     after: i64,
 ) -> Result<Vec<(i64, Uuid, String, Vec<u8>)>, Error> {
     const SQL: &str = "SELECT seq, id, endpoint, sealed FROM webhook_delivery WHERE seq > $2 AND substr(sealed, 1, 5) <> $1 ORDER BY seq LIMIT 50";
-    let rows = db.fetch_all(SQL, &[mark.into(), after.into()]).await?;
+    let rows = db
+        .fetch_all(SQL, &[fields::MARK.as_bytes().into(), after.into()])
+        .await?;
     let read = rows.iter().map(|row| {
         Ok((
             row.int("seq")?,

@@ -17,8 +17,6 @@ use crate::accounts::Error;
 const SECRET_LEN: usize = 20;
 /// What secrets were bound to, beside their user, before they were in the vault.
 const OLD_PLACE: &[u8] = b"totp";
-/// What everything begins with that the vault sealed.
-const OF_VAULT: &[u8; 5] = b"pcv1.";
 
 /// A library refused what we gave it: our own fault.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +143,9 @@ pub(super) async fn carry_over(factors: &Factors, db: &Db) -> Result<usize, Erro
     let mut count = 0_usize;
     let mut after = UserId::from_uuid(uuid::Uuid::nil());
     loop {
-        let rows = db.fetch_all(OLD, &[OF_VAULT.into(), after.into()]).await?;
+        let rows = db
+            .fetch_all(OLD, &[fields::MARK.as_bytes().into(), after.into()])
+            .await?;
         let Some(last) = rows.last() else {
             return Ok(count);
         };
@@ -179,7 +179,7 @@ pub(super) async fn open(
     user: UserId,
     sealed: &[u8],
 ) -> Result<Secret<Vec<u8>>, Error> {
-    if !sealed.starts_with(OF_VAULT) {
+    if !sealed.starts_with(fields::MARK.as_bytes()) {
         return Ok(factors.sealer.open(&old_place(&place(user)), sealed)?);
     }
     let text = std::str::from_utf8(sealed).map_err(|_| fields::Error::DoesNotOpen);

@@ -11,7 +11,8 @@ use super::data_keys::DataKey;
 use super::{Bound, Error};
 use crate::{gcm, seal, tokens};
 
-const MARK: &str = "pcv1.";
+/// What every sealed value begins with, and nothing of a [`seal::Sealer`].
+pub const MARK: &str = "pcv1.";
 const ID_LEN: usize = 16;
 
 /// What was read of a sealed value, and is not opened yet.
