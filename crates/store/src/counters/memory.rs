@@ -61,13 +61,16 @@ struct Slot {
     tat: i64,
 }
 
-/// Where a charge is counted, once its shard is locked.
+/// Where a charge is counted, once its shard is locked: at its own counter, or at the shared one of
+/// its limit when the shard is full of live keys and does not know it.
 #[derive(Clone, Copy, Default)]
 struct Place {
     fingerprint: u64,
     /// Position in the list of locked shards.
     lock: usize,
     now: i64,
+    /// What is stored, and what is to be stored.
+    tat: Option<i64>,
     next: Option<i64>,
 }
 
@@ -133,32 +136,44 @@ impl Memory {
             }
         }
 
+        // All counters are looked up before the first is judged: a counter that is in no cache takes
+        // longer to come than everything else here, and so they come at the same time.
         let mut places: [Place; MAX_CHARGES] = Default::default();
+        for (place, fingerprint) in places.iter_mut().zip(fingerprints).take(charges.len()) {
+            let index = shard_of(fingerprint);
+            let lock = wanted.partition_point(|wanted| *wanted < index);
+            let known = held.get(lock).and_then(Option::as_ref);
+            *place = Place {
+                fingerprint,
+                lock,
+                tat: known.and_then(|shard| shard.tat(fingerprint)),
+                ..Place::default()
+            };
+        }
         let taken = Taken::judged(charges, |position, charge| {
-            let fingerprint = fingerprints.get(position).copied().unwrap_or(0);
-            let lock = wanted.partition_point(|index| *index < shard_of(fingerprint));
-            let Some(shard) = held.get_mut(lock).and_then(Option::as_mut) else {
+            let Some((before, place)) = split(&mut places, position) else {
                 return super::NOTHING;
             };
-            let now = shard.now(now);
-            let fingerprint = self.seat(shard, now, fingerprint, charge);
+            let Some(shard) = held.get_mut(place.lock).and_then(Option::as_mut) else {
+                return super::NOTHING;
+            };
+            place.now = shard.now(now);
+            if place.tat.is_none() && shard.is_full(place.now, self.bound) {
+                place.fingerprint = self.hasher.hash_one(charge.limit.as_u64());
+                place.tat = shard.tat(place.fingerprint);
+            }
             // The same counter may be charged twice by one request.
-            let before = places
-                .iter()
-                .rev()
-                .find(|place| {
-                    place.next.is_some() && place.lock == lock && place.fingerprint == fingerprint
-                })
-                .and_then(|place| place.next);
-            let tat = before.unwrap_or_else(|| shard.tat(fingerprint));
-            let spent = charge.rate.take(tat, Timestamp::from_micros(now));
-            if let (Spent::Allowed { tat, .. }, Some(place)) = (spent, places.get_mut(position)) {
-                *place = Place {
-                    fingerprint,
-                    lock,
-                    now,
-                    next: Some(tat),
-                };
+            let twice = before.iter().rev().find(|other| {
+                other.next.is_some()
+                    && other.fingerprint == place.fingerprint
+                    && other.lock == place.lock
+            });
+            let tat = twice.and_then(|other| other.next).or(place.tat);
+            let spent = charge
+                .rate
+                .take(tat.unwrap_or(0), Timestamp::from_micros(place.now));
+            if let Spent::Allowed { tat, .. } = spent {
+                place.next = Some(tat);
             }
             spent
         });
@@ -185,19 +200,12 @@ impl Memory {
         hasher.write(&key);
         hasher.finish()
     }
+}
 
-    /// The counter that a charge goes to: its own, or the shared one of its limit when the shard is
-    /// full of live keys and does not know it.
-    fn seat(&self, shard: &mut Shard, now: i64, fingerprint: u64, charge: &Charge) -> u64 {
-        if shard.slots.len() < self.bound
-            || shard.knows(fingerprint)
-            || shard.has_room(now, self.bound)
-        {
-            fingerprint
-        } else {
-            self.hasher.hash_one(charge.limit.as_u64())
-        }
-    }
+/// The place at `position`, and those before it.
+fn split(places: &mut [Place], position: usize) -> Option<(&[Place], &mut Place)> {
+    let (before, rest) = places.split_at_mut_checked(position)?;
+    Some((before, rest.first_mut()?))
 }
 
 fn shard_of(fingerprint: u64) -> usize {
@@ -222,16 +230,10 @@ impl Shard {
         self.latest
     }
 
-    fn knows(&self, fingerprint: u64) -> bool {
+    fn tat(&self, fingerprint: u64) -> Option<i64> {
         self.slots
             .find(fingerprint, |slot| slot.fingerprint == fingerprint)
-            .is_some()
-    }
-
-    fn tat(&self, fingerprint: u64) -> i64 {
-        self.slots
-            .find(fingerprint, |slot| slot.fingerprint == fingerprint)
-            .map_or(0, |slot| slot.tat)
+            .map(|slot| slot.tat)
     }
 
     fn store(&mut self, fingerprint: u64, tat: i64, now: i64, bound: usize) {
@@ -250,13 +252,17 @@ impl Shard {
         }
     }
 
-    /// At the bound: sweeps, unless that was done a moment ago.
-    fn has_room(&mut self, now: i64, bound: usize) -> bool {
+    /// Whether a key that is not known has to share a counter: at the bound, when all others are
+    /// live. Sweeps, unless that was done a moment ago.
+    fn is_full(&mut self, now: i64, bound: usize) -> bool {
+        if self.slots.len() < bound {
+            return false;
+        }
         if now >= self.sweep_again {
             self.sweep(now);
             self.sweep_again = now.saturating_add(SWEEP_PAUSE.as_micros());
         }
-        self.slots.len() < bound
+        self.slots.len() >= bound
     }
 
     fn sweep(&mut self, now: i64) {
