@@ -2,11 +2,11 @@
 //!
 //! 1. A limit counts per address, user, session or tenant, over the whole gate or for each route.
 //!    A caller without a user (session, tenant) is counted by address: signing out frees nobody.
-//! 2. Limits per address are taken before authentication, so that guessing credentials is paid
-//!    for; the others after it, when it is known who calls.
+//! 2. Limits per address are taken before anything is looked up, so that guessing credentials is
+//!    paid for; the others when it is known who calls. Where memory knows that, all at once.
 //! 3. IPv6 is counted per /64, which is what one subscriber holds; IPv4 mapped into IPv6 is IPv4.
-//! 4. A request takes all of its limits per address or none of them, and then all of the others or
-//!    none: what it paid before authentication stays paid when a limit per user refuses it.
+//! 4. Limits that are taken together are all taken or none of them. What was paid for a look-up stays
+//!    paid when a limit per user refuses the request after it.
 //! 5. Every counted answer tells its budget: `RateLimit-Policy` and `RateLimit`
 //!    (draft-ietf-httpapi-ratelimit-headers-11), on request the older `X-RateLimit-*`, and
 //!    `Retry-After` with a refusal.

@@ -16,7 +16,7 @@
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use portcullis_core::principal::{Credential, User};
+use portcullis_core::principal::Credential;
 use portcullis_core::{Principal, Problem, Secret, problem};
 use portcullis_identity::api_keys::{Found, Shape};
 use portcullis_identity::sessions::{Lookup, Presented};
@@ -25,6 +25,7 @@ use portcullis_vault::tokens::TokenHash;
 
 use crate::lane::Lane;
 use crate::snapshot::Snapshot;
+use crate::toll::Toll;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -108,11 +109,13 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 }
 
 impl Lane {
-    /// Finds out who is calling: from memory, or where memory does not know, from the database.
+    /// Finds out who is calling: from memory, or where memory does not know and the toll is paid,
+    /// from the database.
     pub(crate) async fn authenticate(
         &self,
         snapshot: &Snapshot,
         head: &Parts,
+        toll: &mut Toll<'_>,
     ) -> Result<Caller, Problem> {
         let headers = &head.headers;
         let key = self.header_key(headers)?;
@@ -124,7 +127,7 @@ impl Lane {
         }
         if let Some(token) = token
             && visitor.is_none()
-            && let Some(caller) = self.by_bearer(token, head).await?
+            && let Some(caller) = self.by_bearer(token, head, toll).await?
         {
             // SECURITY: two credentials of ours, each for another caller perhaps: whoever joined them
             // may not be whom either stands for.
@@ -134,13 +137,13 @@ impl Lane {
             return Ok(caller);
         }
         if let Some(key) = key
-            && let Some(caller) = self.by_api_key(key, X_API_KEY).await?
+            && let Some(caller) = self.by_api_key(key, X_API_KEY, toll).await?
         {
             return Ok(caller);
         }
-        let caller = self.by_cookie(snapshot, &head.headers).await?;
+        let caller = self.by_cookie(snapshot, &head.headers, toll).await?;
         match visitor {
-            Some(token) => Box::pin(self.or_visitor(caller, token)).await,
+            Some(token) => Box::pin(self.or_visitor(caller, token, toll)).await,
             None => Ok(caller),
         }
     }
@@ -165,15 +168,25 @@ impl Lane {
     }
 
     /// The caller that a bearer token stands for; nothing where it is of no kind that is ours.
-    async fn by_bearer(&self, token: &str, head: &Parts) -> Result<Option<Caller>, Problem> {
-        match self.by_api_key(token, AUTHORIZATION).await? {
+    async fn by_bearer(
+        &self,
+        token: &str,
+        head: &Parts,
+        toll: &mut Toll<'_>,
+    ) -> Result<Option<Caller>, Problem> {
+        match self.by_api_key(token, AUTHORIZATION, toll).await? {
             Some(caller) => Ok(Some(caller)),
-            None => self.by_token(token, head).await,
+            None => self.by_token(token, head, toll).await,
         }
     }
 
     /// The program that a key stands for; nothing where the text is no key of ours.
-    async fn by_api_key(&self, text: &str, bearer: HeaderName) -> Result<Option<Caller>, Problem> {
+    async fn by_api_key(
+        &self,
+        text: &str,
+        bearer: HeaderName,
+        toll: &mut Toll<'_>,
+    ) -> Result<Option<Caller>, Problem> {
         match self.gate.keys.read(text) {
             Shape::Foreign => return Ok(None),
             Shape::Broken => return Err(invalid_token()),
@@ -185,7 +198,8 @@ impl Lane {
             Found::Dead => None,
             Found::Unknown => {
                 let (keys, text) = (self.gate.keys.clone(), Secret::new(text.to_owned()));
-                Box::pin(self.on_back(async move { keys.load(&text).await })).await??
+                let paid = toll.pay().await?;
+                Box::pin(self.look_up(paid, async move { keys.load(&text).await })).await??
             }
         };
         let key = key.ok_or_else(invalid_token)?;
@@ -199,7 +213,12 @@ impl Lane {
 
     /// The person that an access token stands for, ours or another issuer's; nothing where it is of
     /// nobody that the configuration names.
-    async fn by_token(&self, token: &str, head: &Parts) -> Result<Option<Caller>, Problem> {
+    async fn by_token(
+        &self,
+        token: &str,
+        head: &Parts,
+        toll: &mut Toll<'_>,
+    ) -> Result<Option<Caller>, Problem> {
         let user = match self.gate.bearers.lookup(token) {
             Bearer::Live(user) => user,
             Bearer::NotOurs => return Ok(None),
@@ -208,8 +227,9 @@ impl Lane {
                 let (bearers, text) = (self.gate.bearers.clone(), token.to_owned());
                 // For the record of somebody's first request.
                 let client = Client::of(&head.extensions);
+                let paid = toll.pay().await?;
                 // Boxed, as all that is rare: room for it here would be copied with every request.
-                let loaded = self.on_back(async move { bearers.load(&text, &client).await });
+                let loaded = self.look_up(paid, async move { bearers.load(&text, &client).await });
                 Box::pin(loaded).await??.ok_or_else(invalid_token)?
             }
         };
@@ -227,14 +247,30 @@ impl Lane {
         }))
     }
 
-    async fn by_cookie(&self, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Caller, Problem> {
+    async fn by_cookie(
+        &self,
+        snapshot: &Snapshot,
+        headers: &HeaderMap,
+        toll: &mut Toll<'_>,
+    ) -> Result<Caller, Problem> {
         let (hash, proof) = match snapshot.cookies.presented(headers) {
             Presented::Nothing => return Ok(Caller::nobody(false)),
             Presented::Refused => return Ok(Caller::nobody(true)),
             Presented::Token(hash) => (hash, Proof::Session(hash)),
             Presented::CarriedOver(hash) => (hash, Proof::CarriedOver(hash)),
         };
-        Ok(match self.user_of(hash).await? {
+        let user = match self.gate.sessions.lookup(&hash) {
+            Lookup::Live(user) => Some(user),
+            Lookup::Dead => None,
+            Lookup::Unknown | Lookup::Stale => {
+                let sessions = self.gate.sessions.clone();
+                let paid = toll.pay().await?;
+                // Boxed, as all that is rare: room for it here would be copied with every request.
+                let loaded = self.look_up(paid, async move { sessions.load(&hash).await });
+                Box::pin(loaded).await??
+            }
+        };
+        Ok(match user {
             Some(user) => Caller {
                 principal: Principal::User(user),
                 proof,
@@ -245,24 +281,20 @@ impl Lane {
         })
     }
 
-    async fn user_of(&self, hash: TokenHash) -> Result<Option<User>, Problem> {
-        match self.gate.sessions.lookup(&hash) {
-            Lookup::Live(user) => Ok(Some(user)),
-            Lookup::Dead => Ok(None),
-            Lookup::Unknown | Lookup::Stale => {
-                let sessions = self.gate.sessions.clone();
-                // Boxed, as all that is rare: room for it here would be copied with every request.
-                Ok(Box::pin(self.on_back(async move { sessions.load(&hash).await })).await??)
-            }
-        }
-    }
-
     /// Whether what a caller was known by still holds.
     pub(crate) async fn still_holds(&self, proof: Proof) -> Result<bool, Problem> {
         match proof {
             Proof::Nothing => Ok(true),
             Proof::Session(hash) | Proof::CarriedOver(hash) => {
-                Ok(self.user_of(hash).await?.is_some())
+                match self.gate.sessions.lookup(&hash) {
+                    Lookup::Live(_) => Ok(true),
+                    Lookup::Dead => Ok(false),
+                    Lookup::Unknown | Lookup::Stale => {
+                        let sessions = self.gate.sessions.clone();
+                        let loaded = self.on_back(async move { sessions.load(&hash).await });
+                        Ok(loaded.await??.is_some())
+                    }
+                }
             }
             Proof::ApiKey(hash) => match self.gate.keys.lookup(&hash) {
                 Found::Live(_) => Ok(true),

@@ -9,6 +9,7 @@ use portcullis_identity::sessions::Stranger;
 
 use crate::credentials::Caller;
 use crate::lane::Lane;
+use crate::toll::Paid;
 
 impl Lane {
     /// The stranger that presents somebody's session, if it is one. Never waits.
@@ -22,10 +23,10 @@ impl Lane {
     /// nobody of the caller, whatever became of the rest.
     pub(crate) async fn turn_away(
         &self,
+        paid: Paid,
         caller: Caller,
         stranger: Stranger,
-        address: IpAddr,
-        request: RequestId,
+        (address, request): (IpAddr, RequestId),
     ) -> Caller {
         if let Principal::User(user) = caller.principal
             && let Some(session) = user.session()
@@ -41,7 +42,7 @@ impl Lane {
                     .turned_up_elsewhere(&user, session, &stranger, &client)
                     .await
             };
-            let reported = self.on_back(report).await;
+            let reported = self.look_up(paid, report).await;
             let fault = match reported {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),

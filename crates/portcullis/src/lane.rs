@@ -1,31 +1,28 @@
 //! One lane: what the journey uses on one core. Nothing here is shared with another lane but
 //! snapshots and atomics, and nothing here waits for a disk.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use portcullis_console::api::Streamed;
 use portcullis_core::binding::Place;
-use portcullis_core::limit::Spent;
 use portcullis_core::roles::Roles;
 use portcullis_core::{Permit, Principal, Problem, RequestId, Scheme, Span, Timestamp, problem};
 use portcullis_edge::body::BodyError;
 use portcullis_edge::{Body, Forwarder, Inbound, Upstream};
 use portcullis_events::{access_log, metrics};
-use portcullis_guard::rate_limit::RouteLimits;
-use portcullis_store::counters::{Charge, MAX_CHARGES, Taken};
 use portcullis_vault::tokens::TokenHash;
 use tower::ServiceExt as _;
 
 use crate::assertion::Assertions;
 use crate::credentials::Proof;
 use crate::gate::Gate;
-use crate::pipeline::{Permitted, limit_refusal};
+use crate::pipeline::Permitted;
 use crate::request_ids::RequestIds;
 use crate::snapshot::Snapshot;
 use crate::story::Story;
+use crate::toll::Paid;
 
 /// One lane's own things.
 pub(crate) struct Lane {
@@ -35,23 +32,6 @@ pub(crate) struct Lane {
     pub(crate) ids: RequestIds,
     forwarder: Forwarder,
     assertions: Assertions,
-}
-
-/// What a request has been charged so far.
-#[derive(Debug, Default)]
-pub(crate) struct Charged {
-    pub(crate) charges: Vec<Charge>,
-    pub(crate) spent: Vec<Spent>,
-}
-
-impl Charged {
-    /// For all the charges that one request may bring.
-    fn with_room() -> Self {
-        Charged {
-            charges: Vec::with_capacity(MAX_CHARGES),
-            spent: Vec::with_capacity(MAX_CHARGES),
-        }
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,59 +48,6 @@ impl Lane {
             ids: RequestIds::default(),
             forwarder: Forwarder::new(),
             assertions: Assertions::default(),
-        }
-    }
-
-    /// Takes the limits that count before it is known who calls.
-    pub(crate) async fn take_before(
-        &self,
-        snapshot: &Snapshot,
-        limits: &RouteLimits,
-        path: &str,
-        client: IpAddr,
-        now: Timestamp,
-    ) -> Result<Charged, Problem> {
-        let mut charged = Charged::with_room();
-        limits.charges_before(path, client, &mut charged.charges);
-        self.take(snapshot, &mut charged, 0, now).await?;
-        Ok(charged)
-    }
-
-    /// Takes the limits that count by who calls.
-    pub(crate) async fn take_after(
-        &self,
-        snapshot: &Snapshot,
-        limits: &RouteLimits,
-        path: &str,
-        story: &Story<'_>,
-        principal: &Principal,
-        charged: &mut Charged,
-    ) -> Result<(), Problem> {
-        let before = charged.charges.len();
-        limits.charges_after(path, story.client, principal, &mut charged.charges);
-        self.take(snapshot, charged, before, story.at).await
-    }
-
-    async fn take(
-        &self,
-        snapshot: &Snapshot,
-        charged: &mut Charged,
-        from: usize,
-        now: Timestamp,
-    ) -> Result<(), Problem> {
-        let new = charged.charges.get(from..).unwrap_or_default();
-        if new.is_empty() {
-            return Ok(());
-        }
-        let taken: Taken = match self.gate.counters.take_now(now, new) {
-            Some(taken) => taken,
-            None => Box::pin(self.gate.counters.take(now, new)).await,
-        };
-        charged.spent.extend_from_slice(taken.spent());
-        if taken.is_allowed() {
-            Ok(())
-        } else {
-            Err(limit_refusal(snapshot, charged))
         }
     }
 
@@ -159,6 +86,15 @@ impl Lane {
             self.gate.streams.set_end(principal, end);
         }
         Ok(response.map(|body| body.until(ear)))
+    }
+
+    /// Looks something up on the way to the decision, where memory does not know it.
+    pub(crate) async fn look_up<T: Send + 'static>(
+        &self,
+        _: Paid,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.on_back(work).await
     }
 
     /// Runs something that may wait on the back runtime.

@@ -44,6 +44,7 @@ mod snapshot;
 mod story;
 mod streams;
 mod tenants;
+mod toll;
 mod upkeep;
 mod uploads;
 mod vault_api;

@@ -10,7 +10,8 @@
 //! [`carry_out`] needs the [`Permit`] that only the decision makes. Why the order is this one:
 //!
 //! - Cheap before dear, and what an anonymous flood can cause before what needs a look-up.
-//! - Address limits stand before authentication, so that guessing credentials is paid for.
+//! - Address limits stand before authentication, so that guessing credentials is paid for. Where
+//!   memory knows who calls there is nothing to guess, and they are taken together with the quota.
 //! - CSRF stands after authentication, because only a request with a live session can be forged in
 //!   somebody's name, and before the quota, so that another site cannot spend a user's quota.
 
@@ -29,12 +30,13 @@ use portcullis_edge::{Body, ClientAddr, Crowded, Inbound, Peer};
 use portcullis_events::metrics::Stage;
 use portcullis_guard::cors::{self, Cors, Foreign, Grant};
 use portcullis_guard::csrf::is_safe;
-use portcullis_guard::{Own, https, rate_limit};
+use portcullis_guard::{Own, https};
 
 use crate::credentials::{Caller, Proof};
-use crate::lane::{Charged, Lane};
+use crate::lane::Lane;
 use crate::snapshot::{Found, RouteGuards, Snapshot};
 use crate::story::Story;
+use crate::toll::{Charged, Toll};
 use crate::{screen, streams, uploads, widget};
 
 /// What came of a request that was not refused.
@@ -121,49 +123,37 @@ pub(crate) async fn decide<'s>(
     if is_for_product && head.extensions.get::<Crowded>().is_some() {
         return Err(Problem::new(&problem::OVERLOADED).retry_after(Span::from_seconds(1)));
     }
-    let mut charged = lane
-        .take_before(snapshot, &guards.limits, &path, client.ip(), story.at)
-        .await?;
-    story.stage = Stage::Route;
-    let found = found?;
-    let grant = match check_origin(lane, snapshot, &found, head, place, story).await? {
-        cors::Outcome::Preflight(headers) => {
+    let counters = &lane.gate.counters;
+    let whence = (client.ip(), story.at);
+    let mut toll = Toll::new(counters, snapshot, &guards.limits, &path, whence);
+    let passed = match &found {
+        Ok(found) => pass(lane, snapshot, found, head, place, &mut toll, story).await,
+        Err(denied) => {
+            story.stage = Stage::Route;
+            Err(denied.clone().into())
+        }
+    };
+
+    // quota: 429, counted by who is calling, and whatever is not paid yet
+    let settled = toll
+        .settle(passed.as_ref().ok().and_then(Passed::principal))
+        .await;
+    if let Some(stage) = toll.refused_at() {
+        story.stage = stage;
+    }
+    settled?;
+    let (caller, grant) = match passed? {
+        Passed::Preflight(headers) => {
             story.is_preflight = true;
             return Ok(Decided::Answered(preflight_answer(headers)));
         }
-        cors::Outcome::Pass(grant) => grant,
+        Passed::Caller(caller, grant) => (caller, grant),
     };
     let Found {
         route,
         params,
         is_own,
-    } = found;
-
-    // authenticate: who is calling; a credential that is no longer good makes nobody of them
-    story.stage = Stage::Authenticate;
-    let caller = identify(lane, snapshot, head, story).await?;
-    story.set_caller(&caller.principal, caller.is_stale);
-    story.lacks_csrf = caller.proof.session().filter(|session| {
-        head.method == Method::GET
-            && accepts_html(&head.headers)
-            && !snapshot.csrf.has_token(&head.headers, session)
-    });
-
-    // csrf: 403 where another site speaks in the caller's name
-    story.stage = Stage::Csrf;
-    check_csrf(snapshot, route, is_own, head, place, &caller)?;
-
-    // quota: 429, counted by who is calling
-    story.stage = Stage::Quota;
-    lane.take_after(
-        snapshot,
-        &guards.limits,
-        &path,
-        story,
-        &caller.principal,
-        &mut charged,
-    )
-    .await?;
+    } = found?;
 
     // authorize: 401, 403, 404
     story.stage = Stage::Authorize;
@@ -194,8 +184,55 @@ pub(crate) async fn decide<'s>(
         scheme,
         rewritten,
         grant,
-        charged,
+        charged: toll.into_charged(),
     })))
+}
+
+/// Whoever came past the checks that look at where a request comes from.
+enum Passed {
+    Caller(Caller, Grant),
+    Preflight(HeaderMap),
+}
+
+impl Passed {
+    const fn principal(&self) -> Option<&Principal> {
+        match self {
+            Passed::Caller(caller, _) => Some(&caller.principal),
+            Passed::Preflight(_) => None,
+        }
+    }
+}
+
+/// From which page the request comes, and in whose name.
+async fn pass<'s>(
+    lane: &Lane,
+    snapshot: &Snapshot,
+    found: &Found<'s, '_>,
+    head: &Parts,
+    place: Own<'_>,
+    toll: &mut Toll<'_>,
+    story: &mut Story<'s>,
+) -> Result<Passed, Problem> {
+    story.stage = Stage::Route;
+    let grant = match check_origin(lane, snapshot, found, head, place, toll, story).await? {
+        cors::Outcome::Preflight(headers) => return Ok(Passed::Preflight(headers)),
+        cors::Outcome::Pass(grant) => grant,
+    };
+
+    // authenticate: who is calling; a credential that is no longer good makes nobody of them
+    story.stage = Stage::Authenticate;
+    let caller = identify(lane, snapshot, head, toll, story).await?;
+    story.set_caller(&caller.principal, caller.is_stale);
+    story.lacks_csrf = caller.proof.session().filter(|session| {
+        head.method == Method::GET
+            && accepts_html(&head.headers)
+            && !snapshot.csrf.has_token(&head.headers, session)
+    });
+
+    // csrf: 403 where another site speaks in the caller's name
+    story.stage = Stage::Csrf;
+    check_csrf(snapshot, found.route, found.is_own, head, place, &caller)?;
+    Ok(Passed::Caller(caller, grant))
 }
 
 /// Who is calling, with a session that is in a stranger's hands taken away from them.
@@ -203,15 +240,19 @@ async fn identify(
     lane: &Lane,
     snapshot: &Snapshot,
     head: &Parts,
+    toll: &mut Toll<'_>,
     story: &mut Story<'_>,
 ) -> Result<Caller, Problem> {
-    let mut caller = lane.authenticate(snapshot, head).await?;
+    let mut caller = lane.authenticate(snapshot, head, toll).await?;
     // SECURITY: before anything is done in the session's name.
     if let Some(stranger) = lane.stranger(&caller, &head.headers) {
-        caller = Box::pin(lane.turn_away(caller, stranger, story.client, story.id)).await;
+        let paid = toll.pay().await?;
+        let whence = (story.client, story.id);
+        caller = Box::pin(lane.turn_away(paid, caller, stranger, whence)).await;
     }
     if let Proof::CarriedOver(hash) = caller.proof {
-        story.renewal = Box::pin(lane.renewal(hash)).await;
+        let paid = toll.pay().await?;
+        story.renewal = Box::pin(lane.renewal(paid, hash)).await;
     }
     Ok(caller)
 }
@@ -334,11 +375,12 @@ async fn check_origin<'s>(
     found: &Found<'s, '_>,
     head: &Parts,
     place: Own<'_>,
+    toll: &mut Toll<'_>,
     story: &mut Story<'s>,
 ) -> Result<cors::Outcome, Problem> {
     let route = found.route;
     if let Some(param) = &route.widget {
-        story.widget = Box::pin(lane.widget(&found.params, param)).await?;
+        story.widget = Box::pin(lane.widget(&found.params, param, toll)).await?;
     }
     if !route.is_called_by_widget {
         return check_cors(snapshot, route, found.is_own, head, place);
@@ -481,9 +523,4 @@ fn preflight_answer(headers: HeaderMap) -> Response<Bytes> {
     *response.status_mut() = Cors::PREFLIGHT_STATUS;
     *response.headers_mut() = headers;
     response
-}
-
-/// The refusal of a limit, in one place for both stages.
-pub(crate) fn limit_refusal(snapshot: &Snapshot, charged: &Charged) -> Problem {
-    rate_limit::refusal(&snapshot.limits, &charged.charges, &charged.spent)
 }

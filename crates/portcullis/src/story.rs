@@ -16,7 +16,7 @@ use portcullis_identity::visitors::Widget;
 use portcullis_vault::TokenHash;
 use uuid::Uuid;
 
-use crate::lane::Charged;
+use crate::toll::Charged;
 
 /// The story of one request so far. Stages write into it; the shell tells it.
 ///

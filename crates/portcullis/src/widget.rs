@@ -20,6 +20,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::credentials::{Caller, Proof, invalid_token};
 use crate::lane::Lane;
+use crate::toll::Toll;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -33,7 +34,12 @@ impl Lane {
     ///
     /// SECURITY: a visitor's token never stands above a session. Whoever gets a page to send one would
     /// otherwise have somebody who is signed in act, and write, as another.
-    pub(crate) async fn or_visitor(&self, caller: Caller, token: &str) -> Result<Caller, Problem> {
+    pub(crate) async fn or_visitor(
+        &self,
+        caller: Caller,
+        token: &str,
+        toll: &mut Toll<'_>,
+    ) -> Result<Caller, Problem> {
         let spent = Some(AUTHORIZATION);
         if !caller.principal.is_anonymous() {
             return Ok(Caller { spent, ..caller });
@@ -46,8 +52,9 @@ impl Lane {
             Found::Live(live) => live,
             Found::Unknown => {
                 let visitors = self.gate.visitors.clone();
+                let paid = toll.pay().await?;
                 // Boxed, as all that is rare: room for it here would be copied with every request.
-                let loaded = self.on_back(async move { visitors.load(&hash).await });
+                let loaded = self.look_up(paid, async move { visitors.load(&hash).await });
                 Box::pin(loaded).await??.ok_or_else(invalid_token)?
             }
         };
@@ -102,6 +109,7 @@ impl Lane {
         &self,
         params: &Params<'_, '_>,
         param: &str,
+        toll: &mut Toll<'_>,
     ) -> Result<Option<Arc<Widget>>, Problem> {
         let Some(name) = params.get(param).map(path::decode_segment) else {
             return Ok(None);
@@ -111,8 +119,9 @@ impl Lane {
             return Ok(known);
         }
         let (visitors, name) = (visitors.clone(), name.into_owned());
+        let paid = toll.pay().await?;
         Ok(self
-            .on_back(async move { visitors.widgets().load(&name).await })
+            .look_up(paid, async move { visitors.widgets().load(&name).await })
             .await??)
     }
 }

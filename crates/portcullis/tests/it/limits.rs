@@ -2,7 +2,7 @@
 
 use axum::response::IntoResponse as _;
 
-use crate::support::{Answer, Gateway, GatewayBuilder, Upstream};
+use crate::support::{Answer, Client, Gateway, GatewayBuilder, Upstream};
 
 /// Requests seem to come from the address that `X-Forwarded-For` names.
 const PROXIED: &str = "address = \"127.0.0.1:0\"\ntrusted-proxies = [\"127.0.0.1/32\"]";
@@ -226,6 +226,75 @@ async fn budgets_are_per_address_route_user_and_session() {
         }
         assert_eq!(passed, 2, "each session has its own");
     }
+}
+
+/// Limits by address and by user on one route.
+const BOTH: &str = r#"
+[[route]]
+path = "/both"
+methods = ["GET", "POST"]
+allow = "user"
+limits = ["near", "person"]
+
+[limits.near]
+rate = "8/minute"
+
+[limits.person]
+rate = "3/minute"
+per = "user"
+
+[limits.auth]
+rate = "1000/minute"
+"#;
+
+#[tokio::test]
+async fn a_caller_who_is_refused_by_a_limit_of_their_own_has_paid_nothing_by_address() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder(&upstream, BOTH)
+        .await
+        .user("ana@corp.test", &["user"])
+        .user("bob@corp.test", &["user"])
+        .start()
+        .await;
+    let ana = gateway.signed_in("ana@corp.test").await;
+    let bob = gateway.signed_in("bob@corp.test").await;
+    let mut answers = Vec::new();
+    for browser in [&ana, &ana, &ana, &ana, &ana, &ana, &ana, &bob, &bob, &bob] {
+        answers.push(browser.get("/both").send().await.status.as_u16());
+    }
+    assert_eq!(answers, [200, 200, 200, 429, 429, 429, 429, 200, 200, 200]);
+}
+
+#[tokio::test]
+async fn what_is_refused_on_the_way_is_paid_by_address_and_not_by_user() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder(&upstream, BOTH)
+        .await
+        .user("ana@corp.test", &["user"])
+        .start()
+        .await;
+    let ana = gateway.signed_in("ana@corp.test").await;
+    // Known from memory from here on.
+    assert_eq!(ana.get("/both").send().await.status, 200);
+    let mut answers = Vec::new();
+    for _ in 0..6 {
+        let forged = ana.post("/both");
+        let forged = forged.replace("x-csrf-token", "not-the-token");
+        answers.push(forged.send().await.problem());
+    }
+    assert_eq!(answers, vec!["csrf-token-invalid"; 6]);
+    // By address one of eight is left, by user two of three.
+    assert_eq!(ana.get("/both").send().await.status, 200);
+    let forged = ana.post("/both").replace("x-csrf-token", "not-the-token");
+    let forged = forged.send().await;
+    assert_eq!(forged.problem(), "rate-limited", "whatever else is wrong");
+    let metric = "portcullis_refusals_total{problem=\"rate-limited\",stage=\"address-limit\"} 1";
+    let metrics = Client::to(gateway.admin)
+        .get("/metrics")
+        .send()
+        .await
+        .text();
+    assert!(metrics.contains(metric), "{metrics}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Counters that several nodes share through Redis or Valkey.
 //!
-//! - One script, one round trip for all charges that are known at the same time: those by address
-//!   before it is known who calls, those by caller after.
+//! - One script, one round trip for all charges that are known at the same time. That is all of
+//!   them, but where the caller has to be looked up: then those by address come first.
 //! - All keys bear one hash tag, the configured namespace (`{portcullis}`): the script must see one request's keys together,
 //!   and an address, a user and a session have no common part that would spread them better. One
 //!   slot answers far more questions than a gate asks.

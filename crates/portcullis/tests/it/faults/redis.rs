@@ -25,6 +25,25 @@ rate = "40/minute"
 rate = "20/minute"
 "#;
 
+/// One limit by address, two by who calls.
+const KNOWN: &str = r#"
+[[route]]
+path = "/mine"
+allow = "user"
+limits = ["default", "person", "tab"]
+
+[limits.default]
+rate = "1000/minute"
+
+[limits.person]
+rate = "1000/minute"
+per = "user"
+
+[limits.tab]
+rate = "1000/minute"
+per = "session"
+"#;
+
 async fn gate(redis: &str) -> Gateway {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder(&upstream, LIMITS)
@@ -201,6 +220,40 @@ async fn redis_that_answers_too_late_leaves_limits_that_are_stricter() {
     assert_degraded(&gateway).await;
     is_slow.store(false, Ordering::Relaxed);
     assert_shared(&gateway).await;
+}
+
+/// Three limits of one request, two of them by who calls, are one question where memory knows who calls.
+#[tokio::test]
+async fn the_limits_of_a_known_caller_are_one_round_trip() {
+    const REQUESTS: usize = 40;
+    let redis = Redis::start().await;
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder(&upstream, KNOWN).await.on_sqlite();
+    let folder = gateway.folder().join("portcullis.db");
+    let gateway = gateway
+        .user("ana@corp.test", &["user"])
+        .stores(
+            &format!("sqlite://{}", folder.display()),
+            Some(&redis.url()),
+        )
+        .start()
+        .await;
+    wait_for(&gateway, "shared").await;
+    let ana = gateway.signed_in("ana@corp.test").await;
+    let answer = ana.get("/mine").send().await;
+    assert_eq!(answer.status, 200);
+    let policy = answer.header("ratelimit-policy").unwrap();
+    assert_eq!(policy.split(", ").count(), 3, "{policy}");
+    assert_eq!(redis.tell("CONFIG RESETSTAT").await, "+OK");
+    for _ in 0..REQUESTS {
+        assert_eq!(ana.get("/mine").send().await.status, 200);
+    }
+    let questions = redis.scripts_run().await;
+    // The gate's own probes, one in two seconds, are among them.
+    assert!(
+        (REQUESTS..REQUESTS * 3 / 2).contains(&questions),
+        "{questions} questions for {REQUESTS} requests"
+    );
 }
 
 /// Counters that are lost begin anew. That gives a budget back, and nothing more.

@@ -85,6 +85,20 @@ impl Redis {
 
     /// Says something to it in words, and returns the first line of what it says.
     pub(super) async fn tell(&self, words: &str) -> String {
+        let answer = self.ask(words).await;
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// How many times scripts were run since `CONFIG RESETSTAT`.
+    pub(super) async fn scripts_run(&self) -> usize {
+        let told = self.ask("INFO commandstats").await;
+        let calls = told
+            .split_once("cmdstat_evalsha:calls=")
+            .map_or("0", |(_, rest)| rest.split(',').next().unwrap());
+        calls.parse().unwrap()
+    }
+
+    async fn ask(&self, words: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))
             .await
             .unwrap();
@@ -92,13 +106,9 @@ impl Redis {
             .write_all(format!("{words}\r\n").as_bytes())
             .await
             .unwrap();
-        let mut answer = vec![0; 4096];
+        let mut answer = vec![0; 16 * 1024];
         let count = stream.read(&mut answer).await.unwrap();
-        String::from_utf8_lossy(&answer[..count])
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+        String::from_utf8_lossy(&answer[..count]).into_owned()
     }
 
     pub(super) fn freeze(&self) {
