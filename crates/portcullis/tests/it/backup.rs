@@ -131,8 +131,10 @@ async fn a_backup_of_a_running_gate_is_restored_elsewhere_and_everything_works_t
     let trail = database::trail(&gateway.folder).await;
     assert!(trail.contains("backup.made backup:gate.backup"), "{trail}");
     let file = gateway.folder.join("gate.backup");
-    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    for name in ["gate.backup", "backup.key"] {
+        let about = std::fs::metadata(gateway.folder.join(name)).unwrap();
+        assert_eq!(about.permissions().mode() & 0o777, 0o600, "{name}");
+    }
     assert_eq!(std::fs::metadata(&file).unwrap().len(), made["bytes"]);
     // Nothing of what is in it shows.
     let bytes = std::fs::read(&file).unwrap();
