@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::load::Requests;
 use super::request::{self, Session};
-use super::{credentials, gate, live, nginx, usage, webhooks};
+use super::{credentials, fields, gate, live, nginx, usage, webhooks};
 use crate::process::{Process, tethered};
 use crate::services;
 use crate::tools::{Tool, Toolbox};
@@ -93,6 +93,18 @@ pub(super) const ALL: &[Contestant] = &[
         description: "the gate, webhooks acknowledged",
         always: false,
         start: webhooks::start,
+    },
+    Contestant {
+        name: "fields-seal",
+        description: "the gate, 100 fields of 64 bytes sealed",
+        always: false,
+        start: fields::start_seal,
+    },
+    Contestant {
+        name: "fields-open",
+        description: "the gate, 100 fields of 64 bytes opened",
+        always: false,
+        start: fields::start_open,
     },
     Contestant {
         name: "by-key",

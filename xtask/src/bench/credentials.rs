@@ -102,6 +102,8 @@ pub(super) enum Also {
     Keys,
     Tokens,
     Foreign,
+    /// A program that seals and opens fields.
+    Fields,
     /// No other caller: another service.
     Webhooks,
     /// No other caller: files.
@@ -132,6 +134,7 @@ impl Also {
                 "database = { file = \"database\" }",
                 "database = { file = \"database\" }\nredis = { file = \"redis\" }",
             ),
+            Also::Fields => format!("{config}{}", super::fields::TABLES),
             Also::Webhooks => format!("{config}{}", super::webhooks::TABLES),
             Also::Uploads => config.replacen(
                 "[[route]]",
@@ -177,7 +180,7 @@ pub(super) fn bearer(token: &str) -> String {
 }
 
 /// A text of the JSON object that stands at the end of an answer, or alone.
-fn member(text: &str, name: &str) -> Option<String> {
+pub(super) fn member(text: &str, name: &str) -> Option<String> {
     let object = text.find('{').and_then(|start| text.get(start..))?;
     let object: serde_json::Value = serde_json::from_str(object).ok()?;
     object.get(name)?.as_str().map(str::to_owned)

@@ -6,6 +6,7 @@
 
 mod contestants;
 mod credentials;
+mod fields;
 mod gate;
 mod live;
 mod load;
@@ -46,6 +47,7 @@ const REMEDY: &str = "cargo xtask bench --install";
   cargo xtask bench --gate target/release/portcullis --only nginx,gate
   cargo xtask bench --only gate,gate-post
   cargo xtask bench --only gate-webhooks
+  cargo xtask bench --only fields-seal,fields-open
   cargo xtask bench --only floor,gate,by-key,by-token,by-foreign,by-foreign-unmet
   cargo xtask bench --only sessions-1k,sessions-1m,sessions-1m-even   (some minutes to fill and warm up)
   cargo xtask bench --only keys-1k,keys-1m,keys-1m-even
@@ -74,7 +76,7 @@ pub(crate) struct Options {
     sessions: u32,
 
     /// Contestants, by comma: nginx, nginx-guarded, caddy, fastapi, floor, gate, which is all unless given;
-    /// gate-post (changes with a CSRF token); gate-webhooks (messages acknowledged, each with its durable row); by-key, by-token, by-foreign, by-foreign-unmet (other credentials);
+    /// gate-post (changes with a CSRF token); gate-webhooks (messages acknowledged, each with its durable row); fields-seal, fields-open (a hundred fields a request); by-key, by-token, by-foreign, by-foreign-unmet (other credentials);
     /// sessions-1k, sessions-1m, sessions-1m-even, keys-1k, keys-1m, keys-1m-even (live sessions and API keys in the
     /// gate's database); tenants-1k, tenants-1m (users in 10 and in 10,000 tenants); revocation (how soon another node
     /// hears of it); limiter and decision (of these two alone, per second and core, without a network); seal (a sealed field beside
@@ -195,7 +197,7 @@ fn build(options: &Options, chosen: &[&Contestant]) -> Result<(PathBuf, PathBuf,
     let given = options.gate.as_ref().map(std::path::absolute).transpose();
     let given = given.context("no such path")?;
     let is_ours = |contestant: &&Contestant| {
-        let names = ["gate", "by-"].iter().chain(&FILLED);
+        let names = ["gate", "by-", "fields-"].iter().chain(&FILLED);
         names
             .into_iter()
             .any(|name| contestant.name.starts_with(name))
