@@ -74,6 +74,7 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
             ));
         }
         trials.extend(scanner(&loaded).await);
+        trials.extend(upload_folder(&loaded));
         trials.extend(issuers(&loaded).await);
         if loaded.config.kek.kind.is_service() {
             trials.push(trial(
@@ -233,6 +234,20 @@ async fn scanner(loaded: &Loaded) -> Option<Trial> {
     let answer = uploads.scanner().version().await.transpose()?;
     let answer = answer.map_err(|error| format!("{error}; see uploads.scanner"));
     Some(trial("scanner".to_owned(), answer))
+}
+
+/// Where uploads are kept, if they are.
+fn upload_folder(loaded: &Loaded) -> Option<Trial> {
+    let store = loaded.config.upload_store.as_ref()?;
+    let folder = store.folder.display();
+    let outcome = match store.inspect(&loaded.folder) {
+        Ok(true) => Ok(format!("`{folder}` is there, and the gate's alone")),
+        Ok(false) => Ok(format!(
+            "`{folder}` is not there yet: the first upload makes it"
+        )),
+        Err(error) => Err(format!("{error}; see upload-store.folder")),
+    };
+    Some(trial("uploads".to_owned(), outcome))
 }
 
 /// Other issuers: their discovery documents and keys. What is wrong with their tables is told above.

@@ -1,10 +1,12 @@
 //! `[upload-store]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use portcullis_core::Span;
 use portcullis_core::size::ByteSize;
 use serde::Deserialize;
+
+use super::folder::Folder;
 
 /// What becomes of an upload that is not found clean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -53,6 +55,15 @@ impl Default for Config {
 
 impl Config {
     /// What is wrong with the table: the key, and what to do.
+    /// Whether the folder is there; what is wrong with it, if it is nobody's or open to others. Changes nothing.
+    /// `beside` is the folder of the configuration.
+    pub fn inspect(&self, beside: &Path) -> std::io::Result<bool> {
+        match Folder::at(&beside.join(&self.folder)).inspect() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
     pub fn findings(&self) -> Vec<(&'static str, &'static str)> {
         let mut findings = Vec::new();
         if !(1..=100_000).contains(&self.quarantine_files) {

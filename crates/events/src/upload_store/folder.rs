@@ -93,6 +93,11 @@ impl Folder {
     /// The folder is there, and nobody else's.
     pub(super) fn own(&self) -> io::Result<()> {
         make(&self.root)?;
+        self.inspect()
+    }
+
+    /// The same, of a folder that has to be there already.
+    pub(super) fn inspect(&self) -> io::Result<()> {
         let about = std::fs::metadata(&self.root)?;
         // SECURITY: where others may write, a name could lead elsewhere between two calls.
         if !about.is_dir() || about.mode() & 0o077 != 0 {

@@ -151,24 +151,26 @@ async fn the_doctor_asks_the_scanner() {
     let upstream = Upstream::start().await;
     let mut scanner = Clamd::start("").await;
     let gateway = builder(&upstream, &scanner.address()).await.start().await;
-    let trial = || {
-        let output = gateway.cli(&["--output", "json", "doctor"]);
-        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let trials = told["trials"].as_array().unwrap();
-        let trial = trials
-            .iter()
-            .find(|trial| trial["what"] == "scanner")
-            .unwrap();
-        (
-            trial["ok"].as_bool().unwrap(),
-            trial["detail"].as_str().unwrap().to_owned(),
-        )
-    };
-    let (ok, detail) = trial();
+    let (ok, detail) = doctors_trial(&gateway, "scanner");
     assert!(ok && detail.starts_with("ClamAV "), "{detail}");
     scanner.kill();
-    let (ok, detail) = trial();
+    let (ok, detail) = doctors_trial(&gateway, "scanner");
     assert!(!ok && detail.contains("uploads.scanner"), "{detail}");
+}
+
+/// What `doctor` says of one thing: whether it is well, and how it is.
+fn doctors_trial(gateway: &Gateway, what: &str) -> (bool, String) {
+    let output = gateway.cli(&["--output", "json", "doctor"]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let trials = told["trials"].as_array().unwrap();
+    let trial = trials.iter().find(|trial| trial["what"] == what).unwrap();
+    let detail = trial["detail"].as_str().unwrap();
+    (trial["ok"].as_bool().unwrap(), detail.to_owned())
+}
+
+fn assert_folder(gateway: &Gateway, is_well: bool, says: &str) {
+    let (ok, detail) = doctors_trial(gateway, "uploads");
+    assert!(ok == is_well && detail.contains(says), "{detail}");
 }
 
 async fn keep(gateway: &Gateway) -> Answer {
@@ -182,11 +184,14 @@ async fn a_store_without_room_or_open_to_others_keeps_nothing_and_forwards_nothi
     let upstream = Upstream::start().await;
     let scanner = clamd::shared();
     let gateway = stored::builder(&upstream, &scanner, "").await.start().await;
+    assert_folder(&gateway, true, "not there yet");
     assert_eq!(keep(&gateway).await.status, 200);
+    assert_folder(&gateway, true, "the gate's alone");
     let folder = gateway.folder.join("uploads");
     let mode = |mode| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode));
     mode(0o755).unwrap();
     assert_unavailable(&keep(&gateway).await);
+    assert_folder(&gateway, false, "upload-store.folder");
     mode(0o700).unwrap();
     assert_eq!(keep(&gateway).await.status, 200);
     // What is on its way to the disk finds no room there.
@@ -204,6 +209,7 @@ async fn a_store_without_room_or_open_to_others_keeps_nothing_and_forwards_nothi
     assert_eq!(keep(&gateway).await.status, 200);
     std::fs::rename(&folder, gateway.folder.join("elsewhere")).unwrap();
     std::fs::write(&folder, b"no folder").unwrap();
+    assert_folder(&gateway, false, "upload-store.folder");
     assert_unavailable(&keep(&gateway).await);
     assert_eq!(upstream.requests(), 3);
 }
