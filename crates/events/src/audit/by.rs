@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use axum::extract::FromRequestParts;
 use http::Extensions;
+use http::request::Parts;
 use portcullis_console::api::Failure;
 use portcullis_core::{Principal, Problem, RequestId, problem};
 use portcullis_edge::ClientAddr;
@@ -44,6 +46,15 @@ impl By {
                 Err(Problem::new(&problem::AUTHENTICATION_REQUIRED).into())
             }
         }
+    }
+}
+
+/// In a handler: the permitted caller.
+impl<S: Send + Sync> FromRequestParts<S> for By {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        By::caller(&parts.extensions)
     }
 }
 

@@ -3,9 +3,8 @@
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRef, FromRequestParts, Path, Query, State};
+use axum::extract::{FromRef, Path, Query, State};
 use http::StatusCode;
-use http::request::Parts;
 use portcullis_console::api::{Failure, paging, parse_id};
 use portcullis_core::TenantId;
 use serde::{Deserialize, Serialize};
@@ -26,17 +25,6 @@ where
         .routes(routes!(list_uploads))
         .routes(routes!(show_upload, delete_upload))
         .routes(routes!(release_upload))
-}
-
-/// The permitted caller.
-struct Known(By);
-
-impl<S: Send + Sync> FromRequestParts<S> for Known {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        By::caller(&parts.extensions).map(Known)
-    }
 }
 
 /// A file that the gate keeps.
@@ -141,7 +129,7 @@ async fn show_upload(
 async fn delete_upload(
     State(store): State<UploadStore>,
     Path(id): Path<String>,
-    Known(by): Known,
+    by: By,
 ) -> Result<StatusCode, Failure> {
     store.discard(parse_id(&id)?, &by).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -155,7 +143,7 @@ async fn delete_upload(
 async fn release_upload(
     State(store): State<UploadStore>,
     Path(id): Path<String>,
-    Known(by): Known,
+    by: By,
 ) -> Result<StatusCode, Failure> {
     store.release(parse_id(&id)?, &by).await?;
     Ok(StatusCode::NO_CONTENT)

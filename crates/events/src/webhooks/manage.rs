@@ -2,9 +2,8 @@
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRef, FromRequestParts, Path, Query, State};
+use axum::extract::{FromRef, Path, Query, State};
 use http::StatusCode;
-use http::request::Parts;
 use portcullis_console::api::{Failure, paging, parse_id};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -30,17 +29,6 @@ where
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure(error.into())
-    }
-}
-
-/// The permitted caller.
-struct Known(By);
-
-impl<S: Send + Sync> FromRequestParts<S> for Known {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        By::caller(&parts.extensions).map(Known)
     }
 }
 
@@ -150,7 +138,7 @@ async fn show_delivery(
 async fn replay_delivery(
     State(webhooks): State<Webhooks>,
     Path(id): Path<String>,
-    Known(by): Known,
+    by: By,
 ) -> Result<StatusCode, Failure> {
     webhooks.replay(parse_id(&id)?, &by).await?;
     Ok(StatusCode::ACCEPTED)
