@@ -49,7 +49,7 @@ pub use label::{Label, Made, Name, Public};
 pub use remote::Remote;
 pub use rows::{Stored, Version};
 
-use crate::audit::{Action, Actor, By, Event, Outcome, Target, Trail};
+use crate::audit::{Action, By, Event, Outcome, Target, Trail};
 use crate::webhooks::{self, Told, Webhooks};
 use change::{
     Next, check_change, check_overlap, check_public, check_value, described, next_content,
@@ -548,13 +548,6 @@ fn made_by(by: &By) -> String {
         None => by.actor.kind().to_owned(),
     }
 }
-
-/// The gate itself.
-const SYSTEM: By = By {
-    actor: Actor::System,
-    client: None,
-    request: None,
-};
 
 fn next_of(stored: &Stored, now: Timestamp) -> Stored {
     Stored {

@@ -27,6 +27,13 @@ impl By {
         request: None,
     };
 
+    /// The gate itself.
+    pub const SYSTEM: By = By {
+        actor: Actor::System,
+        client: None,
+        request: None,
+    };
+
     /// Somebody, by what the pipeline knows of the request.
     pub fn of(extensions: &Extensions, actor: Actor) -> By {
         By {

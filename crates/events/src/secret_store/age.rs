@@ -4,8 +4,8 @@
 use portcullis_core::{Secret, Span, Timestamp};
 use portcullis_store::{Row, Value};
 
-use super::{Config, Error, Rotation, SYSTEM, SecretStore, Stored, rows};
-use crate::audit::{Action, Event, Outcome};
+use super::{Config, Error, Rotation, SecretStore, Stored, rows};
+use crate::audit::{Action, By, Event, Outcome};
 
 /// Somebody is told again after so long.
 const AGAIN_AFTER: Span = Span::from_days(1);
@@ -93,7 +93,7 @@ impl SecretStore {
             )),
             ..Rotation::default()
         };
-        let version = self.rotate(&due.label, &rotation, &SYSTEM).await?;
+        let version = self.rotate(&due.label, &rotation, &By::SYSTEM).await?;
         tracing::info!(name = %due.label.name, tenant = ?due.label.tenant, version, "a secret that was due has a new value");
         Ok(())
     }
@@ -108,7 +108,7 @@ impl SecretStore {
                 continue;
             }
             let event = Event::new(now, Action::SecretOverdue, Outcome::Failed)
-                .done(&SYSTEM)
+                .done(&By::SYSTEM)
                 .to(super::target(&stored.label))
                 .tenant(stored.label.tenant)
                 .with("version", stored.version)

@@ -14,7 +14,8 @@ use portcullis_core::Secret;
 use portcullis_vault::tokens::sha256;
 
 use super::change::LARGEST_VALUE;
-use super::{Change, Error, Label, Made, Name, SYSTEM, SecretStore, rows};
+use super::{Change, Error, Label, Made, Name, SecretStore, rows};
+use crate::audit::By;
 
 /// How often the folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -180,7 +181,7 @@ impl SecretStore {
             purpose: of_new("a file of `secret-store.files`"),
             ..Change::default()
         };
-        self.put_any(&label, &change, &SYSTEM).await?;
+        self.put_any(&label, &change, &By::SYSTEM).await?;
         followed.known.insert(name.clone(), digest);
         Ok(())
     }

@@ -17,18 +17,12 @@ use super::reader::Reader;
 use super::rows::{self, State, Stored, Verdict};
 use super::sealed::{self, Content};
 use super::{Error, Rescanned, UNTAKEN_FOR, UploadStore};
-use crate::audit::{Action, Actor, By};
+use crate::audit::{Action, By};
 
 /// How long a file may stand in `incoming` before it is looked at: longer than any is written.
 const WRITTEN_WITHIN: Span = Span::from_hours(1);
 /// Rows in one round.
 const ROUND: u32 = 200;
-
-const SYSTEM: By = By {
-    actor: Actor::System,
-    client: None,
-    request: None,
-};
 
 /// Seals a part of `source` into a new file. It is on the disk when this is done.
 pub(super) fn write(
@@ -191,7 +185,7 @@ impl UploadStore {
         let now = self.clock.now();
         let limits = (now - UNTAKEN_FOR, now - self.config.quarantine_for);
         for stored in rows::over(&self.db, limits, ROUND).await? {
-            match self.remove(&stored, &SYSTEM).await {
+            match self.remove(&stored, &By::SYSTEM).await {
                 // Another node was faster.
                 Ok(()) | Err(Error::NotFound) => {}
                 Err(error) => return Err(error),

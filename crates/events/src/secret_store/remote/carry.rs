@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Fault, Known, Put, Remote, rows, token};
 use crate::audit::{Action, By, Event, Outcome};
 use crate::metrics::Dependency;
-use crate::secret_store::{self as store, Error, Label, SYSTEM, SecretStore, Stored, Which};
+use crate::secret_store::{self as store, Error, Label, SecretStore, Stored, Which};
 
 /// How often a node looks for what another process left, or for what is due again.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -247,7 +247,7 @@ impl SecretStore {
             _ => Outcome::Failed,
         };
         Event::new(self.clock.now(), action, outcome)
-            .done(&SYSTEM)
+            .done(&By::SYSTEM)
             .to(store::target(&stored.label))
             .tenant(stored.label.tenant)
             .with("version", version)
