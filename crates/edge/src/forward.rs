@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use portcullis_core::{Permit, Problem, Span, problem};
 use tokio::time::Instant;
@@ -232,7 +232,8 @@ fn finish(response: Response<Incoming>, lease: Lease) -> Response<Body> {
     Response::from_parts(head, Leased::body(incoming, lease, is_event_stream))
 }
 
-fn is_event_stream(headers: &http::HeaderMap) -> bool {
+/// Whether an answer is a stream of events, which goes on for as long as it likes.
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
     const KIND: &[u8] = b"text/event-stream";
     headers
         .get(header::CONTENT_TYPE)

@@ -8,12 +8,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use http::{Response, StatusCode, header};
+use http::{Response, StatusCode};
 use portcullis_core::principal::Credential;
 use portcullis_core::{
     ApiKeyId, Principal, SessionId, TenantId, Timestamp, TokenFamilyId, UserId, VisitorId,
 };
 use portcullis_edge::drain::{Stopper, drain};
+use portcullis_edge::forward::is_event_stream;
 use portcullis_edge::{Body, Drain};
 use portcullis_store::revocations::Revocation;
 
@@ -131,12 +132,7 @@ impl Streams {
 
 /// Whether an answer may go on for as long as it likes.
 pub(crate) fn is_endless(response: &Response<Body>) -> bool {
-    response.status() == StatusCode::SWITCHING_PROTOCOLS
-        || response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.as_bytes().first_chunk::<17>())
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+    response.status() == StatusCode::SWITCHING_PROTOCOLS || is_event_stream(response.headers())
 }
 
 #[cfg(test)]
