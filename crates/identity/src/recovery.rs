@@ -11,8 +11,9 @@
 //! - A few letters per account and hour; more are asked for in vain, and are answered alike.
 
 mod api;
+pub(crate) mod by_letter;
 mod letters;
-pub(crate) mod pages;
+mod pages;
 mod post;
 
 use portcullis_core::principal::User;

@@ -11,6 +11,7 @@ use portcullis_console::api::{Failure, json};
 use portcullis_core::Secret;
 use serde::Deserialize;
 
+use super::by_letter::Asked;
 use super::pages;
 use crate::api::{Api, signed_in};
 
@@ -29,12 +30,6 @@ pub(crate) fn routes() -> Router<Api> {
             "/verify-email",
             get(pages::verify_email).post(pages::confirm_email),
         )
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    email: String,
 }
 
 #[derive(Deserialize)]

@@ -11,23 +11,13 @@ use http::request::Parts;
 use maud::{Markup, html};
 use portcullis_console::api::Failure;
 use portcullis_console::{errors, field};
-use portcullis_core::{Problem, Secret};
+use portcullis_core::Secret;
 use serde::Deserialize;
 
+use super::by_letter::{AskPage, Asked, Link, token_of};
 use crate::accounts::Error;
 use crate::api::Api;
 use crate::pages::{page, refused_form, sentences};
-
-#[derive(Deserialize)]
-pub(crate) struct Link {
-    token: Option<Secret<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Asked {
-    email: String,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,27 +32,21 @@ pub(super) struct Confirmed {
     token: Secret<String>,
 }
 
+const ASK: AskPage = AskPage {
+    title: "Forgot your password?",
+    path: "/forgot-password",
+    what: "We send you a link with which you can choose a new one.",
+    button: "Send the link",
+    asked: "If there is an account with this address, a letter with a link is on its way.",
+};
+const CHOOSE: &str = "Choose a new password";
+const CONFIRM: &str = "Confirm your e-mail address";
+
 pub(super) async fn forgot(State(api): State<Api>, parts: Parts) -> Result<Response, Failure> {
     if !api.accounts.offers_recovery() {
         return Err(Error::NotFound.into());
     }
-    Ok(page(&parts, StatusCode::OK, ASK, &ask_form(&api, &[])))
-}
-
-const ASK: &str = "Forgot your password?";
-const CHOOSE: &str = "Choose a new password";
-const CONFIRM: &str = "Confirm your e-mail address";
-
-fn ask_form(api: &Api, faults: &[String]) -> Markup {
-    html! {
-        (errors(faults))
-        p { "We send you a link with which you can choose a new one." }
-        form method="post" action=(api.path("/forgot-password")) {
-            (field("email", "E-mail address", "email", "username", ""))
-            button type="submit" { "Send the link" }
-        }
-        p { a href=(api.path("/sign-in")) { "Back to signing in" } }
-    }
+    Ok(ASK.show(&api, &parts))
 }
 
 pub(super) async fn ask(
@@ -71,29 +55,9 @@ pub(super) async fn ask(
     form: Result<Form<Asked>, FormRejection>,
 ) -> Result<Response, Failure> {
     let Form(input) = form.map_err(|rejection| Failure(refused_form(&rejection)))?;
-    match api
-        .accounts
-        .ask_reset(&input.email, &api.client(&parts))
-        .await
-    {
-        Ok(()) => {}
-        Err(Error::NotAnEmail(_)) => {
-            let faults = ["This is not an e-mail address.".to_owned()];
-            let form = ask_form(&api, &faults);
-            return Ok(page(&parts, StatusCode::UNPROCESSABLE_ENTITY, ASK, &form));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    let body = html! {
-        p { "If there is an account with this address, a letter with a link is on its way. Look into the folder for unwanted mail as well." }
-        p { a href=(api.path("/sign-in")) { "Back to signing in" } }
-    };
-    Ok(page(
-        &parts,
-        StatusCode::ACCEPTED,
-        "Look into your mailbox",
-        &body,
-    ))
+    let client = api.client(&parts);
+    let asked = api.accounts.ask_reset(&input.email, &client).await;
+    ASK.answer(&api, &parts, asked)
 }
 
 pub(super) async fn new_password(
@@ -103,7 +67,7 @@ pub(super) async fn new_password(
 ) -> Response {
     match token_of(query) {
         Some(token) => page(&parts, StatusCode::OK, CHOOSE, &choose(&api, &token, &[])),
-        None => spent(&api, &parts),
+        None => ASK.spent(&api, &parts),
     }
 }
 
@@ -138,7 +102,7 @@ pub(super) async fn set_password(
             };
             Ok(page(&parts, StatusCode::OK, "Done", &body))
         }
-        Err(Error::LinkSpent) => Ok(spent(&api, &parts)),
+        Err(Error::LinkSpent) => Ok(ASK.spent(&api, &parts)),
         Err(Error::Weak(_, weak)) => {
             let problem = weak.into_problem("new_password");
             let faults = sentences(&problem);
@@ -155,7 +119,7 @@ pub(super) async fn verify_email(
     parts: Parts,
 ) -> Response {
     let Some(token) = token_of(query) else {
-        return spent(&api, &parts);
+        return ASK.spent(&api, &parts);
     };
     let body = html! {
         form method="post" action=(api.path("/verify-email")) {
@@ -181,20 +145,7 @@ pub(super) async fn confirm_email(
             let body = html! { p { "Thank you. Your e-mail address is confirmed." } };
             Ok(page(&parts, StatusCode::OK, "Done", &body))
         }
-        Err(Error::LinkSpent) => Ok(spent(&api, &parts)),
+        Err(Error::LinkSpent) => Ok(ASK.spent(&api, &parts)),
         Err(error) => Err(error.into()),
     }
-}
-
-pub(crate) fn token_of(query: Result<Query<Link>, QueryRejection>) -> Option<Secret<String>> {
-    query.ok().and_then(|Query(link)| link.token)
-}
-
-fn spent(api: &Api, parts: &Parts) -> Response {
-    let problem: Problem = Error::LinkSpent.into();
-    let body = html! {
-        p { "It was used already, it is too old, or it is not complete." }
-        p { a href=(api.path("/forgot-password")) { "Ask for a new one" } }
-    };
-    page(parts, problem.kind.status, problem.kind.title, &body)
 }

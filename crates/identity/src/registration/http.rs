@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::{Opening, pages};
 use crate::accounts::Registering;
 use crate::api::Api;
+use crate::recovery::by_letter::Asked;
 
 /// Everything of registration, relative to where the auth API is mounted.
 pub(crate) fn routes() -> Router<Api> {
@@ -21,12 +22,6 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/request-registration", post(request_registration))
         .route("/create-account", get(pages::create).post(pages::ask))
         .route("/open-account", get(pages::chosen).post(pages::open))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    email: String,
 }
 
 /// By an address where registration is open to anybody, by a link's token where it is by letter.

@@ -18,16 +18,16 @@ use super::Opening;
 use crate::accounts::Error;
 use crate::api::Api;
 use crate::pages::{page, refused_form, sentences};
-use crate::recovery::pages::{Link, token_of};
+use crate::recovery::by_letter::{AskPage, Asked, Link, token_of};
 
-const CREATE: &str = "Open an account";
+const ASK: AskPage = AskPage {
+    title: "Open an account",
+    path: "/create-account",
+    what: "We send you a letter with a link. Behind it you choose your password.",
+    button: "Send the letter",
+    asked: "A letter is on its way to this address.",
+};
 const CHOOSE: &str = "Choose your password";
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Asked {
-    email: String,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,19 +39,7 @@ pub(super) struct Chosen {
 
 pub(super) async fn create(State(api): State<Api>, parts: Parts) -> Result<Response, Failure> {
     api.accounts.opens_by_link()?;
-    Ok(page(&parts, StatusCode::OK, CREATE, &ask_form(&api, &[])))
-}
-
-fn ask_form(api: &Api, faults: &[String]) -> Markup {
-    html! {
-        (errors(faults))
-        p { "We send you a letter with a link. Behind it you choose your password." }
-        form method="post" action=(api.path("/create-account")) {
-            (field("email", "E-mail address", "email", "username", ""))
-            button type="submit" { "Send the letter" }
-        }
-        p { a href=(api.path("/sign-in")) { "Back to signing in" } }
-    }
+    Ok(ASK.show(&api, &parts))
 }
 
 pub(super) async fn ask(
@@ -61,25 +49,8 @@ pub(super) async fn ask(
 ) -> Result<Response, Failure> {
     let Form(input) = form.map_err(|rejection| Failure(refused_form(&rejection)))?;
     let client = api.client(&parts);
-    match api.accounts.ask_registration(&input.email, &client).await {
-        Ok(()) => {}
-        Err(Error::NotAnEmail(_)) => {
-            let form = ask_form(&api, &["This is not an e-mail address.".to_owned()]);
-            return Ok(page(
-                &parts,
-                StatusCode::UNPROCESSABLE_ENTITY,
-                CREATE,
-                &form,
-            ));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    let body = html! {
-        p { "A letter is on its way to this address. Look into the folder for unwanted mail as well." }
-        p { a href=(api.path("/sign-in")) { "Back to signing in" } }
-    };
-    let title = "Look into your mailbox";
-    Ok(page(&parts, StatusCode::ACCEPTED, title, &body))
+    let asked = api.accounts.ask_registration(&input.email, &client).await;
+    ASK.answer(&api, &parts, asked)
 }
 
 pub(super) async fn chosen(
@@ -92,7 +63,7 @@ pub(super) async fn chosen(
             let form = choose(&api, &token, "", &[]);
             page(&parts, StatusCode::OK, CHOOSE, &form)
         }
-        None => spent(&api, &parts),
+        None => ASK.spent(&api, &parts),
     }
 }
 
@@ -132,7 +103,7 @@ pub(super) async fn open(
             };
             return Ok(page(&parts, StatusCode::CREATED, "Welcome", &body));
         }
-        Err(Error::LinkSpent) => return Ok(spent(&api, &parts)),
+        Err(Error::LinkSpent) => return Ok(ASK.spent(&api, &parts)),
         Err(error) => error.into(),
     };
     let faults = sentences(&problem);
@@ -141,13 +112,4 @@ pub(super) async fn open(
     }
     let form = choose(&api, &input.token, name, &faults);
     Ok(page(&parts, problem.kind.status, CHOOSE, &form))
-}
-
-fn spent(api: &Api, parts: &Parts) -> Response {
-    let problem: Problem = Error::LinkSpent.into();
-    let body = html! {
-        p { "It was used already, it is too old, or it is not complete." }
-        p { a href=(api.path("/create-account")) { "Ask for a new one" } }
-    };
-    page(parts, problem.kind.status, problem.kind.title, &body)
 }
