@@ -63,6 +63,24 @@ pub enum SignIn {
     Role { role_id: String, secret_id: Token },
 }
 
+impl SignIn {
+    /// By the role where there is one, with its secret, or else by the token. Nothing where what is needed
+    /// is missing.
+    pub fn of(
+        role_id: Option<&str>,
+        token: Option<&Token>,
+        secret_id: Option<&Token>,
+    ) -> Option<SignIn> {
+        Some(match role_id {
+            Some(role_id) => SignIn::Role {
+                role_id: role_id.to_owned(),
+                secret_id: secret_id?.clone(),
+            },
+            None => SignIn::Token(token?.clone()),
+        })
+    }
+}
+
 /// What a server is made from.
 #[derive(Debug, Clone)]
 pub struct Settings {

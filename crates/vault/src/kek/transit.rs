@@ -58,18 +58,12 @@ impl Transit {
         let (config, secrets) = (&settings.config, &settings.secrets);
         let key = config.key.as_deref().ok_or_else(missing)?;
         let mount = config.mount.trim_matches('/');
-        let sign_in = match (&config.role_id, &secrets.token, &secrets.secret_id) {
-            (Some(role_id), _, Some(secret_id)) => SignIn::Role {
-                role_id: role_id.clone(),
-                secret_id: secret_id.clone(),
-            },
-            (None, Some(token), _) => SignIn::Token(token.clone()),
-            (Some(_) | None, _, _) => return Err(missing()),
-        };
+        let (token, secret_id) = (secrets.token.as_ref(), secrets.secret_id.as_ref());
+        let sign_in = SignIn::of(config.role_id.as_deref(), token, secret_id);
         let server = openbao::Settings {
             address: config.address.clone().ok_or_else(missing)?,
             namespace: config.namespace.clone(),
-            sign_in,
+            sign_in: sign_in.ok_or_else(missing)?,
             ca: secrets.ca.clone(),
             timeout: settings.timeout,
         };

@@ -232,18 +232,12 @@ impl Config {
                 Ok((Store::Aws(store), name))
             }
             RemoteKind::OpenbaoKv => {
-                let sign_in = match (&self.role_id, &secrets.token, &secrets.secret_id) {
-                    (Some(role_id), _, Some(secret_id)) => openbao::SignIn::Role {
-                        role_id: role_id.clone(),
-                        secret_id: secret_id.clone(),
-                    },
-                    (None, Some(token), _) => openbao::SignIn::Token(token.clone()),
-                    (Some(_) | None, _, _) => return Err(missing()),
-                };
+                let (token, secret_id) = (secrets.token.as_ref(), secrets.secret_id.as_ref());
+                let sign_in = openbao::SignIn::of(self.role_id.as_deref(), token, secret_id);
                 let settings = openbao::Settings {
                     address: self.address.clone().ok_or_else(missing)?,
                     namespace: self.namespace.clone(),
-                    sign_in,
+                    sign_in: sign_in.ok_or_else(missing)?,
                     ca: secrets.ca.clone(),
                     timeout: self.timeout.as_duration(),
                 };
