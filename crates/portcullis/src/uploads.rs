@@ -272,6 +272,7 @@ struct Receipt<'a> {
     files: Vec<Claim<'a>>,
 }
 
+/// What the product is told of one file.
 #[derive(Serialize)]
 struct Claim<'a> {
     /// Where the gate keeps the file.

@@ -19,7 +19,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::Stopped;
+use super::{Claim, Stopped};
 use crate::lane::Lane;
 use crate::story::Story;
 
@@ -36,13 +36,8 @@ pub(crate) struct Pending {
 /// What the product gets in place of a file.
 #[derive(Serialize)]
 struct Description<'a> {
-    upload: Uuid,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    r#type: &'static str,
-    media_type: &'static str,
-    size: u64,
-    sha256: &'a str,
+    #[serde(flatten)]
+    file: Claim<'a>,
     verdict: &'static str,
 }
 
@@ -70,12 +65,11 @@ pub(super) async fn keep(
 
 fn describe(facts: &Facts, id: Uuid, verdict: &'static str) -> Result<Bytes, serde_json::Error> {
     let description = Description {
-        upload: id,
-        name: facts.name.as_deref(),
-        r#type: facts.kind.as_str(),
-        media_type: facts.kind.media_type(),
-        size: facts.size,
-        sha256: &facts.sha256,
+        // It stands in its field.
+        file: Claim {
+            field: None,
+            ..Claim::of(facts, Some(id))
+        },
         verdict,
     };
     serde_json::to_vec(&description).map(Bytes::from)
