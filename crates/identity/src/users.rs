@@ -51,8 +51,20 @@ pub struct NewUser<'a> {
     pub roles: &'a [String],
 }
 
-const FIND_BY_EMAIL: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at, email_verified_at FROM users WHERE email_canonical = $1";
-const FIND_BY_ID: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at, email_verified_at FROM users WHERE id = $1";
+/// All of an account but its roles, for [`read`].
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, email, password_hash, display_name, tenant_id, created_at, ",
+            "deactivated_at, email_verified_at FROM users ",
+            $rest
+        )
+    };
+}
+use select;
+
+const FIND_BY_EMAIL: &str = select!("WHERE email_canonical = $1");
+const FIND_BY_ID: &str = select!("WHERE id = $1");
 const ROLES: &str = "SELECT role FROM user_role WHERE user_id = $1 ORDER BY role";
 
 pub async fn find_by_email(db: &Db, email: &Email) -> Result<Option<Account>, Error> {
@@ -103,7 +115,8 @@ pub async fn list(
     after: Option<UserId>,
     limit: u32,
 ) -> Result<Option<Vec<Account>>, Error> {
-    const SQL: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at, email_verified_at FROM users WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3";
+    const SQL: &str =
+        select!("WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3");
     let Some((at, id)) = behind(db, after).await? else {
         return Ok(None);
     };

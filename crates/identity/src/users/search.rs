@@ -3,7 +3,7 @@
 use portcullis_core::UserId;
 use portcullis_store::{Db, Error};
 
-use super::{Account, behind, find_by_email, list, read_all};
+use super::{Account, behind, find_by_email, list, read_all, select};
 use crate::Email;
 
 /// Accounts, newest first, from the first behind `after`. With `words`, those whose address or name has
@@ -14,7 +14,9 @@ pub(crate) async fn search(
     after: Option<UserId>,
     limit: u32,
 ) -> Result<Vec<Account>, Error> {
-    const WITH: &str = "SELECT id, email, password_hash, display_name, tenant_id, created_at, deactivated_at, email_verified_at FROM users WHERE (created_at, id) < ($1, $2) AND (email_canonical LIKE $4 ESCAPE '\\' OR lower(display_name) LIKE $4 ESCAPE '\\') ORDER BY created_at DESC, id DESC LIMIT $3";
+    const WITH: &str = select!(
+        "WHERE (created_at, id) < ($1, $2) AND (email_canonical LIKE $4 ESCAPE '\\' OR lower(display_name) LIKE $4 ESCAPE '\\') ORDER BY created_at DESC, id DESC LIMIT $3"
+    );
     let words = words.trim();
     // A whole address is found by its index, however many accounts there are.
     if let Ok(email) = Email::parse(words)
