@@ -88,15 +88,8 @@ impl UploadStore {
         if stored.state != State::Quarantined {
             return Err(Error::NotQuarantined);
         }
-        let content = match sealed::open(&self.fields, &stored, &sealed).await {
-            Ok(content) => content,
-            Err(error) => {
-                self.tell_damaged(&stored, &error, by).await;
-                return Err(error);
-            }
-        };
-        let scanned = match self.scan(&stored, &content).await {
-            Ok(scanned) => scanned,
+        let (content, scanned) = match self.look_again(&stored, &sealed).await {
+            Ok(seen) => seen,
             Err(error) => {
                 self.tell_damaged(&stored, &error, by).await;
                 return Err(error);
@@ -124,6 +117,17 @@ impl UploadStore {
             Rescanned::Limit(limit) => Err(Error::Unscannable(limit)),
             Rescanned::None => Err(Error::NoScanner),
         }
+    }
+
+    /// What is known of its content, and what the scanner says of that now.
+    async fn look_again(
+        &self,
+        stored: &Stored,
+        sealed: &str,
+    ) -> Result<(Content, Rescanned), Error> {
+        let content = sealed::open(&self.fields, stored, sealed).await?;
+        let scanned = self.scan(stored, &content).await?;
+        Ok((content, scanned))
     }
 
     /// Writes down what the scanner says now.
