@@ -3,8 +3,6 @@
 use crate::nonces::rendered;
 use crate::support::{Gateway, PASSWORD, Upstream};
 
-const FORM: &str = "application/x-www-form-urlencoded";
-
 #[tokio::test]
 async fn the_sign_in_page_leads_back_to_where_one_came_from() {
     let upstream = Upstream::start().await;
@@ -35,15 +33,8 @@ async fn the_sign_in_page_leads_back_to_where_one_came_from() {
         page.text()
     );
     let submit = async |password: &str, next: &str| {
-        ana.post("/.portcullis/auth/sign-in")
-            .without("x-csrf-token")
-            .header("content-type", FORM)
-            .header("accept", "text/html")
-            .body(format!(
-                "email=ana%40corp.test&password={password}&next={next}"
-            ))
-            .send()
-            .await
+        let body = format!("email=ana%40corp.test&password={password}&next={next}");
+        ana.submit("/.portcullis/auth/sign-in", &body).await
     };
     let wrong = submit("wrong-password-1-wrong", "%2Fanything").await;
     assert_eq!(wrong.status, 401);

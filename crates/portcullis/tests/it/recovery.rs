@@ -48,11 +48,7 @@ async fn login(gateway: &Gateway, password: &str) -> u16 {
 }
 
 fn form(browser: &Browser, page: &str, fields: &str) -> crate::support::RequestBuilder {
-    browser
-        .post(&format!("{AUTH}/{page}"))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("accept", "text/html")
-        .body(fields.to_owned())
+    browser.form(&format!("{AUTH}/{page}"), fields)
 }
 
 #[tokio::test]

@@ -90,13 +90,7 @@ async fn ask(browser: &Browser, email: &str) -> Answer {
 }
 
 async fn send_form(browser: &Browser, page: &str, fields: &str) -> Answer {
-    browser
-        .post(&format!("{AUTH}/{page}"))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("accept", "text/html")
-        .body(fields.to_owned())
-        .send()
-        .await
+    browser.submit(&format!("{AUTH}/{page}"), fields).await
 }
 
 #[tokio::test]

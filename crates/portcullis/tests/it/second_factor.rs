@@ -438,11 +438,5 @@ async fn the_pages_need_no_script() {
 }
 
 async fn form(browser: &Browser, page: &str, fields: &str) -> Answer {
-    browser
-        .post(&format!("{AUTH}/{page}"))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("accept", "text/html")
-        .body(fields.to_owned())
-        .send()
-        .await
+    browser.submit(&format!("{AUTH}/{page}"), fields).await
 }

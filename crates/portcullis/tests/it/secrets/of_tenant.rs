@@ -28,6 +28,14 @@ async fn act(browser: &Browser, method: Method, path: &str, body: &Value) -> Ans
     browser.send(method, &path).json(body).send().await
 }
 
+/// The first secret of acme.
+async fn make_stripe(ana: &Browser) -> Answer {
+    let path = "/tenants/acme/secrets/stripe";
+    let made = act(ana, Method::PUT, path, &new(CANARY)).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    made
+}
+
 /// Every operation on a tenant's secrets.
 fn every(tenant: &str) -> Vec<(Method, String, Value)> {
     let at = |rest: &str| format!("/tenants/{tenant}/secrets{rest}");
@@ -63,14 +71,7 @@ async fn a_tenants_administrator_manages_its_secrets_from_the_first_to_the_last(
         201
     );
     let ana = gateway.signed_in("ana@corp.test").await;
-    let made = act(
-        &ana,
-        Method::PUT,
-        "/tenants/acme/secrets/stripe",
-        &new(CANARY),
-    )
-    .await;
-    assert_eq!(made.status, 201, "{}", made.text());
+    let made = make_stripe(&ana).await;
     assert_eq!(made.json()["tenant"], acme);
     // Its id names the tenant as well.
     let path = format!("/tenants/{acme}/secrets/stripe");
@@ -146,14 +147,7 @@ async fn nobody_manages_the_secrets_of_another_tenant_or_of_the_product() {
     let upstream = Upstream::start().await;
     let (gateway, [acme, globex]) = gate(&upstream).await;
     let ana = gateway.signed_in("ana@corp.test").await;
-    let made = act(
-        &ana,
-        Method::PUT,
-        "/tenants/acme/secrets/stripe",
-        &new(CANARY),
-    )
-    .await;
-    assert_eq!(made.status, 201, "{}", made.text());
+    make_stripe(&ana).await;
     let eve = gateway.signed_in("eve@corp.test").await;
     let upper = acme.to_uppercase();
     for spelling in [
@@ -265,14 +259,7 @@ async fn who_is_a_member_only_or_no_administrator_any_more_manages_nothing() {
     let upstream = Upstream::start().await;
     let (gateway, _) = gate(&upstream).await;
     let ana = gateway.signed_in("ana@corp.test").await;
-    let made = act(
-        &ana,
-        Method::PUT,
-        "/tenants/acme/secrets/stripe",
-        &new(CANARY),
-    )
-    .await;
-    assert_eq!(made.status, 201, "{}", made.text());
+    make_stripe(&ana).await;
     let demoted = ["tenants", "set-roles", "acme", "ana@corp.test", "user"];
     assert!(gateway.cli(&demoted).status.success());
     crate::support::eventually_asked("it counts", async || {
@@ -308,14 +295,7 @@ async fn a_tenant_has_so_many_secrets_and_no_more() {
     let upstream = Upstream::start().await;
     let (gateway, _) = gate(&upstream).await;
     let ana = gateway.signed_in("ana@corp.test").await;
-    let made = act(
-        &ana,
-        Method::PUT,
-        "/tenants/acme/secrets/stripe",
-        &new(CANARY),
-    )
-    .await;
-    assert_eq!(made.status, 201, "{}", made.text());
+    make_stripe(&ana).await;
     for number in 1..200 {
         let path = format!("/tenants/acme/secrets/filler-{number}");
         let made = act(&ana, Method::PUT, &path, &new(CANARY)).await;

@@ -1,6 +1,6 @@
 //! Pages and their forms, as a browser without script uses them.
 
-use super::{Answer, Browser};
+use super::{Answer, Browser, RequestBuilder};
 
 /// A page that a browser has opened.
 pub(crate) struct Page {
@@ -25,13 +25,16 @@ impl Browser {
 
     /// Sends these very fields to a path.
     pub(crate) async fn submit(&self, action: &str, body: &str) -> Answer {
+        self.form(action, body).send().await
+    }
+
+    /// The same, before it is sent.
+    pub(crate) fn form(&self, action: &str, body: &str) -> RequestBuilder {
         self.post(action)
             .without("x-csrf-token")
             .header("accept", "text/html")
             .header("content-type", "application/x-www-form-urlencoded")
             .body(body.to_owned())
-            .send()
-            .await
     }
 
     /// Goes where the answer leads.
