@@ -11,6 +11,7 @@ mod overload;
 mod passkeys;
 mod postgres;
 mod power;
+mod readiness;
 mod redis;
 mod secret_managers;
 mod secret_store;
