@@ -1,5 +1,5 @@
 //! Opening PostgreSQL: a pool whose connections carry the time limits with them, so that the
-//! server gives up on a statement as well when we do.
+//! server gives up on a statement as well when we do, and on which COMMIT answers for the disk.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -13,6 +13,20 @@ use crate::config::Config;
 use crate::db::Limits;
 use crate::{Error, migrations};
 
+/// COMMIT waits until the write-ahead log is on the disk, and with standbys that count (the server's
+/// `synchronous_standby_names`) on theirs. The server, the database or the role may say `off`: then
+/// acknowledged sessions and events would be gone after a power cut. `remote_apply` asks for more, and stays.
+/// A statement, and no parameter of the connection: poolers refuse parameters that they do not know.
+macro_rules! durable {
+    () => {
+        "set_config('synchronous_commit', CASE current_setting('synchronous_commit') \
+         WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)"
+    };
+}
+
+/// The same alone, for a connection beside the pool.
+pub(crate) const MAKE_DURABLE: &str = concat!("SELECT ", durable!());
+
 pub(crate) async fn open(
     url: &str,
     config: &Config,
@@ -23,6 +37,9 @@ pub(crate) async fn open(
 
     let connecting = timeout(limits.acquire, options.connect()).await;
     let mut migrating = connecting.map_err(|_| Error::TimedOut(limits.acquire))??;
+    let durable = sqlx::query(MAKE_DURABLE).execute(&mut migrating);
+    let durable = timeout(limits.acquire, durable).await;
+    durable.map_err(|_| Error::TimedOut(limits.acquire))??;
     let limit = migrations::POSTGRES_LIMIT;
     let migrated = timeout(limit, migrations::run_postgres(&mut migrating, now)).await;
     migrated.map_err(|_| Error::TimedOut(limit))??;
@@ -37,11 +54,12 @@ pub(crate) async fn open(
             let statement = statement.clone();
             Box::pin(async move {
                 // The last one bounds how long a node that lost its network holds its locks.
-                sqlx::query(
+                sqlx::query(concat!(
                     "SELECT set_config('statement_timeout', $1, false), \
                      set_config('lock_timeout', $1, false), \
-                     set_config('idle_in_transaction_session_timeout', $1, false)",
-                )
+                     set_config('idle_in_transaction_session_timeout', $1, false), ",
+                    durable!()
+                ))
                 .bind(statement)
                 .execute(connection)
                 .await

@@ -353,6 +353,7 @@ async fn alone_in_postgres(url: &str) -> Result<Alone, Error> {
         .await?;
     let connection = acquire(&pool, LIMITS).await?;
     let mut tx = Tx::begin_postgres(connection, LIMITS).await?;
+    tx.fetch_all(postgres::MAKE_DURABLE, &[]).await?;
     without_limits(&mut tx).await?;
     let mut waited = Duration::ZERO;
     loop {

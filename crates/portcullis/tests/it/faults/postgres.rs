@@ -14,6 +14,7 @@ use super::{
     GENEROUS, ME, OTHER_PASSWORD, assert_unavailable, audited, change_password, get, in_time,
     login, logout, metric, readyz, until,
 };
+use crate::support::database;
 use crate::support::{Browser, Gateway, PASSWORD, Upstream};
 
 const ANA: &str = "ana@corp.test";
@@ -73,6 +74,8 @@ async fn assert_trust_runs_out(gateway: &Gateway, ana: &Browser) {
     );
     let anonymous = gateway.client().get("/public").send().await;
     assert_eq!(anonymous.status, 200, "what needs no database goes on");
+    let closed = gateway.client().get("/closed").send().await;
+    assert_eq!(closed.problem(), "route-closed", "routes are in memory");
     let (status, document) = readyz(gateway).await;
     assert_eq!((status, document["database"].as_str()), (503, Some("down")));
     assert_eq!(
@@ -123,6 +126,58 @@ async fn postgres_that_is_stopped_refuses_and_signs_nobody_out() {
     assert_no_acts(&gateway, &ana).await;
     postgres.start_again().await;
     assert_as_before(&gateway, &ana).await;
+}
+
+/// A power cut loses what PostgreSQL acknowledged while `synchronous_commit` is off, whoever says so.
+#[tokio::test]
+async fn postgres_that_may_forget_acknowledged_acts_is_not_let() {
+    let postgres = Postgres::start().await;
+    let gateway = gate(&postgres.url()).await;
+    // With the name of the gate's own database: what connects to it later is meant.
+    for sql in [
+        "ALTER DATABASE gate SET synchronous_commit = off",
+        "ALTER ROLE gate SET synchronous_commit = off",
+        "ALTER SYSTEM SET synchronous_commit = off",
+        "SELECT pg_reload_conf()",
+    ] {
+        postgres.tell(sql).await;
+    }
+    let folder = gateway.folder.clone();
+    let beside = database::text(&folder, "SELECT current_setting('synchronous_commit')").await;
+    assert_eq!(beside, "off", "whoever does not ask for more");
+    database::execute(
+        &folder,
+        "CREATE TABLE seen (what text, how text);
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO seen VALUES (TG_TABLE_NAME, current_setting('synchronous_commit'));
+            RETURN NEW;
+         END $$;
+         CREATE TRIGGER see BEFORE INSERT ON audit_event FOR EACH ROW EXECUTE FUNCTION see();
+         CREATE TRIGGER see BEFORE INSERT ON session FOR EACH ROW EXECUTE FUNCTION see();
+         CREATE TRIGGER see BEFORE INSERT ON revocation FOR EACH ROW EXECUTE FUNCTION see();",
+    )
+    .await;
+    let seen = "SELECT string_agg(DISTINCT what || ' ' || how, ', ') FROM seen";
+    let gateway = gateway.end().await.start().await;
+    let ana = gateway.signed_in(ANA).await;
+    assert_eq!(logout(&ana).await.status, 204);
+    assert_eq!(login(&ana, ANA, OTHER_PASSWORD).await.status, 401);
+    assert_eq!(
+        database::text(&folder, seen).await,
+        "audit_event on, revocation on, session on"
+    );
+    // Who asks for more, gets more.
+    postgres
+        .tell("ALTER ROLE gate SET synchronous_commit = remote_apply")
+        .await;
+    let builder = gateway.end().await;
+    database::execute(&folder, "TRUNCATE seen").await;
+    let gateway = builder.start().await;
+    gateway.signed_in(ANA).await;
+    assert_eq!(
+        database::text(&folder, seen).await,
+        "audit_event remote_apply, session remote_apply"
+    );
 }
 
 /// Connections that did not answer in time are closed: none is used again, none stays behind.
