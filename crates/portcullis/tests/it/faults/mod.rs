@@ -7,6 +7,7 @@ mod api_keys;
 mod console;
 mod kill;
 mod kms;
+mod machine;
 mod overload;
 mod passkeys;
 mod postgres;
