@@ -29,6 +29,11 @@ allow = "user"
 limits = ["person"]
 
 [[route]]
+path = "/ours"
+allow = "user"
+limits = ["organization"]
+
+[[route]]
 path = "/tab"
 allow = "user"
 limits = ["tab"]
@@ -59,6 +64,10 @@ scope = "route"
 [limits.person]
 rate = "3/minute"
 per = "user"
+
+[limits.organization]
+rate = "4/hour"
+per = "tenant"
 
 [limits.tab]
 rate = "2/minute"
@@ -295,6 +304,52 @@ async fn what_is_refused_on_the_way_is_paid_by_address_and_not_by_user() {
         .await
         .text();
     assert!(metrics.contains(metric), "{metrics}");
+}
+
+/// Ana and Bob belong to one tenant, Eve to another, Solo to none; all come from one address.
+#[tokio::test]
+async fn members_of_a_tenant_share_one_budget_and_leave_that_of_another_alone() {
+    let upstream = Upstream::start().await;
+    let mut builder = builder(&upstream).await;
+    for name in ["eve", "solo"] {
+        builder = builder.user(&format!("{name}@corp.test"), &["user"]);
+    }
+    let gateway = builder.start().await;
+    let done = |arguments: &[&str]| {
+        let output = gateway.cli(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    };
+    for (tenant, members) in [("acme", &["ana", "bob"][..]), ("globex", &["eve"])] {
+        done(&["tenants", "create", tenant]);
+        for name in members {
+            let email = format!("{name}@corp.test");
+            done(&["tenants", "set-roles", tenant, &email, "user"]);
+        }
+    }
+    let mut browsers = Vec::new();
+    for name in ["ana", "bob", "eve", "solo"] {
+        browsers.push(gateway.signed_in(&format!("{name}@corp.test")).await);
+    }
+    let [ana, bob, eve, solo] = &browsers[..] else {
+        unreachable!()
+    };
+    let mut statuses = Vec::new();
+    for browser in [ana, bob, ana, bob, ana, bob] {
+        statuses.push(browser.get("/ours").send().await.status.as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 200, 200, 429, 429], "one budget");
+    let reached = upstream.requests();
+    for other in [eve, solo] {
+        for left in (0..4).rev() {
+            let answer = other.get("/ours").send().await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let told = answer.header("ratelimit").unwrap();
+            assert!(told.contains(&format!("r={left}")), "{told}");
+        }
+        assert_eq!(other.get("/ours").send().await.problem(), "rate-limited");
+    }
+    assert_eq!(upstream.requests(), reached + 8);
+    assert_eq!(ana.get("/ours").send().await.status, 429);
 }
 
 #[tokio::test]
