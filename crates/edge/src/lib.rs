@@ -6,6 +6,7 @@
 
 pub mod aws;
 pub mod body;
+pub mod certificate;
 pub mod client_addr;
 pub mod config;
 mod connection;

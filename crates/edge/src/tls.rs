@@ -105,7 +105,10 @@ fn certified_key(config: &TlsConfig) -> Result<CertifiedKey, Vec<Finding>> {
     Ok(certified)
 }
 
-fn read_certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, Finding> {
+pub(crate) fn read_certificates(
+    path: &Path,
+    key: &str,
+) -> Result<Vec<CertificateDer<'static>>, Finding> {
     let refuse = |message: &dyn fmt::Display| {
         let path = path.display();
         config::finding(

@@ -1,5 +1,7 @@
 //! `portcullis doctor`: tries what the configuration names, from where the gate stands.
 
+mod certificates;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Trial {
     what: String,
     ok: bool,
+    /// Nothing is wrong yet.
+    warning: bool,
     detail: String,
 }
 
@@ -85,9 +89,7 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
             ));
         }
         trials.push(trial("clock".to_owned(), clock()));
-        if loaded.config.listen.tls.is_some() {
-            trials.push(trial("certificate".to_owned(), certificate(&loaded)));
-        }
+        trials.extend(certificates::trials(&loaded, SystemClock.now()));
         for host in loaded
             .config
             .hosts
@@ -117,11 +119,13 @@ fn trial(what: String, outcome: Result<String, String>) -> Trial {
         Ok(detail) => Trial {
             what,
             ok: true,
+            warning: false,
             detail,
         },
         Err(detail) => Trial {
             what,
             ok: false,
+            warning: false,
             detail,
         },
     }
@@ -306,18 +310,6 @@ fn clock() -> Result<String, String> {
     }
 }
 
-fn certificate(loaded: &Loaded) -> Result<String, String> {
-    portcullis_edge::Settings::compile(&loaded.listen(), 1)
-        .map(|_| "certificate and key are there and belong together".to_owned())
-        .map_err(|findings| {
-            findings
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ")
-        })
-}
-
 async fn resolves(host: &str) -> Result<String, String> {
     let name = host.split(':').next().unwrap_or(host);
     in_time(async {
@@ -347,7 +339,11 @@ impl fmt::Display for Trials {
             write!(
                 f,
                 "{}  {}: {}",
-                if trial.ok { "ok  " } else { "FAIL" },
+                match (trial.ok, trial.warning) {
+                    (true, false) => "ok  ",
+                    (true, true) => "warn",
+                    (false, _) => "FAIL",
+                },
                 trial.what,
                 trial.detail
             )?;

@@ -4,6 +4,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
+use crate::support::sockets::Certificate;
 use crate::support::{Gateway, GatewayBuilder, PASSWORD, Upstream};
 
 const ID: &str = "0191d3a0-0000-7000-8000-000000000007";
@@ -385,6 +386,75 @@ async fn doctor_says_what_answers_and_what_does_not() {
         told.contains("FAIL  configuration: has errors; `portcullis check`"),
         "{told}"
     );
+}
+
+/// What `doctor` says of a certificate with this validity (years) for this name: `ok`, `warn` or `FAIL`
+/// of its validity, and the names that it does not cover.
+async fn seen_by_doctor(name: &str, years: [i32; 2]) -> (String, Vec<String>) {
+    let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+    [parameters.not_before, parameters.not_after] =
+        years.map(|year| rcgen::date_time_ymd(year, 6, 1));
+    certificate_seen(parameters, "gate.test").await
+}
+
+async fn certificate_seen(
+    parameters: rcgen::CertificateParams,
+    host: &str,
+) -> (String, Vec<String>) {
+    let upstream = Upstream::start().await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made = Certificate {
+        cert: parameters.self_signed(&key).unwrap().pem(),
+        key: key.serialize_pem(),
+    };
+    let gate = Gateway::builder(&upstream, ROUTES).await.over_tls(&made);
+    let gate = gate.replace("allow = [\"gate.test\"]", &format!("allow = [\"{host}\"]"));
+    let told = out(&gate.cli(&["doctor"]));
+    assert!(
+        told.contains("ok    certificate: certificate and key"),
+        "{told}"
+    );
+    let line = |what: &str| {
+        let found = told
+            .lines()
+            .filter(|line| line.get(6..).is_some_and(|rest| rest.starts_with(what)));
+        found.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let validity = line("validity of the certificate: `");
+    assert_eq!(validity.len(), 1, "{told}");
+    assert!(validity[0].contains("cert.pem"), "{told}");
+    (validity[0].clone(), line("certificate for `"))
+}
+
+#[tokio::test]
+async fn doctor_tells_when_a_certificate_ends_and_whom_it_is_for() {
+    let (good, strangers) = seen_by_doctor("gate.test", [2020, 4000]).await;
+    assert!(good.starts_with("ok    "), "{good}");
+    assert!(good.contains("valid until 4000-06-01T00:00:00Z"), "{good}");
+    assert_eq!(strangers, Vec::<String>::new());
+    let (past, _) = seen_by_doctor("gate.test", [2020, 2021]).await;
+    assert!(past.starts_with("FAIL  "), "{past}");
+    assert!(past.contains("expired at 2021-06-01T00:00:00Z"), "{past}");
+    let (future, _) = seen_by_doctor("gate.test", [3999, 4000]).await;
+    assert!(future.starts_with("FAIL  "), "{future}");
+    assert!(future.contains("not valid before 3999-06-01"), "{future}");
+    let (_, strangers) = seen_by_doctor("other.test", [2020, 4000]).await;
+    assert_eq!(strangers.len(), 1);
+    assert!(strangers[0].starts_with("warn  certificate for `gate.test`"));
+    let of_a_wildcard = rcgen::CertificateParams::new(["*.corp.test".to_owned()]).unwrap();
+    let (_, strangers) = certificate_seen(of_a_wildcard, "*.corp.test").await;
+    assert_eq!(strangers, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn doctor_warns_three_weeks_before_a_certificate_ends() {
+    for (days, word) in [(20, "warn  "), (25, "ok    ")] {
+        let mut parameters = rcgen::CertificateParams::new(["gate.test".to_owned()]).unwrap();
+        let left = std::time::Duration::from_hours(24 * days);
+        parameters.not_after = (std::time::SystemTime::now() + left).into();
+        let (validity, _) = certificate_seen(parameters, "gate.test").await;
+        assert!(validity.starts_with(word), "{days}: {validity}");
+    }
 }
 
 #[tokio::test]
