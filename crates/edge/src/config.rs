@@ -161,6 +161,12 @@ impl Config {
             "trusted-proxies",
             "a network as large as that would let clients claim any address: write the proxies' own",
         );
+        refuse(
+            !self.trusted_proxies.iter().any(is_half_the_world)
+                && is_a_quarter_of_the_world(&self.trusted_proxies),
+            "trusted-proxies",
+            "these networks together are a quarter of all addresses or more, and would let clients claim any address: write the proxies' own",
+        );
         for (key, span) in [
             ("first-byte-timeout", self.first_byte_timeout),
             ("head-timeout", self.head_timeout),
@@ -179,5 +185,60 @@ fn is_half_the_world(net: &IpNet) -> bool {
     match net {
         IpNet::V4(net) => net.prefix_len() < 8,
         IpNet::V6(net) => net.prefix_len() < 7,
+    }
+}
+
+/// Whether these networks, each small enough, cover a quarter of the addresses that clients have:
+/// all of IPv4, or the part of IPv6 that is given out (`2000::/3`, RFC 4291 section 2.4).
+fn is_a_quarter_of_the_world(networks: &[IpNet]) -> bool {
+    const GIVEN_OUT: u8 = 3;
+    // What overlaps counts once.
+    let apart = IpNet::aggregate(&networks.to_vec());
+    let (mut four, mut six) = (0_u64, 0_u128);
+    for network in apart {
+        match network {
+            IpNet::V4(network) => four = four.saturating_add(1 << (32 - network.prefix_len())),
+            IpNet::V6(network) if network.network().segments()[0] >> 13 == 1 => {
+                // Neighbours may have grown together to more than was given out.
+                let length = network.prefix_len().max(GIVEN_OUT);
+                six = six.saturating_add(1 << (128 - length));
+            }
+            IpNet::V6(_) => {}
+        }
+    }
+    four >= 1 << 30 || six >= 1 << (126 - GIVEN_OUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trusts(networks: &[String]) -> usize {
+        let config = Config {
+            trusted_proxies: networks.iter().map(|net| net.parse().unwrap()).collect(),
+            ..Config::default()
+        };
+        config.findings().len()
+    }
+
+    #[test]
+    fn networks_that_are_a_quarter_of_all_addresses_together_are_refused() {
+        let four = |count: u8| (0..count).map(|at| format!("{}.0.0.0/8", at * 3 + 1));
+        assert_eq!(trusts(&four(63).collect::<Vec<_>>()), 0);
+        assert_eq!(trusts(&four(64).collect::<Vec<_>>()), 1);
+        // Twice the same is once.
+        let twice: Vec<String> = four(40).chain(four(40)).collect();
+        assert_eq!(trusts(&twice), 0);
+        let small: Vec<String> = (0..=255_u8)
+            .flat_map(|a| (0..64).map(move |b| format!("{a}.{}.0.0/16", b * 4)))
+            .collect();
+        assert_eq!(trusts(&small), 1);
+
+        let six = |count: u16| (0..count).map(|at| format!("{:x}::/8", 0x2000 + at * 0x400));
+        assert_eq!(trusts(&six(7).collect::<Vec<_>>()), 0);
+        assert_eq!(trusts(&six(8).collect::<Vec<_>>()), 1);
+        // What networks have inside is no part of the world outside.
+        let inside = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
+        assert_eq!(trusts(&inside.map(str::to_owned)), 0);
     }
 }
