@@ -6,7 +6,8 @@ use portcullis_core::finding::Finding;
 
 use crate::config::Loaded;
 
-/// The variables of X8, and those that the presets name.
+/// The variables of X8, and those that the presets name (H1, H4, H10, L4). Those of A1, A8 and L1 are
+/// read under their own names: `config::read_by_name`.
 const WATCHED: &[&str] = &[
     "ENVIRONMENT",
     "DATABASE_URL",
@@ -23,6 +24,11 @@ const WATCHED: &[&str] = &[
     "BACKEND_CORS_ORIGINS",
     "ALLOWED_HOSTS",
     "SESSION_SECRET",
+    "CORS_ALLOW_CREDENTIALS",
+    "CORS_MAX_AGE",
+    "RATE_LIMIT_ENABLED",
+    "RATE_LIMIT_PER_MINUTE",
+    "RATE_LIMIT_PER_HOUR",
 ];
 
 /// A variable that is read and not set is reported where it is read (`secret-missing`,

@@ -3,6 +3,10 @@
 //! On the way two things are filled in from the environment: `{ from-env = "NAME" }` stands for a
 //! variable's value, and `PORTCULLIS__LISTEN__ADDRESS` overrides `listen.address`. Which
 //! variables were asked for is remembered, so that `check` can say which are set for nobody.
+//!
+//! Beside `from-env` may stand `default`, and how products write what the file writes otherwise:
+//! `split = ","` for a list, `unit = "/minute"` for a bare number, `not = true` for a switch that is
+//! on here when it is off there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -204,29 +208,15 @@ impl Document {
             .map(str::to_owned)
         {
             self.asked.insert(name.clone());
-            let split = value
-                .get("split")
-                .and_then(Value::as_str)
-                .map(str::to_owned);
+            let spelling = Spelling::of(value);
             let default = value.get("default").cloned();
             if let Some(text) = environment.get(&name) {
-                self.sources.note(key, &name, text);
+                self.sources.note(key, &name, &spelling.text(text));
             } else if default.is_some() {
                 self.defaulted.push((key.to_owned(), name.clone()));
             }
             *value = match (environment.get(&name), default) {
-                (Some(text), _) => split.map_or_else(
-                    || scalar(text),
-                    |mark| {
-                        Value::Array(
-                            text.split(&*mark)
-                                .map(str::trim)
-                                .filter(|part| !part.is_empty())
-                                .map(|part| Value::String(part.to_owned()))
-                                .collect(),
-                        )
-                    },
-                ),
+                (Some(text), _) => spelling.value(text),
                 (None, Some(default)) => default,
                 (None, None) => {
                     findings.push(
@@ -265,6 +255,50 @@ impl Document {
     }
 }
 
+/// How a variable says its value, beside `from-env`.
+struct Spelling {
+    split: Option<String>,
+    unit: String,
+    negated: bool,
+}
+
+impl Spelling {
+    fn of(table: &Value) -> Self {
+        let text = |key| table.get(key).and_then(Value::as_str).map(str::to_owned);
+        Spelling {
+            split: text("split"),
+            unit: text("unit").unwrap_or_default(),
+            negated: table.get("not").and_then(Value::as_bool) == Some(true),
+        }
+    }
+
+    fn text(&self, text: &str) -> String {
+        format!("{text}{}", self.unit)
+    }
+
+    fn value(&self, text: &str) -> Value {
+        if let Some(mark) = &self.split {
+            let parts = text.split(&**mark).map(str::trim);
+            let parts = parts.filter(|part| !part.is_empty());
+            return Value::Array(parts.map(|part| Value::String(self.text(part))).collect());
+        }
+        match truth(text) {
+            // What is neither is left as it is: no key that is a switch takes it.
+            Some(is_on) if self.negated => Value::Boolean(!is_on),
+            Some(_) | None => scalar(&self.text(text)),
+        }
+    }
+}
+
+/// A switch as products write it.
+pub(super) fn truth(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
 /// An override's text: a list or a table as TOML writes it, or what [`scalar`] makes of it.
 fn value(text: &str) -> Value {
     let written = text.trim_start();
@@ -277,11 +311,11 @@ fn value(text: &str) -> Value {
     scalar(text)
 }
 
-/// A variable's text as the value it spells: a number, a truth value, or itself.
+/// A variable's text as the value it spells: a number, a truth value (Python's spelling too), or itself.
 fn scalar(text: &str) -> Value {
     match text {
-        "true" => Value::Boolean(true),
-        "false" => Value::Boolean(false),
+        "true" | "True" => Value::Boolean(true),
+        "false" | "False" => Value::Boolean(false),
         _ => text
             .parse()
             .map_or_else(|_| Value::String(text.to_owned()), Value::Integer),
@@ -389,6 +423,31 @@ mod tests {
             Some("5m")
         );
         assert!(document.asked.contains("ORIGINS"));
+    }
+
+    #[test]
+    fn variables_are_read_as_products_write_them() {
+        let file = r#"
+rate = { from-env = "PER_MINUTE", unit = "/minute", default = "60/minute" }
+hour = { from-env = "PER_HOUR", unit = "/hour", default = "1000/hour" }
+off = { from-env = "ENABLED", not = true, default = false }
+on = { from-env = "WITH_COOKIES", default = false }
+"#;
+        let environment = Environment::of(&[
+            ("PER_MINUTE", "30"),
+            ("ENABLED", "False"),
+            ("WITH_COOKIES", "True"),
+        ]);
+        let mut findings = Vec::new();
+        let table = Document::parse(file, &environment, &mut findings).table;
+        assert!(findings.is_empty());
+        assert_eq!(table["rate"].as_str(), Some("30/minute"));
+        assert_eq!(table["hour"].as_str(), Some("1000/hour"));
+        assert_eq!(table["off"].as_bool(), Some(true));
+        assert_eq!(table["on"].as_bool(), Some(true));
+        let odd = Environment::of(&[("ENABLED", "perhaps")]);
+        let table = Document::parse(file, &odd, &mut findings).table;
+        assert_eq!(table["off"].as_str(), Some("perhaps"), "no key takes that");
     }
 
     #[test]

@@ -369,6 +369,24 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         lines: document.lines,
         sources: document.sources,
     };
+    read_by_name(&mut loaded);
+    read_secrets(&mut loaded);
+    loaded
+}
+
+/// Switches that products of this kind have for what is always on here, and what that is.
+const ALWAYS_ON: [(&str, &str, &str); 3] = [
+    ("ENABLE_AUDIT_LOGGING", "audit", "the audit trail is"),
+    (
+        "SECURITY_HEADERS_ENABLED",
+        "headers",
+        "security headers are",
+    ),
+    ("FEATURE_RATE_LIMIT", "limits", "limits are"),
+];
+
+/// Variables that are read under their own names, whatever the file says.
+fn read_by_name(loaded: &mut Loaded) {
     if let Some(level) = loaded.environment.get("LOG_LEVEL").map(str::to_owned) {
         loaded.asked.insert("LOG_LEVEL".to_owned());
         match level.parse() {
@@ -379,8 +397,22 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
             ),
         }
     }
-    read_secrets(&mut loaded);
-    loaded
+    for (name, key, what) in ALWAYS_ON {
+        let Some(text) = loaded.environment.get(name).map(str::to_owned) else {
+            continue;
+        };
+        loaded.asked.insert(name.to_owned());
+        if document::truth(&text) != Some(true) {
+            loaded.report(
+                Finding::warning(
+                    "variable-without-effect",
+                    key,
+                    format!("`{name}` does not say `true`, and {what} always on here"),
+                )
+                .remedy(format!("take `{name}` out; [{key}] has what can be chosen")),
+            );
+        }
+    }
 }
 
 /// Says where a finding's key stands: its line, or the variable that set it.

@@ -361,6 +361,23 @@ fn every_key_says_which_variable_overrides_it() {
     }
 }
 
+#[test]
+fn a_preset_takes_its_limits_from_the_variables_of_its_products() {
+    let client = |environment: &[(&str, &str)]| {
+        let text = presets::settings(Some(Preset::SupabaseStripe), UPSTREAM);
+        let loaded = crate::config::parse(&text, Path::new("."), Environment::of(environment));
+        loaded.config.limits.0["client"].clone()
+    };
+    let slower = client(&[
+        ("RATE_LIMIT_PER_MINUTE", "30"),
+        ("RATE_LIMIT_PER_HOUR", "500"),
+    ]);
+    let rates: Vec<String> = slower.rates.iter().map(ToString::to_string).collect();
+    assert_eq!(rates, ["30/minute", "500/hour"]);
+    assert!(!client(&[("RATE_LIMIT_ENABLED", "true")]).off);
+    assert!(client(&[("RATE_LIMIT_ENABLED", "false")]).off);
+}
+
 /// The figures of the presets, by the requirement that asks for them.
 #[test]
 fn presets_hold_the_figures_that_are_asked_for() {
@@ -427,6 +444,7 @@ fn presets_hold_the_figures_that_are_asked_for() {
         &[
             ("ALLOWED_HOSTS", "a.corp.test,b.corp.test"),
             ("CORS_ALLOW_CREDENTIALS", "true"),
+            ("CORS_MAX_AGE", "300"),
         ],
     );
     assert_eq!(
@@ -435,7 +453,9 @@ fn presets_hold_the_figures_that_are_asked_for() {
     ); // L4
     assert!(stripe.limits.0["client"].everywhere); // L4
     assert_eq!(stripe.limits.0["client"].exempt, ["/health"]); // L4
+    assert!(!stripe.limits.0["client"].off); // L4
     assert!(stripe.cors.allow_credentials); // H4
+    assert_eq!(stripe.cors.max_age, Span::from_minutes(5)); // H4
     assert_eq!(stripe.hosts.allow, ["a.corp.test", "b.corp.test"]); // H10
 
     let hardened = config(Preset::HardenedApi, &[]);

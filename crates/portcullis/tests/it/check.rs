@@ -877,3 +877,71 @@ fn uploads_want_a_scanner_in_production_and_rules_that_can_hold() {
     let (_, found) = report(&good().more(route));
     expect(&found, "warning", "upload-methods", "route.1.methods");
 }
+
+#[test]
+fn variables_of_products_are_read_by_the_preset_and_told_where_nobody_reads_them() {
+    let names = [
+        ("CORS_ALLOW_CREDENTIALS", "True"),
+        ("CORS_MAX_AGE", "600"),
+        ("RATE_LIMIT_ENABLED", "true"),
+        ("RATE_LIMIT_PER_MINUTE", "30"),
+        ("RATE_LIMIT_PER_HOUR", "500"),
+    ];
+    let mut gate = good();
+    for (name, value) in names {
+        gate = gate.environment(name, value);
+    }
+    let told = report(&gate).1.to_string();
+    for (name, _) in names {
+        let part = format!("`{name}` is set, and nothing");
+        assert!(told.contains(&part), "{part}: {told}");
+    }
+    let read = gate.replace(
+        "[headers]",
+        r#"[limits.client]
+rates = [{ from-env = "RATE_LIMIT_PER_MINUTE", unit = "/minute", default = "60/minute" }, { from-env = "RATE_LIMIT_PER_HOUR", unit = "/hour", default = "1000/hour" }]
+off = { from-env = "RATE_LIMIT_ENABLED", not = true, default = false }
+
+[headers]"#,
+    );
+    let told = report(&read).1.to_string();
+    for name in [
+        "RATE_LIMIT_ENABLED",
+        "RATE_LIMIT_PER_MINUTE",
+        "RATE_LIMIT_PER_HOUR",
+    ] {
+        assert!(!told.contains(name), "{name}: {told}");
+    }
+    // What cannot be switched off: a word that says so is told, one that says otherwise is no matter.
+    for name in [
+        "ENABLE_AUDIT_LOGGING",
+        "SECURITY_HEADERS_ENABLED",
+        "FEATURE_RATE_LIMIT",
+    ] {
+        let told = |value| report(&good().environment(name, value)).1.to_string();
+        assert!(told("false").contains("variable-without-effect"), "{name}");
+        assert!(!told("true").contains(name), "{name}");
+    }
+}
+
+/// Each network is no larger than an organization's; together they are nearly everybody.
+#[test]
+fn trusted_proxies_that_are_nearly_everybody_together_are_refused() {
+    let list = |networks: &mut dyn Iterator<Item = String>| {
+        let quoted: Vec<String> = networks.map(|net| format!("\"{net}\"")).collect();
+        good().replace("[\"127.0.0.1/32\"]", &format!("[{}]", quoted.join(", ")))
+    };
+    let four = list(&mut (1..=223).map(|first| format!("{first}.0.0.0/8")));
+    let six = list(&mut (0..8).map(|at| format!("{:x}::/8", 0x2000 + at * 0x200)));
+    for gate in [four, six] {
+        let (code, found) = report(&gate);
+        assert_eq!(code, Some(1), "{found:#}");
+        let finding = expect(&found, "error", "wire", "listen.trusted-proxies");
+        assert!(finding["line"].as_u64().is_some_and(|line| line > 1));
+        assert!(finding["message"].as_str().unwrap().contains("together"));
+        let served = gate.cli(&["serve"]);
+        assert!(stderr(&served).contains("listen.trusted-proxies"));
+    }
+    let few = list(&mut (1..=30).map(|first| format!("{first}.0.0.0/8")));
+    assert_eq!(report(&few).0, Some(0));
+}
