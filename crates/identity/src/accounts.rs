@@ -9,6 +9,7 @@
 
 mod by_others;
 mod devices;
+mod evenly;
 mod password;
 mod rank;
 mod sign_in;
@@ -46,6 +47,7 @@ use crate::registration;
 use crate::sessions::user_agent::ClientKind;
 use crate::sessions::{self, NewSession, Sessions, notices};
 use crate::users::{self, Account, NewUser};
+pub use evenly::Evenly;
 use rank::Holds;
 
 /// The `[accounts]` table.
@@ -354,6 +356,8 @@ pub struct Parts {
     pub recovery: Recovery,
     pub factors: Factors,
     pub config: Config,
+    /// How far apart refused sign-ins are answered. Begins as its default.
+    pub evenly: Evenly,
 }
 
 /// The acts. Cheap to clone.
@@ -616,6 +620,7 @@ impl Accounts {
 
     /// Work to be done each minute and at shutdown: writes activity, and deletes what is over.
     pub async fn keep_house(&self) -> Result<(), Error> {
+        self.even_refusals().await?;
         self.0.sessions.flush().await?;
         self.0.sessions.prune().await?;
         backoff::prune(&self.0.db, self.now()).await?;
@@ -628,6 +633,12 @@ impl Accounts {
         once::prune(&self.0.db, longest, self.now()).await?;
         openid_login::prune(&self.0.db, self.now()).await?;
         Ok(())
+    }
+
+    /// Looks whether passwords are here that were hashed elsewhere, so that refused sign-ins do not tell by
+    /// their time whose. To be done before the first sign-in.
+    pub async fn even_refusals(&self) -> Result<(), Error> {
+        self.0.evenly.look(&self.0.db, &self.0.passwords).await
     }
 
     pub(crate) fn entry(&self, act: Act, client: &Client) -> Entry {

@@ -116,6 +116,7 @@ pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Acc
             registration_roles: vec!["member".to_owned()],
             origin: None,
         },
+        evenly: accounts::Evenly::default(),
     });
     (db, accounts, feed)
 }

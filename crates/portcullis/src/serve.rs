@@ -215,6 +215,7 @@ async fn assemble(
         &config.audit,
     );
     let identity = upkeep::identity(loaded, &db, keys, &trail, &clock).await?;
+    identity.accounts.even_refusals().await?;
     let probe = Probe::new(db.clone(), counters.clone(), Arc::clone(&metrics));
     let own = crate::own_api::router(
         &identity,

@@ -118,6 +118,7 @@ pub(crate) async fn identity(
         recovery,
         factors: factors(config, &vault.fields, keys)?,
         config: config.accounts.clone(),
+        evenly: accounts::Evenly::default(),
     });
     let visitors = Visitors::new(visitors::Parts {
         db: db.clone(),

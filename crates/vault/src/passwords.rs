@@ -14,13 +14,14 @@
 //!   the same work with the same parameters.
 //! - A stored hash that cannot be read refuses everybody, after the same work.
 //!
-//! What it does not do: until an imported account has signed in once, its answer takes bcrypt's
-//! time and can be told from others by it.
+//! What it does not do: until an imported account has signed in once, its comparison takes bcrypt's
+//! time. Whoever answers a sign-in hides that ([`Passwords::time_of_bcrypt`]).
 
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -90,6 +91,8 @@ pub enum Verdict {
 enum Job {
     Hash(Secret<String>, oneshot::Sender<Result<String, Error>>),
     Verify(Secret<String>, Option<String>, oneshot::Sender<Verdict>),
+    /// What a hash of this cost takes.
+    Measure(u32, oneshot::Sender<Duration>),
 }
 
 /// The hashing threads. Cheap to clone; the threads end when the last clone is dropped.
@@ -142,6 +145,14 @@ impl Passwords {
         wait.await.map_err(|_| Error::Stopped)
     }
 
+    /// What the comparison with a bcrypt hash of this cost takes on this machine now, or with one of our
+    /// own where that takes longer. Costs that are refused are not tried.
+    pub async fn time_of_bcrypt(&self, cost: u32) -> Result<Duration, Error> {
+        let (answer, wait) = oneshot::channel();
+        self.submit(Job::Measure(cost.min(MAX_BCRYPT_COST), answer))?;
+        wait.await.map_err(|_| Error::Stopped)
+    }
+
     fn submit(&self, job: Job) -> Result<(), Error> {
         self.queue.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => Error::Busy,
@@ -175,9 +186,20 @@ fn work(jobs: &Mutex<Receiver<Job>>, dummy: &str) {
                     let _ = answer.send(verdict);
                 }
             }
+            Ok(Job::Measure(cost, answer)) => {
+                let _ = answer.send(measure(cost, dummy));
+            }
             Err(_) => return,
         }
     }
+}
+
+fn measure(cost: u32, dummy: &str) -> Duration {
+    let began = Instant::now();
+    std::hint::black_box(bcrypt::bcrypt(cost, [0; 16], b"a password"));
+    let bcrypt = began.elapsed();
+    let _ = pretend("a password", dummy);
+    bcrypt.max(began.elapsed().saturating_sub(bcrypt))
 }
 
 fn verify(password: &str, stored: Option<&str>, dummy: &str) -> Verdict {

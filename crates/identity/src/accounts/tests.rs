@@ -122,17 +122,63 @@ async fn a_device_known_for_one_account_counts_as_unknown_for_another() {
 #[tokio::test]
 async fn an_imported_bcrypt_hash_is_replaced_at_the_first_sign_in() {
     let house = House::build().await;
-    let bcrypt = bcrypt::hash(PASSWORD, 4).unwrap();
-    let mut tx = house.db.begin().await.unwrap();
-    let now = house.clock.now();
-    users::set_password(&mut tx, house.user, &bcrypt, now)
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
+    brought_along(&house, &bcrypt::hash(PASSWORD, 4).unwrap()).await;
     assert!(login(&house, EMAIL, PASSWORD, None).await.is_ok());
     let account = users::find(&house.db, house.user).await.unwrap().unwrap();
     assert!(account.password_hash.0.starts_with("$argon2id$"));
     assert!(login(&house, EMAIL, PASSWORD, None).await.is_ok());
+}
+
+/// Stores this hash for Ada.
+async fn brought_along(house: &House, hash: &str) {
+    let mut tx = house.db.begin().await.unwrap();
+    let now = house.clock.now();
+    users::set_password(&mut tx, house.user, hash, now)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_are_evened_while_a_hash_from_elsewhere_is_here_and_no_longer() {
+    let house = House::build().await;
+    let evenly = &house.accounts.parts().evenly;
+    house.accounts.even_refusals().await.unwrap();
+    assert!(!evenly.is_on());
+    brought_along(&house, &bcrypt::hash(PASSWORD, 4).unwrap()).await;
+    house.accounts.keep_house().await.unwrap();
+    assert!(evenly.is_on());
+    // A sign-in replaces the last such hash.
+    assert!(login(&house, EMAIL, PASSWORD, None).await.is_ok());
+    house.accounts.keep_house().await.unwrap();
+    assert!(!evenly.is_on());
+}
+
+#[tokio::test]
+async fn whoever_is_refused_waits_and_whoever_is_right_does_not() {
+    const REFUSED: &str = "SELECT count(*) AS n FROM audit_event WHERE action = 'login.failed'";
+    let house = std::sync::Arc::new(House::build().await);
+    house
+        .accounts
+        .parts()
+        .evenly
+        .every(std::time::Duration::from_hours(1));
+    let emails = [EMAIL, "nobody@example.org", "no address"];
+    let waiting: Vec<_> = emails
+        .map(|email| {
+            let house = std::sync::Arc::clone(&house);
+            tokio::spawn(async move { login(&house, email, "not it", None).await.is_err() })
+        })
+        .into();
+    while house.count(REFUSED).await < 3 {
+        tokio::task::yield_now().await;
+    }
+    // A whole sign-in later they are still there: nobody holds a thread or a connection.
+    assert!(login(&house, EMAIL, PASSWORD, None).await.is_ok());
+    assert!(waiting.iter().all(|refused| !refused.is_finished()));
+    for refused in waiting {
+        refused.abort();
+    }
 }
 
 #[tokio::test]

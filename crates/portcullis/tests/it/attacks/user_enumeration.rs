@@ -2,7 +2,7 @@
 //! CVE-2025-6011, CWE-204). Time is measured elsewhere: a test suite is too noisy for it.
 
 use super::gate;
-use crate::support::{Answer, PASSWORD, Upstream};
+use crate::support::{Answer, PASSWORD, Upstream, database};
 
 /// Everything that an answer says, without what differs in every answer.
 fn told(answer: &Answer) -> String {
@@ -62,6 +62,45 @@ async fn a_refused_sign_in_says_nothing_about_the_account() {
     }
     answers.dedup();
     assert_eq!(answers.len(), 1, "{answers:#?}");
+}
+
+/// While an account is here that was brought along with bcrypt, every refusal waits for the same moments
+/// (`identity::accounts::evenly` has the rule), and says the same.
+#[tokio::test]
+async fn a_refused_sign_in_says_nothing_about_an_account_that_was_brought_along() {
+    let upstream = Upstream::start().await;
+    let gateway = gate(&upstream)
+        .await
+        .user("ana@corp.test", &["user"])
+        .user("moved@corp.test", &["user"])
+        .start()
+        .await;
+    let hash = bcrypt::hash(PASSWORD, 8).unwrap();
+    let sql = format!(
+        "UPDATE users SET password_hash = '{hash}' WHERE email_canonical = 'moved@corp.test'"
+    );
+    database::execute(&gateway.folder, &sql).await;
+    let gateway = gateway.end().await.start().await;
+    let mut answers = Vec::new();
+    for email in [
+        "ana@corp.test",
+        "moved@corp.test",
+        "none@corp.test",
+        "no address",
+    ] {
+        let body = serde_json::json!({ "email": email, "password": "wrong-wrong-wrong-9140" });
+        let login = gateway
+            .browser()
+            .post("/.portcullis/auth/login")
+            .json(&body);
+        let answer = login.send().await;
+        assert_eq!(answer.problem(), "credentials-refused", "{email}");
+        answers.push(told(&answer));
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:#?}");
+    // Their owner signs in as ever, and is as all others from then on.
+    gateway.signed_in("moved@corp.test").await;
 }
 
 #[tokio::test]
