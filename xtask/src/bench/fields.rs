@@ -35,7 +35,10 @@ pub(super) fn start_open(stage: &Stage) -> Result<Running> {
     }
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     let mut answer: serde_json::Value = serde_json::from_str(body)?;
-    let items = answer["items"].as_array_mut().context("no items")?;
+    let items = answer
+        .get_mut("items")
+        .and_then(|items| items.as_array_mut());
+    let items = items.context("no items")?;
     for (row, item) in items.iter_mut().enumerate() {
         item["table"] = "users".into();
         item["field"] = "email".into();
