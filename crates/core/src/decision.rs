@@ -9,7 +9,7 @@ use http::Method;
 use uuid::Uuid;
 
 use crate::binding::{Asked, Binding};
-use crate::principal::{ApiKey, CallerKind, Callers, Principal, User, Visitor};
+use crate::principal::{ApiKey, CallerKind, Callers, Credential, Principal, User, Visitor};
 use crate::problem::{self, Problem};
 use crate::roles::{Grants, Mask, RoleError, Roles};
 use crate::route::Params;
@@ -283,22 +283,29 @@ pub fn grants(user: &User, roles: &Roles, scope: Scope) -> Grants {
 
 /// Whether the person has proved as much, and as lately, as the route asks.
 fn check_proofs(rule: &Rule, user: &User, roles: &Roles, now: Timestamp) -> Result<(), Denied> {
-    let is_asked = match rule.second_factor {
+    let is_asked = || match rule.second_factor {
         SecondFactor::NotAsked => false,
         SecondFactor::OfAll => true,
-        SecondFactor::OfRoles(mask) => {
-            user.second_factor_at.is_none() && grants(user, roles, rule.scope).has_role(mask)
-        }
+        SecondFactor::OfRoles(mask) => grants(user, roles, rule.scope).has_role(mask),
     };
-    if is_asked && user.second_factor_at.is_none() {
+    if user.second_factor_at.is_none() && is_asked() {
         return Err(Denied::SecondFactor);
     }
-    match rule.max_age {
-        Some(max_age) if now.since(user.authenticated_at) > max_age => {
-            Err(Denied::TooLongAgo(max_age))
+    let Some(max_age) = rule.max_age else {
+        return Ok(());
+    };
+    let proved_at = match (user.credential, user.second_factor_at) {
+        // SECURITY: another issuer asks for its factors one by one, so that the second may be a
+        // week old where the first is new. Here whoever proves the first anew had both.
+        (Credential::Foreign, Some(second)) if is_asked() => second.min(user.authenticated_at),
+        (Credential::Foreign | Credential::Session(_) | Credential::AccessToken(_), _) => {
+            user.authenticated_at
         }
-        Some(_) | None => Ok(()),
+    };
+    if now.since(proved_at) > max_age {
+        return Err(Denied::TooLongAgo(max_age));
     }
+    Ok(())
 }
 
 #[expect(
@@ -439,7 +446,7 @@ mod tests {
 
     use super::*;
     use crate::binding::Place;
-    use crate::principal::{ApiKey, Credential, Owner, User, Visitor};
+    use crate::principal::Owner;
     use crate::roles::default_roles;
     use crate::route::{Found, Methods, Pattern, RouteTable};
     use crate::{ApiKeyId, SessionId, TenantId, Timestamp, UserId, VisitorId};

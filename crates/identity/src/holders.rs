@@ -78,6 +78,7 @@ pub(crate) enum Source {
         tenant: Option<TenantId>,
         is_administrator: bool,
         authenticated_at: Timestamp,
+        second_factor_at: Option<Timestamp>,
     },
 }
 
@@ -125,12 +126,14 @@ impl Holder {
             Source::Issuer {
                 is_administrator,
                 authenticated_at,
+                second_factor_at,
                 ..
             } => {
                 let administrator = self.administrator.as_ref().filter(|_| is_administrator);
                 User {
                     roles: Arc::clone(administrator.unwrap_or(&self.user.roles)),
                     authenticated_at,
+                    second_factor_at,
                     ..self.user.clone()
                 }
             }

@@ -14,6 +14,7 @@
 
 pub mod config;
 pub(crate) mod keyset;
+mod proofs;
 mod provider;
 mod store;
 mod trial;
@@ -36,8 +37,8 @@ use crate::holders::{Holder, Holders, Source, Verified};
 use crate::record::{Act, Entry, Record};
 use crate::tenants::standing::{PolicyRoles, standing};
 use crate::{Client, Email};
-use config::Settings;
 pub use config::{All, Config, Profile, Secrets};
+use config::{Settings, Types};
 use keyset::KeySet;
 pub(crate) use provider::Provider;
 pub(crate) use store::{end as end_all, link};
@@ -89,6 +90,8 @@ pub(crate) struct Said {
     pub(crate) expires_at: Timestamp,
     /// When its holder proved who they are; long ago, where the token does not say.
     pub(crate) authenticated_at: Timestamp,
+    /// When they proved the second factor, where the configuration says by what it is told.
+    pub(crate) second_factor_at: Option<Timestamp>,
     pub(crate) generation: u64,
 }
 
@@ -105,6 +108,7 @@ impl Said {
                 tenant: self.tenant,
                 is_administrator: self.is_administrator,
                 authenticated_at: self.authenticated_at,
+                second_factor_at: self.second_factor_at,
             },
         }
     }
@@ -179,7 +183,8 @@ impl Issuers {
         let now = inner.clock.now();
         // INVARIANT: before the keys are read, see `KeySet`.
         let generation = issuer.keys.generation();
-        let Some((_, claims)) = self.claims(issuer, text, &TYPES).await? else {
+        let types = issuer.settings.types;
+        let Some((_, claims)) = self.claims(issuer, text, types).await? else {
             return Ok(None);
         };
         Ok(issuer.read(position, generation, &claims, now))
@@ -190,14 +195,14 @@ impl Issuers {
         &self,
         issuer: &Issuer,
         text: &str,
-        types: &[&str],
+        types: Types,
     ) -> Result<Option<(String, Map<String, Value>)>, Error> {
         let inner = &*self.0;
         let Ok(token) = Unverified::read(text) else {
             return Ok(None);
         };
         let header = token.header().clone();
-        if header.typ.is_some_and(|typ| !types.contains(&typ.as_str())) {
+        if !types.admit(header.typ.as_deref()) {
             return Ok(None);
         }
         let keys = issuer
@@ -417,6 +422,7 @@ impl Issuer {
             return None;
         }
         let email = claims.get("email").and_then(Value::as_str);
+        let proofs = proofs::read(&self.settings.second_factor, claims, checked.issued_at);
         Some(Said {
             issuer: position,
             subject: checked.subject,
@@ -426,7 +432,8 @@ impl Issuer {
             email: email.map(str::to_owned),
             tenant: self.tenant(claims),
             issued_at: checked.issued_at,
-            authenticated_at: authenticated_at(claims).min(checked.issued_at),
+            authenticated_at: proofs.first_at,
+            second_factor_at: proofs.second_at,
             // The leeway is for clocks: what the cache keeps ends when the token says.
             expires_at: checked.expires_at + self.settings.config.leeway,
             generation,
@@ -468,14 +475,6 @@ impl Issuer {
             Some(tenant_id(&self.settings.config.issuer, name))
         })
     }
-}
-
-/// SECURITY: not `iat`, which is new with every refresh.
-fn authenticated_at(claims: &Map<String, Value>) -> Timestamp {
-    claims
-        .get("auth_time")
-        .and_then(Value::as_i64)
-        .map_or(Timestamp::EPOCH, Timestamp::from_seconds)
 }
 
 /// A tenant's id as the issuer names it: a UUID is one; another name gets one that nobody else's

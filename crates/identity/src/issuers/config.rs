@@ -8,6 +8,7 @@ use portcullis_edge::outbound::{Reach, Target};
 use portcullis_vault::jws::Algorithm;
 use serde::Deserialize;
 
+use super::proofs::{self, SecondFactor};
 use crate::Email;
 use crate::openid_login::config as openid_login;
 
@@ -61,6 +62,20 @@ pub struct Config {
     /// Supabase's tokens do not say it; set this only where the project has "Confirm email" on.
     #[serde(default)]
     pub emails_are_verified: bool,
+    /// The `typ` that the header of its tokens must bear: `"at+jwt"` (RFC 9068) or `"JWT"`. Default
+    /// `"any"`: either of them, or none. Where the issuer writes it, name it: then no token that it
+    /// made for something else is taken for one that opens the product.
+    #[serde(default)]
+    pub token_type: TokenType,
+    /// The claim that says that a person proved a second factor: `"fva"` (minutes since each factor,
+    /// as Clerk writes it), `"aal"` (`aal2`, as Supabase writes it, with the times in `amr`), or
+    /// another, such as `"amr"` or `"acr"`, with `second-factor-values`. Default none: its second
+    /// factor does not count, and routes that want one refuse its tokens.
+    pub second_factor_claim: Option<String>,
+    /// Values of that claim that count: `["mfa", "otp"]`. Default for `aal`: `["aal2"]`. `fva` has
+    /// none.
+    #[serde(default)]
+    pub second_factor_values: Vec<String>,
     /// People sign in there: the table `[issuer.NAME.login]`. Default none: only its tokens count.
     pub login: Option<openid_login::Config>,
     /// The issuer runs on this machine: plain `http` to loopback, and nothing else. Default false.
@@ -76,6 +91,42 @@ pub enum Profile {
     Supabase,
     Clerk,
     Oidc,
+}
+
+/// The `typ` of an issuer's tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum TokenType {
+    #[default]
+    #[serde(rename = "any")]
+    Any,
+    #[serde(rename = "at+jwt")]
+    AccessToken,
+    #[serde(rename = "JWT")]
+    Jwt,
+}
+
+/// What a token may say it is. Everything else is for something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Types {
+    /// Tokens that people come with.
+    Bearer(TokenType),
+    /// Of a sign-in at a provider: an access token is none.
+    Identity,
+}
+
+impl Types {
+    /// A media type may stand with or without `application/` (RFC 7515 section 4.1.9).
+    pub(crate) fn admit(self, typ: Option<&str>) -> bool {
+        let is = |name: &str| {
+            typ.is_some_and(|typ| typ == name || typ.strip_prefix("application/") == Some(name))
+        };
+        match self {
+            Types::Bearer(TokenType::Any) => typ.is_none() || typ == Some("JWT") || is("at+jwt"),
+            Types::Bearer(TokenType::AccessToken) => is("at+jwt"),
+            Types::Bearer(TokenType::Jwt) => typ == Some("JWT"),
+            Types::Identity => typ.is_none() || typ == Some("JWT"),
+        }
+    }
 }
 
 const fn default_leeway() -> Span {
@@ -109,6 +160,8 @@ pub(crate) struct Settings {
     pub(crate) algorithms: Vec<Algorithm>,
     /// Where the keys are, where that is known without asking.
     pub(crate) jwks: Keys,
+    pub(crate) types: Types,
+    pub(crate) second_factor: SecondFactor,
     /// Claims that may name the tenant, levels apart.
     pub(crate) tenant_claims: Vec<Vec<String>>,
     /// Canonical addresses.
@@ -227,6 +280,11 @@ impl Table<'_> {
         let jwks = self.keys(reach);
         let algorithms = self.algorithms();
         let administrators = self.administrators();
+        let second_factor = proofs::compile(
+            config.second_factor_claim.as_deref(),
+            &config.second_factor_values,
+            &mut |key, message| self.wrong(key, message),
+        );
         let login = self.login(&secrets, jwks.as_ref());
         if self.findings.len() > before {
             return None;
@@ -238,6 +296,8 @@ impl Table<'_> {
             reach,
             algorithms,
             jwks: jwks?,
+            types: Types::Bearer(config.token_type),
+            second_factor,
             tenant_claims: tenant_claims(config),
             administrators,
             audiences: audiences(config),

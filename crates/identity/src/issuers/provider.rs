@@ -8,14 +8,12 @@ use portcullis_core::{Timestamp, UserId};
 use portcullis_edge::outbound::{Answer, Target};
 use serde_json::{Map, Value};
 
+use super::config::Types;
 use super::keyset::{self, Endpoints};
 use super::{Error, Issuer, Issuers, store};
 use crate::claims::{Checked, Refused, Rules};
 use crate::openid_login::config::Settings as Login;
 use crate::{Client, Email};
-
-/// Types that an identity token may say it is: an access token is none.
-const ID_TOKEN: [&str; 1] = ["JWT"];
 
 #[derive(Clone, Copy)]
 pub(crate) struct Provider<'i> {
@@ -96,7 +94,9 @@ impl Provider<'_> {
         &self,
         text: &str,
     ) -> Result<Option<(String, Map<String, Value>)>, Error> {
-        self.issuers.claims(self.issuer, text, &ID_TOKEN).await
+        self.issuers
+            .claims(self.issuer, text, Types::Identity)
+            .await
     }
 
     /// What every token must say, with the client's name as the audience.

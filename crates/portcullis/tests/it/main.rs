@@ -31,6 +31,7 @@ mod error_reports;
 mod examples;
 mod faults;
 mod fernet;
+mod foreign_factors;
 mod forward_auth;
 mod headers;
 mod health;
