@@ -52,7 +52,7 @@ pub struct Config {
     /// What each key begins with, before `_`: 2 to 16 lower-case letters and digits. Default `"pck"`.
     /// Changing it makes every key that is out there unknown.
     pub prefix: String,
-    /// The prefix of keys that were taken over from another system with `portcullis keys import`.
+    /// The prefix of keys that were taken over from another system with `portcullis import keys`.
     /// Default: none. They are verified with `secrets.imported-api-keys` until each was used once.
     pub imported_prefix: Option<String>,
     /// The longest that a key may live, such as `"365d"`. Default: none, a key may live for ever.

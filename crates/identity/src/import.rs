@@ -1,8 +1,8 @@
 //! Taking over accounts and sessions from another product, so that nobody has to sign in anew.
 //!
 //! - Nothing is lost in silence: a row is taken over, was taken over before, is over by itself, or is
-//!   refused with its number, its id and the reason. A column that nobody here understands refuses
-//!   the whole file.
+//!   refused with its number, its id and the reason, also where it is no row at all. A column that
+//!   nobody here understands refuses the whole file.
 //! - It can be run again and again: what is there stays as it is.
 //! - A dry run does everything but keep it: each batch is written and rolled back, so that what the
 //!   database would refuse is told as well.
@@ -10,6 +10,7 @@
 
 pub mod read;
 pub mod sessions;
+mod tenants;
 pub mod users;
 
 use portcullis_core::Timestamp;
@@ -50,7 +51,7 @@ pub struct Report {
     pub imported: u64,
     /// Were taken over by an earlier run.
     pub already: u64,
-    /// Sessions that have ended by themselves.
+    /// Sessions and keys that have ended by themselves.
     pub over: u64,
     pub refused: Vec<Refused>,
     /// Old ids and new ones, of accounts.
@@ -76,13 +77,19 @@ pub struct Mapped {
 #[derive(Debug)]
 pub struct Row {
     pub(crate) number: u64,
-    pub(crate) fields: Map<String, Value>,
+    /// What stands in it, or why that cannot be told.
+    pub(crate) fields: Result<Map<String, Value>, String>,
 }
 
 impl Row {
+    fn field(&self, column: &str) -> Result<Option<&Value>, String> {
+        let fields = self.fields.as_ref().map_err(Clone::clone)?;
+        Ok(fields.get(column))
+    }
+
     /// The text of a column; a number is text as well. Nothing and an empty text are the same.
     pub(crate) fn text(&self, column: &str) -> Result<Option<String>, String> {
-        match self.fields.get(column) {
+        match self.field(column)? {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.is_empty() => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -100,7 +107,7 @@ impl Row {
 
     /// A list of words: a JSON array, or one text with spaces or commas between.
     pub(crate) fn words(&self, column: &str) -> Result<Vec<String>, String> {
-        match self.fields.get(column) {
+        match self.field(column)? {
             Some(Value::Array(items)) => items
                 .iter()
                 .map(|item| item.as_str().map(str::to_owned))
@@ -126,10 +133,10 @@ impl Row {
 
     /// Refuses columns that nobody asks for.
     pub(crate) fn check_columns(&self, known: &[&str], ignored: &[String]) -> Result<(), Error> {
-        let unknown = self
-            .fields
-            .keys()
-            .find(|name| !known.contains(&name.as_str()) && !ignored.contains(name));
+        // One that cannot be read has no columns: its reader refuses it.
+        let mut columns = self.fields.iter().flat_map(Map::keys);
+        let unknown =
+            columns.find(|name| !known.contains(&name.as_str()) && !ignored.contains(name));
         match unknown {
             None => Ok(()),
             Some(column) => Err(Error::UnknownColumn {

@@ -41,10 +41,7 @@ pub use config::{All, Config, Profile, Secrets};
 use config::{Settings, Types};
 use keyset::KeySet;
 pub(crate) use provider::Provider;
-pub(crate) use store::{end as end_all, link};
-
-/// Types that a token may say it is. Others are for something else.
-const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
+pub(crate) use store::{end as end_all, link, person};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -152,6 +152,11 @@ impl Record {
         Record(trail)
     }
 
+    /// Where events go that are about no account.
+    pub(crate) const fn trail(&self) -> &Trail {
+        &self.0
+    }
+
     /// Writes the event in the caller's transaction: the act and its record are one.
     pub(crate) async fn record_in(&self, tx: &mut Tx, entry: Entry) -> Result<(), Error> {
         self.0.record_in(tx, event_of(entry)).await

@@ -16,13 +16,15 @@ use clap::{Args, Subcommand, ValueEnum};
 use portcullis_core::Secret;
 use portcullis_core::time::SystemClock;
 use portcullis_identity::Record;
+use portcullis_identity::accounts::By;
+use portcullis_identity::api_keys::import as import_keys;
 use portcullis_identity::import::read::Rows;
 use portcullis_identity::import::{self, Report, Run};
 use portcullis_store::Foreign;
 use serde::Serialize;
 
-use crate::cli::Usage;
 use crate::cli::output::{self, Format};
+use crate::cli::{Usage, api_keys};
 use crate::config::document::Environment;
 use crate::config::secrets::{Read as _, SecretRef};
 use crate::verbs::Stores;
@@ -48,6 +50,16 @@ pub(crate) enum Import {
     ///     --cookie-key env:OLD_SECRET_KEY --apply
     #[command(verbatim_doc_comment)]
     Sessions(Sessions),
+    /// Take over hashes of API keys: the keys that are out there go on working.
+    ///
+    /// Columns: key_hash, the hex HMAC-SHA256 of the whole key; and, if there, id, name, user_id, email,
+    /// created_at, expires_at. user_id is that of `import users` (with the same --source), an account's id
+    /// here, or with --issuer the subject at that issuer. First name that system's secret in
+    /// `secrets.imported-api-keys` and its prefix in `api-keys.imported-prefix`.
+    ///
+    ///   portcullis import keys --file keys.csv --permission read:all --apply
+    #[command(verbatim_doc_comment)]
+    Keys(Keys),
 }
 
 /// Where rows come from, and whether they are kept.
@@ -91,6 +103,17 @@ pub(crate) struct Users {
     /// A role by its old name and the one here; `*` stands for every other. May be given several times.
     #[arg(long = "map-role", value_name = "OLD=ROLE", value_parser = pair)]
     map_roles: Vec<(String, String)>,
+    /// Whoever has a tenant gets their roles there, and nowhere else.
+    #[arg(long)]
+    roles_in_tenant: bool,
+    /// A tenant by its old name, as it stands in `tenant_id`, and its short name or id here. May be given
+    /// several times.
+    #[arg(long = "map-tenant", value_name = "OLD=TENANT", value_parser = pair)]
+    map_tenants: Vec<(String, String)>,
+    /// Make tenants that are not there yet: a UUID stays their id, another name becomes their short name.
+    /// Without this their people are refused.
+    #[arg(long)]
+    make_tenants: bool,
 }
 
 #[derive(Debug, Args)]
@@ -100,6 +123,21 @@ pub(crate) struct Sessions {
     /// The key that the product signed its cookies with: env:NAME or file:PATH.
     #[arg(long, value_name = "SECRET", value_parser = secret_ref)]
     cookie_key: SecretRef,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keys {
+    #[command(flatten)]
+    from: From,
+    /// What each of the keys may do; may be given several times.
+    #[arg(long = "permission", value_name = "PERMISSION")]
+    permissions: Vec<String>,
+    /// Beginning of the path of a route that they may use; may be given several times.
+    #[arg(long = "route", value_name = "PATH")]
+    routes: Vec<String>,
+    /// The table `[issuer.NAME]` whose subjects `user_id` holds.
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
 }
 
 /// Products whose tables are known.
@@ -134,7 +172,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((old, new)) if !old.is_empty() && !new.is_empty() => {
             Ok((old.to_owned(), new.to_owned()))
         }
-        Some(_) | None => Err("write OLD=ROLE".to_owned()),
+        Some(_) | None => Err("write OLD=NEW".to_owned()),
     }
 }
 
@@ -143,6 +181,7 @@ pub(crate) async fn run(format: Format, verb: &Import, stores: &Stores) -> anyho
     let (what, outcome) = match verb {
         Import::Users(args) => ("accounts", users(args, stores).await),
         Import::Sessions(args) => ("sessions", sessions(args, stores).await),
+        Import::Keys(args) => ("keys", keys(args, stores).await),
     };
     // An import error is about the file or the query, unless a database failed.
     let report = outcome?;
@@ -157,6 +196,9 @@ async fn users(args: &Users, stores: &Stores) -> anyhow::Result<Report> {
         known_roles: stores.loaded.config.access.roles().into_keys().collect(),
         role_map: args.map_roles.clone(),
         roles: args.roles.clone(),
+        roles_in_tenant: args.roles_in_tenant,
+        tenant_map: args.map_tenants.clone(),
+        make_tenants: args.make_tenants,
         ignore: args.from.ignore.clone(),
     };
     let new = args.map_roles.iter().map(|(_, new)| new.clone());
@@ -199,6 +241,37 @@ async fn sessions(args: &Sessions, stores: &Stores) -> anyhow::Result<Report> {
         );
     }
     Ok(report)
+}
+
+async fn keys(args: &Keys, stores: &Stores) -> anyhow::Result<Report> {
+    let loaded = &stores.loaded;
+    api_keys::check_permissions(&args.permissions, stores)?;
+    if loaded.config.api_keys.imported_prefix.is_none()
+        || loaded.secrets.imported_api_keys.is_none()
+    {
+        return Err(Usage::error(
+            "nothing could know these keys again: write `imported-prefix` under [api-keys] and `imported-api-keys = { env = \"..\" }` under [secrets]",
+        ));
+    }
+    let issuer = args.issuer.as_ref().map(|name| {
+        let config = loaded.config.issuers.get(name);
+        config
+            .map(|config| config.issuer.clone())
+            .ok_or_else(|| Usage::error(format!("there is no table [issuer.{name}] (`--issuer`)")))
+    });
+    let plan = import_keys::Plan {
+        source: args.from.source.clone(),
+        issuer: issuer.transpose()?,
+        permissions: args.permissions.clone(),
+        routes: (!args.routes.is_empty()).then(|| args.routes.clone()),
+        ignore: args.from.ignore.clone(),
+    };
+    let rows = args.from.rows(|_| None, stores).await?;
+    let by = By::operator();
+    let keys = &stores.identity.keys;
+    Ok(keys
+        .import(rows, &plan, args.from.run(), &by, progress)
+        .await?)
 }
 
 /// Every ten thousand rows.

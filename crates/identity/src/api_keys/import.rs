@@ -3,121 +3,233 @@
 //! A hash is `hex(HMAC-SHA256(secret, key))` of the whole text of a key, prefix included. With that
 //! system's secret as `secrets.imported-api-keys` and its prefix as `api-keys.imported-prefix`, the keys
 //! that are out there go on working. The first use of each moves it to a hash of our own.
+//!
+//! An owner is found by the id of that system, as `import users` noted it, by the name that another
+//! issuer has for them, by an account's own id, or by address.
 
-use portcullis_core::{ApiKeyId, Timestamp, UserId};
+use portcullis_core::{ApiKeyId, TenantId, Timestamp, UserId};
 use portcullis_events::{Action, Event, Outcome};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use portcullis_store::Tx;
 
-use super::{ApiKeys, Error, KeyHash, store};
+use super::{ApiKeys, KeyHash, store};
 use crate::accounts::By;
-use crate::users;
+use crate::import::read::Rows;
+use crate::import::users::find_reference;
+use crate::import::{Error, Refused, Report, Row, Run};
+use crate::{Email, issuers, users};
 
-/// One key of the other system, with the names that its table has.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Row {
-    pub key_hash: String,
-    pub name: Option<String>,
-    pub user_id: Option<UserId>,
-    #[serde(default, deserialize_with = "moment")]
-    pub created_at: Option<Timestamp>,
-    #[serde(default, deserialize_with = "moment")]
-    pub expires_at: Option<Timestamp>,
-}
+/// What may stand in a row. `key_hash` must.
+pub const COLUMNS: &[&str] = &[
+    "id",
+    "key_hash",
+    "name",
+    "user_id",
+    "email",
+    "created_at",
+    "expires_at",
+];
 
-/// As databases write it: RFC 3339, or the same without an offset, which is then UTC.
-fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(deserializer)? else {
-        return Ok(None);
-    };
-    text.parse()
-        .or_else(|_| format!("{text}Z").parse())
-        .map(Some)
-        .map_err(D::Error::custom)
-}
-
-/// What became of one row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fate {
-    Imported,
-    /// It was there already: importing twice is importing once.
-    Known,
-    Expired,
-    Refused(&'static str),
-}
-
-/// What every key of an import gets, which the other system did not know.
+/// How rows are to be understood, and what every key gets, which the other system did not know.
 #[derive(Debug, Clone, Default)]
-pub struct Given {
+pub struct Plan {
+    /// As in the import of users, whose ids `user_id` holds.
+    pub source: String,
+    /// The `iss` of the issuer whose subjects `user_id` holds, where it does.
+    pub issuer: Option<String>,
     pub permissions: Vec<String>,
     pub routes: Option<Vec<String>>,
+    pub ignore: Vec<String>,
+}
+
+struct Ready {
+    hash: KeyHash,
+    name: Option<String>,
+    user_id: Option<String>,
+    email: Option<Email>,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+}
+
+/// Whose key it is.
+struct Owner {
+    id: UserId,
+    tenant: Option<TenantId>,
+}
+
+enum Fate {
+    Imported,
+    Already,
 }
 
 impl ApiKeys {
-    /// Takes the rows over, or with `dry_run` says what would become of each. All or nothing.
+    /// Takes all of them over. `progress` is told how many were read.
     pub async fn import(
         &self,
-        rows: &[Row],
-        given: &Given,
-        dry_run: bool,
+        mut rows: Rows,
+        plan: &Plan,
+        run: Run,
         by: &By,
-    ) -> Result<Vec<Fate>, Error> {
+        mut progress: impl FnMut(u64),
+    ) -> Result<Report, Error> {
         let this = &*self.0;
-        let now = this.clock.now();
-        let mut fates = Vec::with_capacity(rows.len());
-        let mut tx = this.db.begin().await?;
-        for row in rows {
-            let Some(hash) = hash(&row.key_hash) else {
-                fates.push(Fate::Refused("`key_hash` is not 64 hexadecimal digits"));
-                continue;
-            };
-            if row.expires_at.is_some_and(|end| end <= now) {
-                fates.push(Fate::Expired);
-                continue;
+        let mut report = Report {
+            dry_run: run == Run::Dry,
+            ..Report::default()
+        };
+        loop {
+            let batch = rows.next().await?;
+            if batch.is_empty() {
+                return Ok(report);
             }
-            let owner = match row.user_id {
-                Some(user) => users::find(&this.db, user).await?,
-                None => None,
-            };
-            if row.user_id.is_some() && owner.is_none() {
-                fates.push(Fate::Refused("there is no account with this `user_id`"));
-                continue;
+            let now = this.clock.now();
+            let before = report.imported;
+            let mut tx = this.db.begin().await?;
+            for row in batch {
+                row.check_columns(COLUMNS, &plan.ignore)?;
+                report.read = report.read.saturating_add(1);
+                let outcome = match read(&row, now) {
+                    Ok(ready) if ready.expires_at.is_some_and(|end| end <= now) => {
+                        report.over = report.over.saturating_add(1);
+                        continue;
+                    }
+                    Ok(ready) => self.take_over(&mut tx, &ready, plan).await?,
+                    Err(reason) => Err(reason),
+                };
+                match outcome {
+                    Ok(Fate::Imported) => report.imported = report.imported.saturating_add(1),
+                    Ok(Fate::Already) => report.already = report.already.saturating_add(1),
+                    Err(reason) => report.refused.push(Refused {
+                        row: row.number,
+                        id: row.text("id").ok().flatten(),
+                        reason,
+                    }),
+                }
             }
-            let prefix = this.prefixes.imported.as_deref().unwrap_or_default();
-            let new = store::NewRow {
-                id: ApiKeyId::new(),
-                hash: &hash,
-                imported_hash: Some(&hash),
-                hint: prefix,
-                name: row.name.as_deref().unwrap_or("imported"),
-                user: row.user_id,
-                tenant: owner.and_then(|owner| owner.tenant),
-                permissions: &given.permissions,
-                routes: given.routes.as_deref(),
-                rate: None,
-                created_by: "import",
-                created_at: row.created_at.unwrap_or(now),
-                expires_at: row.expires_at,
-            };
-            fates.push(if store::insert(&mut tx, &new).await? {
-                Fate::Imported
-            } else {
-                Fate::Known
-            });
+            let count = report.imported.saturating_sub(before);
+            match run {
+                Run::Apply if count > 0 => {
+                    let event = Event::new(now, Action::ApiKeysImported, Outcome::Allowed)
+                        .by(by.actor)
+                        .with("keys", count);
+                    this.trail.record_in(&mut tx, event).await?;
+                    tx.commit().await?;
+                }
+                // Dropped: it never was.
+                Run::Apply | Run::Dry => drop(tx),
+            }
+            progress(report.read);
         }
-        if dry_run {
-            // Dropped: it never was.
-            return Ok(fates);
-        }
-        let count = fates.iter().filter(|fate| **fate == Fate::Imported).count();
-        let event = Event::new(now, Action::ApiKeysImported, Outcome::Allowed)
-            .by(by.actor)
-            .with("keys", u64::try_from(count).unwrap_or(u64::MAX));
-        this.trail.record_in(&mut tx, event).await?;
-        tx.commit().await?;
-        Ok(fates)
     }
+
+    /// Writes one key. The outer error is a fault of the database and ends the run.
+    async fn take_over(
+        &self,
+        tx: &mut Tx,
+        ready: &Ready,
+        plan: &Plan,
+    ) -> Result<Result<Fate, String>, Error> {
+        let owner = match self.owner(tx, ready, plan).await? {
+            Ok(owner) => owner,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let prefix = self.0.prefixes.imported.as_deref().unwrap_or_default();
+        let new = store::NewRow {
+            id: ApiKeyId::new(),
+            hash: &ready.hash,
+            imported_hash: Some(&ready.hash),
+            hint: prefix,
+            name: ready.name.as_deref().unwrap_or("imported"),
+            user: owner.as_ref().map(|owner| owner.id),
+            tenant: owner.and_then(|owner| owner.tenant),
+            permissions: &plan.permissions,
+            routes: plan.routes.as_deref(),
+            rate: None,
+            created_by: "import",
+            created_at: ready.created_at,
+            expires_at: ready.expires_at,
+        };
+        Ok(Ok(if store::insert(tx, &new).await? {
+            Fate::Imported
+        } else {
+            Fate::Already
+        }))
+    }
+
+    /// SECURITY: a row that names an owner is that owner's key or nobody's: one that is not found
+    /// refuses the row, for a key without an owner may do more, and lives on when they leave.
+    async fn owner(
+        &self,
+        tx: &mut Tx,
+        ready: &Ready,
+        plan: &Plan,
+    ) -> Result<Result<Option<Owner>, String>, Error> {
+        let db = &self.0.db;
+        let by_id = match &ready.user_id {
+            None => None,
+            Some(id) => {
+                let found = match &plan.issuer {
+                    Some(issuer) => issuers::person(db, issuer, id).await?,
+                    None => match find_reference(tx, &plan.source, id).await? {
+                        Some(user) => Some(user),
+                        None => id.parse().ok(),
+                    },
+                };
+                let account = match found {
+                    Some(user) => users::find(db, user).await?,
+                    None => None,
+                };
+                if account.is_none() {
+                    return Ok(Err(format!(
+                        "there is no account of the user `{id}`: take it over first (`import users`, with the same --source)"
+                    )));
+                }
+                account
+            }
+        };
+        let by_email = match &ready.email {
+            None => None,
+            Some(email) => {
+                let account = users::find_by_email(db, email).await?;
+                if account.is_none() {
+                    return Ok(Err("there is no account with this `email`".to_owned()));
+                }
+                account
+            }
+        };
+        let account = match (by_id, by_email) {
+            (Some(one), Some(other)) if one.id != other.id => {
+                return Ok(Err("`user_id` and `email` are two people".to_owned()));
+            }
+            (Some(account), _) | (None, Some(account)) => account,
+            (None, None) => return Ok(Ok(None)),
+        };
+        Ok(Ok(Some(Owner {
+            id: account.id,
+            tenant: account.tenant,
+        })))
+    }
+}
+
+fn read(row: &Row, now: Timestamp) -> Result<Ready, String> {
+    let hash = hash(&row.required("key_hash")?)
+        .ok_or_else(|| "`key_hash` is not 64 hexadecimal digits".to_owned())?;
+    let name = row.text("name")?.map(|name| name.trim().to_owned());
+    let name = name.filter(|name| !name.is_empty());
+    let is_name = |name: &str| name.chars().count() <= 100 && !name.contains(char::is_control);
+    if !name.as_deref().is_none_or(is_name) {
+        return Err("`name` is longer than 100 characters, or has control characters".to_owned());
+    }
+    let email = row.text("email")?.map(|email| Email::parse(&email));
+    Ok(Ready {
+        hash,
+        name,
+        user_id: row.text("user_id")?,
+        email: email
+            .transpose()
+            .map_err(|error| format!("`email`: {error}"))?,
+        created_at: row.time("created_at")?.unwrap_or(now).min(now),
+        expires_at: row.time("expires_at")?,
+    })
 }
 
 fn hash(hex: &str) -> Option<KeyHash> {

@@ -1,8 +1,10 @@
 use portcullis_core::Principal;
 use portcullis_core::roles::{Roles, default_roles};
 
-use super::import::{Fate, Given, Row};
+use super::import::Plan;
 use super::*;
+use crate::import::Run;
+use crate::import::read::Rows;
 use crate::testing::{House, secret};
 
 fn roles() -> Roles {
@@ -238,34 +240,25 @@ async fn keys_of_another_system_go_on_working_and_then_without_its_secret() {
     let keys = house.keys_with(config(), &masters, Some("the shop's SECRET_KEY"));
     // Computed apart, with Python's `hmac`: key `shop_` and 43 characters of base64url.
     let text = secret("shop_6Zq1cM3kFh0-2rXv_T8aJ5uYw9sPdLbGeNiQoRtKzBc");
-    let row = |hash: &str| Row {
-        key_hash: hash.to_owned(),
-        name: None,
-        user_id: None,
-        created_at: None,
-        expires_at: None,
-    };
-    let rows = [row(SHOP_VECTOR), row("not hex"), row(SHOP_VECTOR)];
-    let given = Given::default();
+    let lines = ["key_hash", SHOP_VECTOR, "not hex", SHOP_VECTOR].join("\n");
     let by = By::operator();
-    let dry = keys.import(&rows, &given, true, &by).await.unwrap();
-    assert_eq!(dry[0], Fate::Imported);
+    let import = async |run| {
+        let rows = Rows::csv(Box::new(std::io::Cursor::new(lines.clone())));
+        let report = keys.import(rows, &Plan::default(), run, &by, |_| ()).await;
+        let report = report.unwrap();
+        (report.imported, report.already, report.refused.len())
+    };
+    assert_eq!(import(Run::Dry).await, (1, 1, 1));
     assert!(keys.load(&text).await.unwrap().is_none(), "a dry run");
-    let fates = keys.import(&rows, &given, false, &by).await.unwrap();
-    assert!(matches!(
-        fates[..],
-        [Fate::Imported, Fate::Refused(_), Fate::Known]
-    ));
-    let again = keys.import(&rows[..1], &given, false, &by).await.unwrap();
-    assert_eq!(again, [Fate::Known]);
+    assert_eq!(import(Run::Apply).await, (1, 1, 1));
+    assert_eq!(import(Run::Apply).await, (0, 2, 1));
     assert!(keys.load(&text).await.unwrap().is_some());
     // The first use moved it to a hash of our own.
     let without = house.keys_with(config(), &masters, None);
     let key = without.load(&text).await.unwrap().unwrap();
     // A second import does not bring back what was revoked.
     without.revoke(key.id, None, &by).await.unwrap();
-    let again = keys.import(&rows[..1], &given, false, &by).await.unwrap();
-    assert_eq!(again, [Fate::Known]);
+    assert_eq!(import(Run::Apply).await, (0, 2, 1));
     assert!(keys.load(&text).await.unwrap().is_none());
 }
 

@@ -56,25 +56,22 @@ impl Rows {
         match &mut self.from {
             From::Csv(reader) => {
                 for (position, record) in reader.deserialize().take(BATCH).enumerate() {
-                    let fields: std::collections::BTreeMap<String, String> =
-                        record.map_err(|error| malformed(next(position), &error))?;
-                    let fields = fields.into_iter().map(|(name, text)| (name, text.into()));
-                    batch.push(fields.collect());
+                    batch.push(record_of(next(position), record)?);
                 }
             }
             From::Lines(lines) => {
-                for (position, line) in lines.take(BATCH).enumerate() {
-                    batch.push(object(next(position), serde_json::from_str(&line?))?);
+                for line in lines.take(BATCH) {
+                    batch.push(object(serde_json::from_str(&line?)));
                 }
             }
             From::Array(rows) => {
-                for (position, row) in rows.take(BATCH).enumerate() {
-                    batch.push(object(next(position), serde_json::from_value(row))?);
+                for row in rows.take(BATCH) {
+                    batch.push(object(serde_json::from_value(row)));
                 }
             }
             From::Postgres(foreign) => {
-                for (position, row) in foreign.next().await?.iter().enumerate() {
-                    batch.push(object(next(position), serde_json::from_str(row))?);
+                for row in foreign.next().await? {
+                    batch.push(object(serde_json::from_str(&row)));
                 }
             }
         }
@@ -90,19 +87,44 @@ impl Rows {
     }
 }
 
-fn object(
-    row: u64,
-    parsed: Result<Map<String, Value>, serde_json::Error>,
-) -> Result<Map<String, Value>, Error> {
+type Fields = Result<Map<String, Value>, String>;
+
+fn object(parsed: Result<Map<String, Value>, serde_json::Error>) -> Fields {
     // The parser's own words may repeat what it read, a secret perhaps.
-    parsed.map_err(|error| Error::Malformed {
-        row,
-        message: format!(
-            "it is no JSON object (line {}, column {})",
-            error.line(),
-            error.column()
-        ),
+    parsed.map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        if line == 0 {
+            return "it is no JSON object".to_owned();
+        }
+        format!("it is no JSON object (line {line} of it, column {column})")
     })
+}
+
+/// A record that has not as many fields as the first line, or is no text, is a row that is refused; the
+/// reader goes on behind it. Where the file itself cannot be read, nothing goes on.
+fn record_of(
+    row: u64,
+    record: Result<std::collections::BTreeMap<String, String>, csv::Error>,
+) -> Result<Fields, Error> {
+    let error = match record {
+        Ok(fields) => {
+            let fields = fields.into_iter().map(|(name, text)| (name, text.into()));
+            return Ok(Ok(fields.collect()));
+        }
+        Err(error) => error,
+    };
+    if let csv::ErrorKind::UnequalLengths {
+        expected_len, len, ..
+    } = error.kind()
+    {
+        return Ok(Err(format!(
+            "it has {len} fields where the first line names {expected_len}"
+        )));
+    }
+    if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) {
+        return Ok(Err("it is no UTF-8".to_owned()));
+    }
+    Err(malformed(row, &error))
 }
 
 fn malformed(row: u64, error: &dyn std::fmt::Display) -> Error {
@@ -153,13 +175,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_row_is_named_and_not_repeated() {
-        let input = std::io::Cursor::new(b"{\"id\":1}\n[\"hunter2\"]\n".to_vec());
-        let error = Rows::json_lines(Box::new(input)).next().await.unwrap_err();
-        let told = error.to_string();
-        assert!(
-            told.starts_with("row 2") && !told.contains("hunter2"),
-            "{told}"
-        );
+    async fn what_is_no_row_is_told_without_repeating_it_and_the_rest_goes_on() {
+        let input = |text: &'static str| std::io::Cursor::new(text.as_bytes());
+        let lines = "{\"id\":1}\n[\"hunter2\"]\n{\"id\":\n{\"id\":4}\n";
+        let array = "[{\"id\":1}, [\"hunter2\"], \"hunter2\", {\"id\":4}]";
+        let csv = "id,note\n1,a\nhunter2\nhunter2,b,c\n4,d\n";
+        for mut rows in [
+            Rows::json_lines(Box::new(input(lines))),
+            Rows::json(Box::new(input(array))).unwrap(),
+            Rows::csv(Box::new(input(csv))),
+        ] {
+            let batch = rows.next().await.unwrap();
+            let told: Vec<_> = batch.iter().map(|row| row.required("id")).collect();
+            assert_eq!(
+                (told[0].clone(), told[3].clone()),
+                (Ok("1".to_owned()), Ok("4".to_owned()))
+            );
+            for (number, row) in [(2, &batch[1]), (3, &batch[2])] {
+                let reason = row.required("id").unwrap_err();
+                assert!(
+                    !reason.contains("hunter2") && row.number == number,
+                    "{reason}"
+                );
+                assert!(row.check_columns(&["id", "note"], &[]).is_ok());
+            }
+        }
     }
 }

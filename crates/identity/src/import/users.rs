@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_core::{Clock, TenantId, Timestamp, UserId};
+use portcullis_core::{Clock, Timestamp, UserId};
 use portcullis_store::{Db, Tx};
 
 use super::read::Rows;
-use super::{Error, Mapped, Refused, Report, Row, Run};
+use super::{Error, Mapped, Refused, Report, Row, Run, tenants};
 use crate::email::Email;
 use crate::record::{Act, Entry, Record};
 use crate::users::{self, NewUser};
@@ -34,6 +34,12 @@ pub struct Plan {
     pub role_map: Vec<(String, String)>,
     /// Roles that everybody gets.
     pub roles: Vec<String>,
+    /// Whether whoever has a tenant gets their roles there, and nowhere else.
+    pub roles_in_tenant: bool,
+    /// Old names of tenants, and short names or ids here.
+    pub tenant_map: Vec<(String, String)>,
+    /// Whether tenants that are not there are made. Else their people are refused.
+    pub make_tenants: bool,
     pub ignore: Vec<String>,
 }
 
@@ -43,7 +49,8 @@ struct Ready {
     password_hash: String,
     display_name: Option<String>,
     roles: Vec<String>,
-    tenant: Option<TenantId>,
+    /// As the product calls it.
+    tenant: Option<String>,
     created_at: Timestamp,
     deleted_at: Option<Timestamp>,
 }
@@ -84,7 +91,7 @@ pub async fn run(
                 Ok(ready) if !seen.insert(ready.email.canonical().to_owned()) => {
                     Err("an earlier row has the same address".to_owned())
                 }
-                Ok(ready) => write(&mut tx, &ready, plan, now).await?,
+                Ok(ready) => write(&mut tx, record, &ready, plan, now).await?,
                 Err(reason) => Err(reason),
             };
             let id = row.text("id").ok().flatten();
@@ -160,10 +167,7 @@ fn read(row: &Row, plan: &Plan, now: Timestamp) -> Result<Ready, String> {
         password_hash: password_hash(row)?,
         display_name,
         roles: roles(row, plan)?,
-        tenant: row
-            .text("tenant_id")?
-            .map(|id| id.parse().map_err(|_| "`tenant_id` is no UUID".to_owned()))
-            .transpose()?,
+        tenant: row.text("tenant_id")?,
         created_at: row.time("created_at")?.unwrap_or(now).min(now),
         deleted_at: row.time("deleted_at")?,
     })
@@ -206,6 +210,7 @@ fn roles(row: &Row, plan: &Plan) -> Result<Vec<String>, String> {
 /// Writes one account. The outer error is a fault of the database and ends the run.
 async fn write(
     tx: &mut Tx,
+    record: &Record,
     ready: &Ready,
     plan: &Plan,
     now: Timestamp,
@@ -213,6 +218,17 @@ async fn write(
     if let Some(user) = find_reference(tx, &plan.source, &ready.external_id).await? {
         return Ok(Ok(Outcome::Already(user)));
     }
+    let tenant = match &ready.tenant {
+        None => None,
+        Some(name) => match tenants::find(tx, record, plan, name, now).await? {
+            Ok(tenant) => Some(tenant),
+            Err(reason) => return Ok(Err(reason)),
+        },
+    };
+    let (roles, roles_there) = match tenant {
+        Some(_) if plan.roles_in_tenant => (&[][..], &ready.roles[..]),
+        Some(_) | None => (&ready.roles[..], &[][..]),
+    };
     // Where the old id is a UUID it stays the id, so that paths and rows that hold it go on.
     let id = match ready.external_id.parse::<UserId>() {
         Ok(id) if !id.as_uuid().is_nil() => id,
@@ -222,8 +238,8 @@ async fn write(
         email: &ready.email,
         password_hash: &ready.password_hash,
         display_name: ready.display_name.as_deref(),
-        tenant: ready.tenant,
-        roles: &ready.roles,
+        tenant,
+        roles,
     };
     match users::create_as(tx, id, &new, ready.created_at).await? {
         users::Created::Yes => {}
@@ -237,6 +253,9 @@ async fn write(
             return Ok(Err("there is an account with this id already".to_owned()));
         }
     }
+    if let Some(tenant) = tenant {
+        tenants::enter(tx, record, (tenant, id), roles_there, now).await?;
+    }
     if let Some(at) = ready.deleted_at {
         users::set_deactivated(tx, id, at.min(now)).await?;
     }
@@ -244,7 +263,7 @@ async fn write(
     Ok(Ok(Outcome::Imported(id)))
 }
 
-pub(super) async fn find_reference(
+pub(crate) async fn find_reference(
     tx: &mut Tx,
     source: &str,
     external_id: &str,

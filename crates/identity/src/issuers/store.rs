@@ -46,6 +46,11 @@ pub(super) async fn find(db: &Db, issuer: &str, subject: &str) -> Result<Option<
     }))
 }
 
+/// Whose account it is that the issuer calls so.
+pub(crate) async fn person(db: &Db, issuer: &str, subject: &str) -> Result<Option<UserId>, Error> {
+    Ok(find(db, issuer, subject).await?.map(|found| found.user))
+}
+
 /// The tenant that somebody is a member of: the one that is named, or else their own.
 pub(super) async fn membership(
     db: &Db,

@@ -239,7 +239,7 @@ fn read(row: &Row, id: UserId) -> Result<Member, portcullis_store::Error> {
 }
 
 /// Makes a member; whether they were none. New sessions of whoever had no tenant begin in this one.
-pub(super) async fn join(
+pub(crate) async fn join(
     tx: &mut Tx,
     tenant: TenantId,
     user: UserId,
@@ -278,7 +278,7 @@ async fn roles_of(
     rows.iter().map(|row| row.text("role")).collect()
 }
 
-pub(super) async fn replace_roles(
+pub(crate) async fn replace_roles(
     tx: &mut Tx,
     tenant: TenantId,
     user: UserId,

@@ -1,16 +1,13 @@
 //! `portcullis keys`: the keys of programs.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use clap::Subcommand;
 use portcullis_core::limit::Rate;
 use portcullis_core::roles::Roles;
 use portcullis_core::{ApiKeyId, Span, TenantId, Timestamp};
 use portcullis_identity::accounts::By;
-use portcullis_identity::api_keys::import::{Fate, Given, Row};
 use portcullis_identity::api_keys::{Grantor, KeyInfo, Made, NewKey};
 use serde::Serialize;
 
@@ -68,24 +65,6 @@ pub(crate) enum Keys {
         /// The key's id, as `keys list` shows it.
         #[arg(value_name = "ID")]
         id: uuid::Uuid,
-    },
-    /// Take over the key hashes of another system, so that its keys go on working.
-    ///
-    /// The file is JSON, an array or a line each: `{"key_hash": "<hex HMAC-SHA256 of the key>",
-    /// "name": .., "user_id": .., "created_at": .., "expires_at": ..}`. Also name that system's secret in
-    /// `secrets.imported-api-keys` and its prefix in `api-keys.imported-prefix`.
-    Import {
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// What each of the keys may do; may be given several times.
-        #[arg(long = "permission", value_name = "PERMISSION")]
-        permissions: Vec<String>,
-        /// Beginning of the path of a route that they may use; may be given several times.
-        #[arg(long = "route", value_name = "PATH")]
-        routes: Vec<String>,
-        /// Say what would become of each, and change nothing.
-        #[arg(long)]
-        dry_run: bool,
     },
 }
 
@@ -155,12 +134,6 @@ impl Listed {
     }
 }
 
-#[derive(Serialize)]
-struct Imported {
-    row: usize,
-    fate: Fate,
-}
-
 pub(crate) async fn run(format: Format, verb: &Keys, stores: &Stores) -> anyhow::Result<bool> {
     let keys = &stores.identity.keys;
     let roles = roles(stores)?;
@@ -176,7 +149,7 @@ pub(crate) async fn run(format: Format, verb: &Keys, stores: &Stores) -> anyhow:
             tenant,
             expires_in,
         } => {
-            check_permissions(permissions, &grantor)?;
+            check_permissions(permissions, stores)?;
             let user = match user {
                 Some(who) => Some(find(stores, who).await?),
                 None => None,
@@ -221,32 +194,6 @@ pub(crate) async fn run(format: Format, verb: &Keys, stores: &Stores) -> anyhow:
                 .map_err(failed)?;
             output::aside(format_args!("{id} is revoked"));
         }
-        Keys::Import {
-            file,
-            permissions,
-            routes,
-            dry_run,
-        } => {
-            check_permissions(permissions, &grantor)?;
-            let config = &stores.loaded.config;
-            if config.api_keys.imported_prefix.is_none()
-                || stores.loaded.secrets.imported_api_keys.is_none()
-            {
-                return Err(Usage::error(
-                    "nothing could know these keys again: write `imported-prefix` under [api-keys] and `imported-api-keys = { env = \"..\" }` under [secrets]",
-                ));
-            }
-            let rows = rows(file)?;
-            let given = Given {
-                permissions: permissions.clone(),
-                routes: (!routes.is_empty()).then(|| routes.clone()),
-            };
-            let fates = keys
-                .import(&rows, &given, *dry_run, &by)
-                .await
-                .map_err(failed)?;
-            return Ok(tell(format, fates, *dry_run));
-        }
     }
     Ok(true)
 }
@@ -270,62 +217,16 @@ fn show(format: Format, keys: &[Listed]) {
     }
 }
 
-/// Each row that was not taken over, by its place and the reason. False where one was refused.
-fn tell(format: Format, fates: Vec<Fate>, dry_run: bool) -> bool {
-    let list: Vec<Imported> = fates
-        .into_iter()
-        .zip(1..)
-        .map(|(fate, row)| Imported { row, fate })
-        .collect();
-    let count = |wanted: fn(&Fate) -> bool| list.iter().filter(|it| wanted(&it.fate)).count();
-    let refused = count(|fate| matches!(fate, Fate::Refused(_)));
-    match format {
-        Format::Json => output::json(&list),
-        Format::Text => {
-            for Imported { row, fate } in &list {
-                match fate {
-                    Fate::Refused(reason) => {
-                        output::line(format_args!("row {row} refused: {reason}"));
-                    }
-                    Fate::Imported | Fate::Known | Fate::Expired => {}
-                }
-            }
-            output::line(format_args!(
-                "{} {}, {} known already, {} expired, {refused} refused",
-                count(|fate| *fate == Fate::Imported),
-                if dry_run {
-                    "would be imported"
-                } else {
-                    "imported"
-                },
-                count(|fate| *fate == Fate::Known),
-                count(|fate| *fate == Fate::Expired),
-            ));
-        }
-    }
-    refused == 0
-}
-
-fn rows(file: &std::path::Path) -> anyhow::Result<Vec<Row>> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("`{}` cannot be read", file.display()))?;
-    let rows = if text.trim_start().starts_with('[') {
-        serde_json::from_str(&text)
-    } else {
-        serde_json::Deserializer::from_str(&text)
-            .into_iter()
-            .collect()
-    };
-    rows.map_err(|error| Usage::error(format!("`{}` is not as expected: {error}", file.display())))
-}
-
 fn roles(stores: &Stores) -> anyhow::Result<Arc<Roles>> {
     Roles::compile(&stores.loaded.config.access.roles())
         .map(Arc::new)
         .map_err(|_| Usage::error("the roles have errors: `portcullis check` names them"))
 }
 
-fn check_permissions(permissions: &[String], grantor: &Grantor<'_>) -> anyhow::Result<()> {
+/// Refuses permissions that no role gives.
+pub(crate) fn check_permissions(permissions: &[String], stores: &Stores) -> anyhow::Result<()> {
+    let roles = roles(stores)?;
+    let grantor = Grantor::Operator(&roles);
     match permissions.iter().find(|name| !grantor.may_give(name)) {
         None => Ok(()),
         Some(unknown) => Err(Usage::error(format!(

@@ -393,21 +393,22 @@ async fn keys_of_another_system_are_taken_over_and_open_the_same_doors() {
     );
     std::fs::write(gateway.folder.join("keys.jsonl"), rows).unwrap();
     let import = |more: &[&str]| {
-        let mut all = vec!["keys", "import", "keys.jsonl", "--permission", "read:all"];
+        let mut all = vec!["import", "keys", "--file", "keys.jsonl", "--permission"];
+        all.push("read:all");
         all.extend(more);
         let output = gateway.cli(&all);
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let dry = import(&["--dry-run"]);
-    assert!(dry.contains("1 would be imported"), "{dry}");
+    let dry = import(&[]);
+    assert!(dry.contains("1 would be taken over"), "{dry}");
     assert_invalid(&with(&gateway, key, "/api/items").await, "a dry run");
-    let done = import(&[]);
+    let done = import(&["--apply"]);
     assert!(
-        done.contains("1 imported") && done.contains("row 2 refused"),
+        done.contains("1 taken over") && done.contains("row 2 (id -): `key_hash`"),
         "{done}"
     );
     assert_eq!(with(&gateway, key, "/api/items").await.status, 200);
-    assert!(import(&[]).contains("0 imported, 1 known already"));
+    assert!(import(&["--apply"]).contains("0 taken over, 1 there already"));
     assert_eq!(upstream.last().header("authorization"), None);
 }
 

@@ -39,6 +39,7 @@ mod hosts;
 mod http2;
 mod image;
 mod import;
+mod import_keys;
 mod issuers;
 mod journey;
 mod kek;
