@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::limit::Rate;
 use crate::roles::Roles;
@@ -87,6 +88,17 @@ impl User {
         match self.credential {
             Credential::Session(id) => Some(id),
             Credential::AccessToken(_) | Credential::Foreign => None,
+        }
+    }
+}
+
+impl Credential {
+    /// The name under which it stands in the list of one's devices.
+    pub const fn listed_as(self) -> Option<Uuid> {
+        match self {
+            Credential::Session(id) => Some(id.as_uuid()),
+            Credential::AccessToken(family) => Some(family.as_uuid()),
+            Credential::Foreign => None,
         }
     }
 }

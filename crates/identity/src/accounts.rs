@@ -555,16 +555,6 @@ impl Accounts {
         }
     }
 
-    /// Ends one of the user's own sessions.
-    pub async fn revoke_session(
-        &self,
-        user: &User,
-        id: SessionId,
-        client: &Client,
-    ) -> Result<(), Error> {
-        self.end(user, id, Act::SessionRevoked, client).await
-    }
-
     async fn end(
         &self,
         user: &User,

@@ -20,7 +20,7 @@ use crate::accounts::{Error, Registration};
 use crate::api::{Api, clear_cookies, end_current, set_cookies, signed_in};
 use crate::factors::{challenge_cookie, offer_to_sign_in};
 use crate::next::local_or_root;
-use crate::sessions::{Notice, SessionInfo};
+use crate::sessions::{Notice, SessionInfo, SignedInFor};
 
 #[derive(Deserialize)]
 pub(crate) struct Where {
@@ -193,7 +193,8 @@ pub(crate) async fn account(State(api): State<Api>, parts: Parts) -> Result<Resp
         }
     };
     let account = api.accounts.get(user.id).await?;
-    let sessions = api.accounts.sessions().list(user.id).await?;
+    let sessions = api.accounts.devices(user.id).await?;
+    let current = user.credential.listed_as();
     let notices = api.accounts.notices(user).await?;
     let body = html! {
         (told(&api, &notices))
@@ -201,7 +202,7 @@ pub(crate) async fn account(State(api): State<Api>, parts: Parts) -> Result<Resp
         h2 { "Devices" }
         ul {
             @for session in &sessions {
-                li { (device(&api, session, Some(session.id) == user.session())) }
+                li { (device(&api, session, Some(session.id) == current)) }
             }
         }
         @if sessions.len() > 1 {
@@ -244,6 +245,7 @@ fn device(api: &Api, session: &SessionInfo, is_this: bool) -> Markup {
     html! {
         strong { (session.name) }
         @if is_this { " (this device)" }
+        @if session.kind == SignedInFor::Tokens { " (with tokens)" }
         br;
         small {
             "First seen " (to_the_minute(session.created_at))

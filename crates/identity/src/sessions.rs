@@ -38,8 +38,8 @@ pub use config::{Config, Settings, WhenFull};
 pub use cookie::{Cookies, Presented};
 pub use notices::Notice;
 pub use other_client::{OnOtherClient, Stranger};
-pub use store::SessionInfo;
-pub(crate) use store::{SessionView, coarse, end_one, end_others, prove};
+pub use store::{SessionInfo, SignedInFor};
+pub(crate) use store::{SessionView, coarse, end_one, end_others, name, prove};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -41,7 +41,7 @@ use crate::sessions::{self, Sessions};
 use access::Access;
 pub use config::{Config, Secrets, Settings, TokenAlgorithm};
 use store::{Held, NewFamily, Stored, Used};
-pub(crate) use store::{end_all, end_others, hold_user, publish_all};
+pub(crate) use store::{end as end_family, end_all, end_others, hold_user, list, publish_all};
 
 /// What every refresh token begins with, so that scanners and the gate know one when they see it.
 pub const REFRESH_PREFIX: &str = "pcr_";

@@ -1,10 +1,11 @@
 //! What administrators do to accounts and sessions that are not their own, beside creating them.
 
-use portcullis_core::{SessionId, UserId};
+use portcullis_core::UserId;
+use uuid::Uuid;
 
 use super::{Accounts, By, Error};
 use crate::record::{Act, Entry};
-use crate::sessions::{self, SessionInfo};
+use crate::sessions::SessionInfo;
 use crate::users::{self, Account, search};
 
 impl Accounts {
@@ -22,31 +23,13 @@ impl Accounts {
     /// The live sessions of somebody, newest first.
     pub async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionInfo>, Error> {
         self.find(user).await?;
-        Ok(self.0.sessions.list(user).await?)
+        self.devices(user).await
     }
 
-    /// Ends one session of somebody.
-    pub async fn end_session_of(
-        &self,
-        user: UserId,
-        session: SessionId,
-        by: &By,
-    ) -> Result<(), Error> {
-        let parts = &*self.0;
-        let mut tx = parts.db.begin().await?;
-        let ended = sessions::end_one(&mut tx, user, session, self.now()).await?;
-        let Some(hash) = ended else {
-            return Err(Error::NotFound);
-        };
-        let entry = Entry {
-            user: Some(user),
-            session: Some(session),
-            ..self.entry_by(Act::SessionRevoked, by)
-        };
-        parts.record.record_in(&mut tx, entry).await?;
-        tx.commit().await?;
-        self.forget(&[hash]);
-        Ok(())
+    /// Ends one of them.
+    pub async fn end_session_of(&self, user: UserId, id: Uuid, by: &By) -> Result<(), Error> {
+        let entry = self.entry_by(Act::SessionRevoked, by);
+        self.end_device(user, id, entry).await
     }
 
     /// Ends everything by which somebody is signed in: sessions, tokens, and tokens of other issuers

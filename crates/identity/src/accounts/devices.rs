@@ -1,20 +1,75 @@
 //! Looking after one's sessions: ending them, and what is told when one turns up elsewhere.
 
 use portcullis_core::principal::User;
-use portcullis_core::{SessionId, Span};
+use portcullis_core::{SessionId, Span, TokenFamilyId, UserId};
 use portcullis_events::Actor;
+use portcullis_store::revocations::Revocation;
+use uuid::Uuid;
 
 use super::{Accounts, Client, Error};
 use crate::outbox::News;
 use crate::record::{Act, Entry};
 use crate::sessions::notices::{self, NewNotice, Outcome};
-use crate::sessions::{self, Notice, OnOtherClient, Stranger, coarse};
+use crate::sessions::{self, Notice, OnOtherClient, SessionInfo, Stranger, coarse};
 use crate::users;
 
 /// Every alarm is on the account's page; a letter goes out for the first of an hour.
 const LETTERS_APART: Span = Span::from_hours(1);
 
 impl Accounts {
+    /// Everything by which somebody is signed in here and now, newest first: sessions, and tokens of
+    /// clients that are no browsers.
+    pub async fn devices(&self, user: UserId) -> Result<Vec<SessionInfo>, Error> {
+        let mut all = self.0.sessions.list(user).await?;
+        all.extend(crate::tokens::list(&self.0.db, user, self.now()).await?);
+        all.sort_by_key(|one| std::cmp::Reverse((one.created_at, one.id)));
+        Ok(all)
+    }
+
+    /// Ends one of [`Accounts::devices`].
+    pub async fn revoke_session(
+        &self,
+        user: &User,
+        id: Uuid,
+        client: &Client,
+    ) -> Result<(), Error> {
+        let entry = Entry {
+            actor: Some(Actor::User(user.id)),
+            ..self.entry(Act::SessionRevoked, client)
+        };
+        self.end_device(user.id, id, entry).await
+    }
+
+    /// Ends a session or a family of tokens of this user, and of nobody else.
+    pub(super) async fn end_device(
+        &self,
+        user: UserId,
+        id: Uuid,
+        entry: Entry,
+    ) -> Result<(), Error> {
+        let parts = &*self.0;
+        let (session, family) = (SessionId::from_uuid(id), TokenFamilyId::from_uuid(id));
+        let now = self.now();
+        let mut tx = parts.db.begin().await?;
+        let ended = sessions::end_one(&mut tx, user, session, now).await?;
+        if ended.is_none() && !crate::tokens::end_family(&mut tx, family, user, now).await? {
+            return Err(Error::NotFound);
+        }
+        let entry = Entry {
+            user: Some(user),
+            session: ended.is_some().then_some(session),
+            family: ended.is_none().then_some(family),
+            ..entry
+        };
+        parts.record.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        match ended {
+            Some(hash) => self.forget(&[hash]),
+            None => parts.holders.revoked(Revocation::TokenFamily(family)),
+        }
+        Ok(())
+    }
+
     /// Ends everything by which the user is signed in, this session too: sessions, tokens, and tokens
     /// of other issuers that were made before now.
     pub async fn revoke_all(&self, user: &User, client: &Client) -> Result<(), Error> {

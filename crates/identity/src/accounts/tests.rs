@@ -286,7 +286,7 @@ async fn a_user_ends_only_their_own_sessions() {
     let here = house.login().await;
     let foreign = house
         .accounts
-        .revoke_session(&eve, here.session.id, &client)
+        .revoke_session(&eve, here.session.id.as_uuid(), &client)
         .await;
     assert!(matches!(foreign, Err(Error::NotFound)));
     assert!(house.is_live(&here).await);

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode, header};
 use portcullis_console::api::json;
 use portcullis_core::principal::Credential;
-use portcullis_core::{Principal, Problem, Secret, problem};
+use portcullis_core::{Principal, Problem, Secret, SessionId, problem};
 use serde::{Deserialize, Serialize};
 
 use super::{Api, Failure, signed_in};
@@ -239,11 +239,10 @@ pub(super) async fn list_sessions(
     parts: Parts,
 ) -> Result<Json<Vec<SessionView>>, Failure> {
     let user = signed_in(&parts)?;
-    let list = api.accounts.sessions().list(user.id).await?;
+    let list = api.accounts.devices(user.id).await?;
+    let current = user.credential.listed_as();
     Ok(Json(
-        list.into_iter()
-            .map(|info| info.view(user.session()))
-            .collect(),
+        list.into_iter().map(|info| info.view(current)).collect(),
     ))
 }
 
@@ -259,7 +258,7 @@ pub(super) async fn revoke_session(
     let client = api.client(&parts);
     api.accounts.revoke_session(user, id, &client).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
-    if Some(id) == user.session() {
+    if Some(id) == user.session().map(SessionId::as_uuid) {
         clear_cookies(&api, &mut response);
     }
     Ok(response)

@@ -21,6 +21,7 @@ use crate::accounts::{Error, SignedIn};
 use crate::api::{Api, set_cookies, signed_in};
 use crate::next::local_or_root;
 use crate::pages::{page, refused_form, see_other, sentences, to_the_minute};
+use crate::sessions::SignedInFor;
 
 /// The pages of the signed-in, relative to where the auth API is mounted.
 pub(super) fn routes() -> Router<Api> {
@@ -203,7 +204,8 @@ pub(super) async fn security_body(
     let account = api.accounts.get(user.id).await?;
     let has = api.accounts.factors(user.id).await?;
     let keys = api.accounts.passkeys(user.id).await?;
-    let sessions = api.accounts.sessions().list(user.id).await?;
+    let sessions = api.accounts.devices(user.id).await?;
+    let current = user.credential.listed_as();
     Ok(html! {
         p { "You are signed in as " strong { (account.email) } "." }
         h2 { "Authenticator app" }
@@ -227,7 +229,8 @@ pub(super) async fn security_body(
             @for session in &sessions {
                 li {
                     (session.name)
-                    @if Some(session.id) == user.session() { " (this one)" }
+                    @if Some(session.id) == current { " (this one)" }
+                    @if session.kind == SignedInFor::Tokens { " (with tokens)" }
                     br;
                     small {
                         "Last seen " (to_the_minute(session.last_seen_at))

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use portcullis_console::api::{Failure, parse_id};
 
-use super::SessionInfo;
+use super::{SessionInfo, SignedInFor};
 use crate::accounts::By;
 use crate::admin_api::Admin;
 
@@ -24,6 +24,8 @@ pub(crate) fn routes() -> OpenApiRouter<Admin> {
 #[derive(Serialize, ToSchema)]
 struct Session {
     id: String,
+    /// `session`, or `tokens` of a client that is no browser.
+    kind: SignedInFor,
     /// What kind of client it is, such as `Firefox on Linux`.
     name: String,
     created_at: String,
@@ -37,6 +39,7 @@ impl From<SessionInfo> for Session {
     fn from(info: SessionInfo) -> Self {
         Session {
             id: info.id.to_string(),
+            kind: info.kind,
             name: info.name,
             created_at: info.created_at.to_string(),
             last_seen_at: info.last_seen_at.to_string(),
@@ -46,7 +49,7 @@ impl From<SessionInfo> for Session {
     }
 }
 
-/// Lists the live sessions of an account.
+/// Lists the live sessions of an account, and the tokens of its sign-ins.
 #[utoipa::path(get, path = "/users/{id}/sessions", tag = "sessions",
     params(("id" = String, Path, format = Uuid, description = "The account's id")),
     responses((status = 200, description = "Sessions, newest first", body = Vec<Session>)),
@@ -59,7 +62,7 @@ async fn list_sessions(
     Ok(Json(list.into_iter().map(Session::from).collect()))
 }
 
-/// Ends one session of an account.
+/// Ends one session of an account, or the tokens of one sign-in.
 #[utoipa::path(delete, path = "/users/{id}/sessions/{session}", tag = "sessions",
     params(("id" = String, Path, format = Uuid, description = "The account's id"), ("session" = String, Path, format = Uuid, description = "The session's id")),
     responses((status = 204, description = "Done")),

@@ -4,11 +4,13 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::html;
 use portcullis_console::api::{Failure, parse_id};
-use portcullis_core::{SessionId, UserId};
+use portcullis_core::UserId;
+use uuid::Uuid;
 
 use crate::accounts::Error;
 use crate::admin_pages::{Asks, Pages, Sent, Visit};
 use crate::pages::to_the_minute;
+use crate::sessions::SignedInFor;
 
 const MANAGE: Asks = Asks::Permission("manage:users");
 
@@ -33,7 +35,8 @@ async fn list(visit: Visit, Path(id): Path<String>) -> Result<Response, Failure>
                     li {
                         div {
                             strong { (session.name) }
-                            @if visit.user.session() == Some(session.id) { " (this one)" }
+                            @if visit.user.credential.listed_as() == Some(session.id) { " (this one)" }
+                            @if session.kind == SignedInFor::Tokens { " (with tokens)" }
                             p.quiet {
                                 "Last seen " (to_the_minute(session.last_seen_at))
                                 @if let Some(address) = &session.client_address { " from " (address) }
@@ -57,7 +60,7 @@ async fn list(visit: Visit, Path(id): Path<String>) -> Result<Response, Failure>
 
 async fn end(visit: Visit, Path(id): Path<String>, sent: Sent) -> Result<Response, Failure> {
     let id: UserId = parse_id(&id)?;
-    let session: SessionId = parse_id(sent.one("session"))?;
+    let session: Uuid = parse_id(sent.one("session"))?;
     let accounts = &visit.console.admin.accounts;
     match accounts.end_session_of(id, session, &visit.by).await {
         // Ended meanwhile: the page shows that it is gone.

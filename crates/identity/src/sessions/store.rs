@@ -8,8 +8,8 @@ use portcullis_core::{SessionId, TenantId, Timestamp, UserId};
 use portcullis_store::{Db, Error, Tx};
 use portcullis_vault::TokenHash;
 use serde::Serialize;
+use uuid::Uuid;
 
-use super::NewSession;
 use super::other_client::device_mark;
 use super::user_agent::ClientKind;
 use crate::tenants::PolicyRoles;
@@ -39,10 +39,21 @@ pub(crate) struct Stored {
     pub(crate) vouched: Option<(String, Option<String>)>,
 }
 
-/// A session as its user sees it.
+/// What a client signed in for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignedInFor {
+    /// A cookie.
+    Session,
+    /// Tokens: the id is that of their family.
+    Tokens,
+}
+
+/// A session, or a family of tokens, as its user sees it.
 #[derive(Debug, Clone)]
 pub struct SessionInfo {
-    pub id: SessionId,
+    pub id: Uuid,
+    pub kind: SignedInFor,
     pub created_at: Timestamp,
     pub last_seen_at: Timestamp,
     pub expires_at: Timestamp,
@@ -57,7 +68,8 @@ pub struct SessionInfo {
 /// The way a session is told to its user in JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct SessionView {
-    id: SessionId,
+    id: Uuid,
+    kind: SignedInFor,
     created_at: String,
     last_seen_at: String,
     expires_at: String,
@@ -68,10 +80,11 @@ pub(crate) struct SessionView {
 }
 
 impl SessionInfo {
-    pub(crate) fn view(self, current: Option<SessionId>) -> SessionView {
+    pub(crate) fn view(self, current: Option<Uuid>) -> SessionView {
         SessionView {
             current: Some(self.id) == current,
             id: self.id,
+            kind: self.kind,
             created_at: self.created_at.to_string(),
             last_seen_at: self.last_seen_at.to_string(),
             expires_at: self.expires_at.to_string(),
@@ -265,7 +278,8 @@ pub(super) async fn list(
         };
         let user_agent = row.opt_text("user_agent")?;
         let info = SessionInfo {
-            id: row.session_id("id")?,
+            id: row.uuid("id")?,
+            kind: SignedInFor::Session,
             created_at: row.timestamp("created_at")?,
             last_seen_at: row.timestamp("last_seen_at")?,
             expires_at: row.timestamp("expires_at")?,

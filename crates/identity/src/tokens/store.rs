@@ -138,7 +138,7 @@ pub(super) async fn spend(tx: &mut Tx, hash: &TokenHash, used: &Used) -> Result<
 }
 
 /// Ends a family, and tells every node. Whether it lived.
-pub(super) async fn end(
+pub(crate) async fn end(
     tx: &mut Tx,
     id: TokenFamilyId,
     user: UserId,
@@ -219,6 +219,29 @@ pub(crate) async fn end_all(tx: &mut Tx, user: UserId, now: Timestamp) -> Result
     const SQL: &str =
         "UPDATE token_family SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
     tx.execute(SQL, &[user.into(), now.into()]).await.map(drop)
+}
+
+/// The living families of a user, newest first. When one was last seen is when it last refreshed.
+pub(crate) async fn list(db: &Db, user: UserId, now: Timestamp) -> Result<Vec<SessionInfo>, Error> {
+    const SQL: &str = "SELECT id, created_at, last_used_at, expires_at, client_address, user_agent FROM token_family WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT 1000";
+    let mut list = Vec::new();
+    for row in db.fetch_all(SQL, &[user.into(), now.into()]).await? {
+        let user_agent = row.opt_text("user_agent")?;
+        let address = row.opt_text("client_address")?;
+        list.push(SessionInfo {
+            id: row.uuid("id")?,
+            kind: SignedInFor::Tokens,
+            created_at: row.timestamp("created_at")?,
+            last_seen_at: row.timestamp("last_used_at")?,
+            expires_at: row.timestamp("expires_at")?,
+            client_address: address
+                .and_then(|address| address.parse().ok())
+                .map(sessions::coarse),
+            name: sessions::name(user_agent.as_deref()),
+            user_agent,
+        });
+    }
+    Ok(list)
 }
 
 /// Who is behind a family, where it and its user are alive.

@@ -1,9 +1,9 @@
 //! Getting in and out of an account: `portcullis users sessions`, `end-sessions`, `activate` and
 //! `send-reset`.
 
-use portcullis_core::{SessionId, UserId};
+use portcullis_core::UserId;
 use portcullis_identity::accounts::By;
-use portcullis_identity::sessions::SessionInfo;
+use portcullis_identity::sessions::{SessionInfo, SignedInFor};
 use serde::Serialize;
 
 use super::output::{self, Format};
@@ -44,7 +44,8 @@ pub(crate) enum Access {
 /// One live session.
 #[derive(Serialize)]
 struct Shown {
-    id: SessionId,
+    id: uuid::Uuid,
+    kind: SignedInFor,
     name: String,
     created_at: String,
     last_seen_at: String,
@@ -56,6 +57,7 @@ impl From<SessionInfo> for Shown {
     fn from(info: SessionInfo) -> Self {
         Shown {
             id: info.id,
+            kind: info.kind,
             name: info.name,
             created_at: info.created_at.to_string(),
             last_seen_at: info.last_seen_at.to_string(),
@@ -95,8 +97,12 @@ async fn list(format: Format, user: UserId, stores: &Stores) -> anyhow::Result<(
         Format::Text => {
             for one in &shown {
                 let address = one.client_address.as_deref().unwrap_or("-");
+                let kind = match one.kind {
+                    SignedInFor::Session => "",
+                    SignedInFor::Tokens => "  (with tokens)",
+                };
                 output::line(format_args!(
-                    "{}  {:<24}  last seen {}  from {address}",
+                    "{}  {:<24}  last seen {}  from {address}{kind}",
                     one.id, one.name, one.last_seen_at
                 ));
             }
@@ -109,10 +115,7 @@ async fn end(user: UserId, session: Option<uuid::Uuid>, stores: &Stores) -> anyh
     let (accounts, by) = (&stores.identity.accounts, By::operator());
     let ended = match session {
         None => accounts.end_sessions_of(user, &by).await,
-        Some(id) => {
-            let id = SessionId::from_uuid(id);
-            accounts.end_session_of(user, id, &by).await
-        }
+        Some(id) => accounts.end_session_of(user, id, &by).await,
     };
     ended.map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
     output::aside(match session {

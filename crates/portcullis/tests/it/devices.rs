@@ -345,3 +345,117 @@ async fn where_the_cap_refuses_the_oldest_session_stays() {
         .await;
     signed_in(&gateway, PHONE).await;
 }
+
+/// Clients with tokens are devices like others: seen and ended one by one, by their owner and by
+/// administrators, and by nobody else.
+#[tokio::test]
+async fn clients_with_tokens_are_listed_and_ended_like_sessions() {
+    const SESSIONS: &str = "/.portcullis/auth/sessions";
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.user("root@corp.test", &["admin"]);
+    let gateway = gateway.more("\n[tokens]\n").start().await;
+    let client = gateway.client();
+    let tokens = async |agent: &str| {
+        let body = json!({ "email": ANA, "password": PASSWORD, "grant": "tokens" });
+        let login = client.post("/.portcullis/auth/login");
+        let answer = login.header("user-agent", agent).json(&body).send().await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let text = |name: &str| answer.json()[name].as_str().unwrap().to_owned();
+        (text("access_token"), text("refresh_token"))
+    };
+    let call = async |method: http::Method, path: &str, access: &str| {
+        let request = client.request(method, path);
+        let bearer = format!("Bearer {access}");
+        request.header("authorization", &bearer).send().await
+    };
+    let laptop = signed_in(&gateway, FIREFOX).await;
+    let (phone, phones_refresh) = tokens(PHONE).await;
+    let (tablet, _) = tokens(PHONE).await;
+    let bob = login(&gateway, "bob@corp.test", FIREFOX).await.0;
+    let list = call(http::Method::GET, SESSIONS, &phone).await.json();
+    let list = list.as_array().unwrap().clone();
+    let kinds: Vec<&str> = list
+        .iter()
+        .map(|one| one["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["tokens", "tokens", "session"], "newest first");
+    let current = list.iter().find(|one| one["current"] == true).unwrap();
+    assert_eq!(current["kind"], "tokens");
+    let phones_id = current["id"].as_str().unwrap().to_owned();
+    assert_eq!(list[0]["client_address"], "127.0.0.x");
+    let page = get(&laptop, FIREFOX, "/.portcullis/auth/account")
+        .await
+        .text();
+    assert_eq!(
+        page.matches("Safari on iOS</strong> (with tokens)").count(),
+        2,
+        "{page}"
+    );
+    let page = get(&laptop, FIREFOX, "/.portcullis/auth/security")
+        .await
+        .text();
+    assert_eq!(page.matches("(with tokens)").count(), 2, "{page}");
+
+    // Nobody ends another's.
+    let foreign = bob.send(http::Method::DELETE, &format!("{SESSIONS}/{phones_id}"));
+    let foreign = foreign.header("user-agent", FIREFOX).send().await;
+    assert_eq!(foreign.problem(), "not-found");
+    assert_eq!(
+        call(http::Method::GET, "/anything", &phone).await.status,
+        200
+    );
+    // By the page, from another device: on the next request, and for the refresh token too.
+    let end = format!("end={phones_id}");
+    submit(&laptop, FIREFOX, "/.portcullis/auth/account/sessions", &end).await;
+    let answer = call(http::Method::GET, "/anything", &phone).await;
+    assert_eq!(answer.problem(), "invalid-token");
+    let body = json!({ "refresh_token": phones_refresh });
+    let next = client
+        .post("/.portcullis/auth/refresh")
+        .json(&body)
+        .send()
+        .await;
+    assert_eq!(next.problem(), "invalid-token");
+    assert_eq!(
+        call(http::Method::GET, "/anything", &tablet).await.status,
+        200
+    );
+    // By itself.
+    let left = call(http::Method::GET, SESSIONS, &tablet).await.json();
+    let left = left.as_array().unwrap().clone();
+    assert_eq!(left.len(), 2);
+    let own = left.iter().find(|one| one["current"] == true).unwrap();
+    let own = format!("{SESSIONS}/{}", own["id"].as_str().unwrap());
+    assert_eq!(call(http::Method::DELETE, &own, &tablet).await.status, 204);
+    assert_eq!(
+        call(http::Method::GET, "/anything", &tablet).await.status,
+        401
+    );
+    assert_eq!(status(&laptop, FIREFOX).await, 200, "the session goes on");
+    // By an administrator.
+    let (other, _) = tokens(PHONE).await;
+    let root = login(&gateway, "root@corp.test", FIREFOX).await.0;
+    let me = get(&laptop, FIREFOX, "/.portcullis/auth/me").await.json();
+    let theirs = format!(
+        "/.portcullis/admin/v1/users/{}/sessions",
+        me["id"].as_str().unwrap()
+    );
+    let list = get(&root, FIREFOX, &theirs).await.json();
+    let one = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["kind"] == "tokens")
+        .unwrap();
+    let one = format!("{theirs}/{}", one["id"].as_str().unwrap());
+    let end = root
+        .send(http::Method::DELETE, &one)
+        .header("user-agent", FIREFOX);
+    assert_eq!(end.send().await.status, 204);
+    assert_eq!(
+        call(http::Method::GET, "/anything", &other).await.status,
+        401
+    );
+    assert_eq!(status(&laptop, FIREFOX).await, 200);
+    assert_eq!(audited(&gateway, "session.revoked"), 3);
+}
