@@ -173,6 +173,8 @@ pub enum Denied {
     TooLongAgo(Span),
     #[error("the caller does not work in the tenant that `tenant = {0}` names here")]
     OtherTenant(String),
+    #[error("the route asks for somebody who works in a tenant, and the caller chose none")]
+    NoTenant,
     #[error("the caller's tenant is suspended")]
     TenantSuspended,
     #[error("the caller holds none of the roles {0:?}")]
@@ -199,6 +201,7 @@ impl From<Denied> for Problem {
             }
             Denied::SecondFactor => Problem::second_factor_required(),
             Denied::TooLongAgo(limit) => Problem::reauthentication_required(limit),
+            Denied::NoTenant => Problem::new(&problem::TENANT_REQUIRED),
             Denied::TenantSuspended => Problem::new(&problem::TENANT_SUSPENDED),
             // Whether the thing of another exists is not the caller's to know.
             Denied::NotOwner { .. } | Denied::OtherTenant(_) => Problem::new(&problem::NOT_FOUND),
@@ -243,6 +246,14 @@ pub fn decide(
 
 /// Whether the caller comes from where the route says, and that place may come at all.
 fn check_tenant(rule: &Rule, principal: &Principal, asked: &Asked<'_>) -> Result<(), Denied> {
+    // Who works in none is told so: it says nothing of what is there. Programs and visitors choose
+    // no tenant.
+    if rule.scope == Scope::Tenant
+        && rule.tenant.is_some()
+        && matches!(principal, Principal::User(user) if user.tenant.is_none())
+    {
+        return Err(Denied::NoTenant);
+    }
     let place = match (rule.scope, principal.tenant(), asked.place) {
         // What a person does about themselves, and what an operator does, has no tenant. One that
         // the register does not know (another issuer's word) is none that a route could name.

@@ -48,6 +48,7 @@ kinds! {
     CSRF_TOKEN_INVALID = "csrf-token-invalid", FORBIDDEN, "The CSRF token is not valid for this session";
     ORIGIN_NOT_ALLOWED = "origin-not-allowed", FORBIDDEN, "This origin may not call the product";
     NOT_PERMITTED = "not-permitted", FORBIDDEN, "You may not do this";
+    TENANT_REQUIRED = "tenant-required", FORBIDDEN, "You have to choose an organization first";
     TENANT_SUSPENDED = "tenant-suspended", FORBIDDEN, "Your organization's access is suspended";
     ROUTE_CLOSED = "route-closed", FORBIDDEN, "This route is closed";
     REGISTRATION_CLOSED = "registration-closed", FORBIDDEN, "New accounts are not accepted here";

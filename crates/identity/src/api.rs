@@ -92,6 +92,10 @@ pub fn router(api: Api) -> Router {
         .route("/revoke-key", post(api_keys::handlers::report))
         .route("/tenants", get(tenants::own::list))
         .route("/tenant", post(tenants::own::choose))
+        .route(
+            "/choose-tenant",
+            get(tenants::choose::page).post(tenants::choose::submit),
+        )
         .route("/invitation", post(tenants::own::redeem))
         .route("/sign-in", get(pages::sign_in).post(pages::submit_sign_in))
         .route("/sign-out", post(pages::sign_out))

@@ -24,7 +24,7 @@ use crate::sessions::{Notice, SessionInfo, SignedInFor};
 
 #[derive(Deserialize)]
 pub(crate) struct Where {
-    next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -34,7 +34,7 @@ use crate::openid_login::Standing;
 use crate::revoke;
 use crate::tenants::PolicyRoles;
 pub use cache::{Lookup, SessionCache};
-pub use config::{Config, Settings, WhenFull};
+pub use config::{Config, Settings, TenantAtSignIn, WhenFull};
 pub use cookie::{Cookies, Presented};
 pub use notices::Notice;
 pub use other_client::{OnOtherClient, Stranger};
@@ -138,7 +138,13 @@ impl Sessions {
     /// a revocation is remembered after it.
     pub async fn load(&self, hash: &TokenHash) -> Result<Option<User>, Error> {
         let ticket = self.cache.ticket();
-        let found = store::find(&self.db, hash, &self.policy, self.clock.now()).await?;
+        let found = store::find(
+            &self.db,
+            hash,
+            (&self.policy, self.settings.tenant_at_sign_in),
+            self.clock.now(),
+        )
+        .await?;
         let now = self.clock.now();
         let Some(mut found) = found else {
             self.cache.forget(hash);

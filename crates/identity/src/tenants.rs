@@ -10,6 +10,7 @@
 //!   lending. It is looked at in the transaction that gives.
 //! - Every change publishes a revocation, so that it acts on the next request on every node.
 
+pub(crate) mod choose;
 pub mod delegations;
 pub mod directory;
 pub mod invitations;

@@ -26,6 +26,7 @@ pub(crate) const AUTH: &str = "/.portcullis/auth";
 pub(crate) const CHANGE_PASSWORD: &str = "/.well-known/change-password";
 /// Where administrators' pages are.
 pub(crate) const CONSOLE: &str = "/.portcullis/console";
+pub(crate) const CHOOSE_TENANT: &str = "/.portcullis/auth/choose-tenant";
 pub(crate) const SECOND_FACTOR: &str = "/.portcullis/auth/second-factor";
 /// Below it the providers that people sign in at.
 pub(crate) const OPENID: &str = "/.portcullis/auth/openid";
@@ -374,6 +375,9 @@ impl Routes {
         self.add(&["GET"], &at("me"), Allow::User, Some("default"))
             .is_way_to_factor = true;
         self.add(&["POST"], &at("change-password"), Allow::User, Some("auth"));
+        let choose = at("choose-tenant");
+        self.add(&["GET"], &choose, Allow::User, Some("default"));
+        self.form(&choose, "default").allow = Some(Allow::User);
         self.add(&["GET"], &at("tenants"), Allow::User, Some("default"));
         self.add(&["POST"], &at("tenant"), Allow::User, Some("default"));
         self.add(&["POST"], &at("invitation"), Allow::User, Some("auth"));

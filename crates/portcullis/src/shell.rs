@@ -183,6 +183,10 @@ fn refuse(lane: &Lane, problem: &Problem, story: &mut Story<'_>, told: &Told) ->
     if told.prefers() == Prefers::Html && leads_to_sign_in(problem, told) {
         return answer::see_other(&sign_in).map(Body::full);
     }
+    if told.prefers() == Prefers::Html && leads_to_choice(problem, told) {
+        let choose = sign_in.replacen(own::SIGN_IN, own::CHOOSE_TENANT, 1);
+        return answer::see_other(&choose).map(Body::full);
+    }
     answer::problem(problem, story.id, told.prefers(), frame).map(Body::full)
 }
 
@@ -209,6 +213,11 @@ fn leads_to_sign_in(problem: &Problem, told: &Told) -> bool {
     problem.kind == &problem::AUTHENTICATION_REQUIRED
         && told.method == Method::GET
         && own::has_root(told.target.path(), own::CONSOLE)
+}
+
+/// Whoever works in no tenant, where one is asked for, is sent to choose one, and back.
+fn leads_to_choice(problem: &Problem, told: &Told) -> bool {
+    problem.kind == &problem::TENANT_REQUIRED && told.method == Method::GET
 }
 
 /// An error and its sources, in one line.

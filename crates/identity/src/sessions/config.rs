@@ -33,6 +33,11 @@ pub struct Config {
     /// owner out. `"ignore"` is for products whose own servers pass cookies on under another
     /// `User-Agent`.
     pub on_other_client: OnOtherClient,
+    /// In which of their organizations (tenants) somebody with several works after a sign-in. Default
+    /// `"last"`: in the one that they chose last, or came into first. `"ask"`: in none until they have
+    /// chosen, each time; a route with `tenant` sends browsers to the page for that, and refuses
+    /// everybody else.
+    pub tenant_at_sign_in: TenantAtSignIn,
     /// Name of the cookie of the product whose sessions were taken over by `portcullis import
     /// sessions`, such as `"session"`. Default none. It is replaced by the gate's own at the next
     /// answer; take the key out when the imported sessions have ended.
@@ -46,6 +51,15 @@ pub enum WhenFull {
     #[default]
     EndOldest,
     Refuse,
+}
+
+/// Where somebody with several tenants works after a sign-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TenantAtSignIn {
+    #[default]
+    Last,
+    Ask,
 }
 
 /// `SameSite` of a cookie (RFC 6265bis section 4.1.2.7).
@@ -75,6 +89,7 @@ impl Default for Config {
             max_per_user: 10,
             when_full: WhenFull::default(),
             on_other_client: OnOtherClient::default(),
+            tenant_at_sign_in: TenantAtSignIn::default(),
             carried_over_cookie: None,
         }
     }
@@ -89,6 +104,7 @@ pub struct Settings {
     pub max_per_user: u32,
     pub when_full: WhenFull,
     pub on_other_client: OnOtherClient,
+    pub tenant_at_sign_in: TenantAtSignIn,
 }
 
 impl Config {
@@ -132,6 +148,7 @@ impl Config {
                 max_per_user: self.max_per_user,
                 when_full: self.when_full,
                 on_other_client: self.on_other_client,
+                tenant_at_sign_in: self.tenant_at_sign_in,
             })
         } else {
             Err(findings)

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::other_client::device_mark;
 use super::user_agent::ClientKind;
+use super::{NewSession, TenantAtSignIn};
 use crate::tenants::PolicyRoles;
 use crate::tenants::standing::standing;
 use crate::{Client, revoke, users};
@@ -95,15 +96,31 @@ impl SessionInfo {
     }
 }
 
+// Only a member works in a tenant, whatever the session remembers.
+macro_rules! find {
+    ($home:literal) => {
+        concat!(
+            "SELECT s.user_id, s.authenticated_at, s.second_factor_at, s.last_seen_at, s.expires_at, s.client_kind, s.device_mark, s.replaces, s.openid_issuer, s.openid_email, m.tenant_id FROM session s JOIN users u ON u.id = s.user_id LEFT JOIN membership m ON m.user_id = u.id AND m.tenant_id = COALESCE(s.tenant_id, ",
+            $home,
+            ") WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL"
+        )
+    };
+}
+
 pub(super) async fn find(
     db: &Db,
     hash: &TokenHash,
-    policy: &PolicyRoles,
+    (policy, at_sign_in): (&PolicyRoles, TenantAtSignIn),
     now: Timestamp,
 ) -> Result<Option<Stored>, Error> {
-    // Only a member works in a tenant, whatever the session remembers.
-    const SQL: &str = "SELECT s.user_id, s.authenticated_at, s.second_factor_at, s.last_seen_at, s.expires_at, s.client_kind, s.device_mark, s.replaces, s.openid_issuer, s.openid_email, m.tenant_id FROM session s JOIN users u ON u.id = s.user_id LEFT JOIN membership m ON m.user_id = u.id AND m.tenant_id = COALESCE(s.tenant_id, u.tenant_id) WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND u.deactivated_at IS NULL";
-    let Some(row) = db.fetch_optional(SQL, &[hash.as_bytes().into()]).await? else {
+    let sql = match at_sign_in {
+        TenantAtSignIn::Last => find!("u.tenant_id"),
+        // Where there is one only, there is nothing to choose.
+        TenantAtSignIn::Ask => find!(
+            "CASE WHEN (SELECT count(*) FROM membership o WHERE o.user_id = u.id) > 1 THEN NULL ELSE u.tenant_id END"
+        ),
+    };
+    let Some(row) = db.fetch_optional(sql, &[hash.as_bytes().into()]).await? else {
         return Ok(None);
     };
     let user = row.user_id("user_id")?;

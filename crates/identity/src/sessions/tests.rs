@@ -136,7 +136,7 @@ async fn a_load_that_began_before_a_revocation_does_not_bring_the_session_back()
     let found = store::find(
         &house.db,
         &hash,
-        house.sessions().policy(),
+        (house.sessions().policy(), TenantAtSignIn::Last),
         house.clock.now(),
     )
     .await
@@ -152,7 +152,7 @@ async fn a_load_that_began_before_a_revocation_does_not_bring_the_session_back()
     let found = store::find(
         &house.db,
         &hash,
-        house.sessions().policy(),
+        (house.sessions().policy(), TenantAtSignIn::Last),
         house.clock.now(),
     )
     .await

@@ -82,13 +82,19 @@ pub(crate) async fn choose(
         csrf_token: csrf.token,
     })
     .into_response();
-    for value in [cookie.expose().as_str(), &csrf.set_cookie] {
+    set_cookies([cookie.expose(), &csrf.set_cookie], &mut response)?;
+    Ok(response)
+}
+
+/// The cookies of a session that goes on under another token.
+pub(super) fn set_cookies(values: [&str; 2], response: &mut Response) -> Result<(), Failure> {
+    for value in values {
         let mut value =
             HeaderValue::from_str(value).map_err(|error| Failure(Problem::internal(error)))?;
         value.set_sensitive(true);
         response.headers_mut().append(header::SET_COOKIE, value);
     }
-    Ok(response)
+    Ok(())
 }
 
 /// Makes the caller a member, by the token of an invitation.

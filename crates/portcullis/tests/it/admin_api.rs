@@ -75,13 +75,17 @@ async fn every_route_of_the_admin_api_refuses_whom_it_must_refuse() {
         let anonymous = gateway.client().request(method.clone(), path).send().await;
         refused(&anonymous, 401, "authentication-required");
         let wrong_role = ana.send(method.clone(), path).json(&json!({})).send().await;
-        // To whom does not work in that tenant, nothing of it is there.
+        // Who works in no tenant is told so; to whom works in another, nothing of this one is there.
         let (status, slug) = if *is_bound {
             (404, "not-found")
         } else {
             (403, "not-permitted")
         };
-        refused(&wrong_role, status, slug);
+        if *is_bound {
+            refused(&wrong_role, 403, "tenant-required");
+        } else {
+            refused(&wrong_role, status, slug);
+        }
         let other_tenant = eve.send(method.clone(), path).json(&json!({})).send().await;
         refused(&other_tenant, status, slug);
         if *method != Method::GET {

@@ -20,6 +20,7 @@ mod audit;
 mod backoff;
 mod backup;
 mod check;
+mod choosing;
 mod conformance;
 mod console;
 mod cors;

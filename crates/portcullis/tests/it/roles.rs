@@ -239,6 +239,8 @@ const STRANGERS: &[(&str, u16)] = &[
     ("GET /.portcullis/auth/keys", 401),
     ("POST /.portcullis/auth/keys", 401),
     ("DELETE /.portcullis/auth/keys/{id}", 401),
+    ("GET /.portcullis/auth/choose-tenant", 401),
+    ("POST /.portcullis/auth/choose-tenant", 401),
     ("GET /.portcullis/auth/tenants", 401),
     ("POST /.portcullis/auth/tenant", 401),
     ("POST /.portcullis/auth/invitation", 401),

@@ -231,7 +231,8 @@ async fn a_caller_reaches_their_own_tenant_by_every_name_and_no_other_by_any_spe
     assert_eq!(stranger.problem(), "authentication-required");
     let solo = person(&gateway, "solo").await;
     for path in ["/orgs/acme", "/anywhere"] {
-        assert_eq!(solo.get(path).send().await.problem(), "not-found", "{path}");
+        let answer = solo.get(path).send().await;
+        assert_eq!(answer.problem(), "tenant-required", "{path}");
     }
     assert_eq!(solo.get("/home").send().await.status, 200);
     assert_eq!(bob.get("/anywhere").send().await.status, 200);
@@ -508,7 +509,8 @@ async fn an_invitation_falls_with_the_membership_of_whoever_wrote_it() {
         done(&gateway, &["tenants", "remove", "acme", member]);
     }
     assert_eq!(redeem(&after).await.problem(), "not-found");
-    assert_eq!(solo.get("/orgs/acme").send().await.problem(), "not-found");
+    let answer = solo.get("/orgs/acme").send().await;
+    assert_eq!(answer.problem(), "tenant-required");
 }
 
 #[tokio::test]
@@ -557,7 +559,8 @@ async fn what_changes_about_a_tenant_or_a_member_counts_on_every_node() {
     }
     done(&gateway, &["tenants", "remove", "acme", "bob@corp.test"]);
     for node in [&bob, &there] {
-        until("no member", 404, async || {
+        // Of none at all now.
+        until("no member", 403, async || {
             node.get("/orgs/acme").send().await
         })
         .await;
@@ -726,7 +729,8 @@ async fn tokens_stand_in_a_tenant_as_sessions_do() {
     }
     done(&gateway, &["tenants", "remove", "acme", ada]);
     for node in &nodes {
-        until("no member", 404, async || {
+        // Of the other one still, and in none with this token.
+        until("no member", 403, async || {
             get(node, "/orgs/acme", &in_acme).await
         })
         .await;
@@ -776,7 +780,8 @@ async fn people_of_another_issuer_hold_in_a_tenant_what_it_gives_them() {
     let nowhere = token(1, json!({}));
     // Of nobody who is a member: the tenant that an issuer names is theirs to enter, with no role in it.
     for node in &nodes {
-        assert_eq!(get(node, "/orgs/acme", &plain).await.status, 404);
+        let answer = get(node, "/orgs/acme", &plain).await;
+        assert_eq!(answer.problem(), "tenant-required");
         assert_eq!(get(node, "/orgs/acme", &named).await.status, 200);
         assert_eq!(get(node, "/orgs/acme/settings", &named).await.status, 403);
     }

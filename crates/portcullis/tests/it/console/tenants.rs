@@ -169,7 +169,7 @@ async fn an_administrator_of_a_tenant_looks_after_its_members_and_of_no_other() 
     assert!(!ana.follow(&gone).await.text.contains(EVE));
     assert_eq!(
         eve.get(&below("members")).send().await.problem(),
-        "not-found"
+        "tenant-required"
     );
     assert_eq!(members(&gateway).len(), 1);
 }
