@@ -661,7 +661,7 @@ impl Accounts {
     /// This node forgets everything about a user at once.
     pub(crate) fn forget_user(&self, user: UserId) {
         self.0.sessions.cache().forget_user(user);
-        self.0.holders.revoked(Revocation::User(user));
+        self.0.holders.revoked_here(Revocation::User(user));
     }
 
     /// This node forgets at once; the others hear of it from the feed.

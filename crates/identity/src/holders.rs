@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use portcullis_core::locks::{read, write};
 use portcullis_core::principal::User;
@@ -19,6 +19,8 @@ use portcullis_core::{Span, TenantId, Timestamp};
 use portcullis_store::revocations::Revocation;
 use portcullis_vault::TokenHash;
 use uuid::Uuid;
+
+use crate::ApiKeys;
 
 const SHARDS: usize = 64;
 
@@ -159,6 +161,16 @@ pub struct Holders {
     people: Vec<Shard<HolderKey, Arc<Holder>>>,
     /// Counts revocations as they are applied.
     revocations: AtomicU64,
+    keys: OnceLock<Programs>,
+}
+
+/// API keys, which hear of what this node does from here.
+struct Programs(ApiKeys);
+
+impl std::fmt::Debug for Programs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Programs(..)")
+    }
 }
 
 impl Default for Holders {
@@ -167,11 +179,27 @@ impl Default for Holders {
             tokens: (0..SHARDS).map(|_| Shard::default()).collect(),
             people: (0..SHARDS).map(|_| Shard::default()).collect(),
             revocations: AtomicU64::new(0),
+            keys: OnceLock::new(),
         }
     }
 }
 
 impl Holders {
+    /// Whose keys are to hear at once of what happens here.
+    pub fn tell(&self, keys: ApiKeys) {
+        // The second of two, in a test that puts two houses on one, is the same.
+        let _ = self.keys.set(Programs(keys));
+    }
+
+    /// What this very node does counts here from the next request on, whatever somebody comes with.
+    /// The feed tells the others, and this node a second time.
+    pub(crate) fn revoked_here(&self, revocation: Revocation) {
+        self.revoked(revocation);
+        if let Some(Programs(keys)) = self.keys.get() {
+            keys.revoked(revocation);
+        }
+    }
+
     /// What this token was found to be, while it lives.
     pub(crate) fn verified(&self, hash: &TokenHash, now: Timestamp) -> Option<Verified> {
         let table = read(shard(&self.tokens, hash.prefix())?);

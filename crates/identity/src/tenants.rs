@@ -35,6 +35,7 @@ use portcullis_vault::tokens;
 
 use crate::accounts::By;
 use crate::email::NotAnEmail;
+use crate::holders::Holders;
 use crate::sessions::Sessions;
 pub use directory::Directory;
 pub use standing::PolicyRoles;
@@ -152,6 +153,7 @@ pub struct Tenants {
     clock: Arc<dyn Clock>,
     trail: Trail,
     sessions: Sessions,
+    holders: Arc<Holders>,
     directory: Arc<Directory>,
 }
 
@@ -161,6 +163,7 @@ impl Tenants {
         clock: Arc<dyn Clock>,
         trail: Trail,
         sessions: Sessions,
+        holders: Arc<Holders>,
         directory: Arc<Directory>,
     ) -> Self {
         Tenants {
@@ -168,6 +171,7 @@ impl Tenants {
             clock,
             trail,
             sessions,
+            holders,
             directory,
         }
     }

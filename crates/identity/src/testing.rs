@@ -224,6 +224,7 @@ impl House {
             clock,
             trail,
             self.sessions().clone(),
+            Arc::clone(self.accounts.holders()),
             Arc::new(directory),
         )
     }

@@ -86,17 +86,19 @@ pub(crate) async fn identity(
     if let Ok(roles) = Roles::compile(&config.access.roles()) {
         sessions.policy().set(Arc::new(roles));
     }
+    let holders = Arc::<Holders>::default();
+    holders.tell(api_keys.clone());
     let directory = Directory::new(db.clone(), Arc::clone(&feed), Arc::clone(clock));
     let tenants = Tenants::new(
         db.clone(),
         Arc::clone(clock),
         trail.clone(),
         sessions.clone(),
+        Arc::clone(&holders),
         Arc::new(directory),
     );
     let hashing = &config.passwords;
     let record = Record::new(trail.clone());
-    let holders = Arc::<Holders>::default();
     let ring = KeyRing::open(db.clone(), keys.clone(), clock.now()).await?;
     let signing_keys = SigningKeys {
         db: db.clone(),

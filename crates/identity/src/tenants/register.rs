@@ -132,6 +132,7 @@ impl Tenants {
     /// Applies here what the feed will tell every node.
     pub(super) fn heard(&self, revocation: Revocation) {
         self.sessions.revoked(revocation);
+        self.holders.revoked_here(revocation);
         self.directory.revoked(revocation);
     }
 }

@@ -28,6 +28,7 @@ mod csrf;
 mod demo;
 mod devices;
 mod drain;
+mod endings;
 mod error_reports;
 mod examples;
 mod faults;

@@ -1,5 +1,6 @@
 //! Another issuer on loopback: its discovery document, its keys, and the tokens that it signs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
@@ -17,6 +18,7 @@ pub(crate) struct Issuer {
     pub(crate) url: String,
     pub(crate) seed: [u8; 32],
     keys: Arc<Mutex<Vec<Value>>>,
+    is_away: Arc<AtomicBool>,
 }
 
 impl Issuer {
@@ -24,7 +26,13 @@ impl Issuer {
         let seed = [seed; 32];
         let keys = Arc::new(Mutex::new(vec![jwk(&seed)]));
         let published = Arc::clone(&keys);
+        let is_away = Arc::<AtomicBool>::default();
+        let silent = Arc::clone(&is_away);
         let server = Upstream::answering(move |request| {
+            if silent.load(Ordering::SeqCst) {
+                let answer = Response::builder().status(503);
+                return answer.body(Body::empty()).unwrap();
+            }
             let host = request.header("host").unwrap();
             let document = match request.target.as_str() {
                 "/.well-known/openid-configuration" => json!({
@@ -41,7 +49,17 @@ impl Issuer {
             server,
             seed,
             keys,
+            is_away,
         }
+    }
+
+    /// From now on it answers nothing that is of use.
+    pub(crate) fn fall_silent(&self) {
+        self.is_away.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn answer_again(&self) {
+        self.is_away.store(false, Ordering::SeqCst);
     }
 
     /// The keys that it publishes at any time.
@@ -56,6 +74,7 @@ impl Issuer {
             url: self.url.clone(),
             seed: [seed; 32],
             keys: Arc::default(),
+            is_away: Arc::clone(&self.is_away),
         }
     }
 
