@@ -361,7 +361,8 @@ impl Tokens {
     pub(crate) async fn holder(&self, family: TokenFamilyId) -> Result<Option<Holder>, Error> {
         let inner = &*self.0;
         let policy = inner.sessions.policy().get();
-        Ok(store::holder(&inner.db, family, &policy, inner.clock.now()).await?)
+        let by = (&*policy, inner.sessions.standing());
+        Ok(store::holder(&inner.db, family, by, inner.clock.now()).await?)
     }
 
     /// Deletes families that ended more than a week ago. Call it now and then.

@@ -29,6 +29,12 @@ impl Standing {
         let _ = self.0.set(rules.collect());
     }
 
+    /// Whether this provider is one of the configuration.
+    pub(crate) fn knows(&self, issuer: &str) -> bool {
+        let known = self.0.get().map_or(&[][..], Vec::as_slice);
+        known.iter().any(|rule| rule.issuer == issuer)
+    }
+
     /// Adds to the roles of a session that `issuer` vouched for. False where it is not to be.
     pub(crate) fn apply(
         &self,

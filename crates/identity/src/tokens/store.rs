@@ -12,6 +12,8 @@ use portcullis_vault::TokenHash;
 use uuid::Uuid;
 
 use crate::holders::Holder;
+use crate::openid_login::Standing;
+use crate::sessions::{self, SessionInfo, SignedInFor};
 use crate::tenants::standing::standing;
 use crate::{Client, users};
 
@@ -100,7 +102,7 @@ pub(super) async fn insert_family(
     client: &Client,
     now: Timestamp,
 ) -> Result<(), Error> {
-    const SQL: &str = "INSERT INTO token_family (id, user_id, created_at, authenticated_at, second_factor_at, last_used_at, expires_at, client_address, user_agent, tenant_id) SELECT $1, user_id, $3, authenticated_at, second_factor_at, $3, $4, $5, $6, tenant_id FROM session WHERE id = $2";
+    const SQL: &str = "INSERT INTO token_family (id, user_id, created_at, authenticated_at, second_factor_at, last_used_at, expires_at, client_address, user_agent, tenant_id, openid_issuer) SELECT $1, user_id, $3, authenticated_at, second_factor_at, $3, $4, $5, $6, tenant_id, openid_issuer FROM session WHERE id = $2";
     let address = client.address.as_ref().map(IpAddr::to_string);
     let args = [
         new.id.as_uuid().into(),
@@ -245,18 +247,25 @@ pub(crate) async fn list(db: &Db, user: UserId, now: Timestamp) -> Result<Vec<Se
 }
 
 /// Who is behind a family, where it and its user are alive.
+///
+/// SECURITY: a provider that was taken out of the configuration takes its sign-ins along, as it does
+/// its sessions.
 pub(super) async fn holder(
     db: &Db,
     id: TokenFamilyId,
-    policy: &Roles,
+    (policy, providers): (&Roles, &Standing),
     now: Timestamp,
 ) -> Result<Option<Holder>, Error> {
     // Only a member works in a tenant, whatever the family remembers.
-    const SQL: &str = "SELECT f.user_id, f.authenticated_at, f.second_factor_at, f.expires_at, m.tenant_id FROM token_family f JOIN users u ON u.id = f.user_id LEFT JOIN membership m ON m.user_id = u.id AND m.tenant_id = COALESCE(f.tenant_id, u.tenant_id) WHERE f.id = $1 AND f.revoked_at IS NULL AND f.expires_at > $2 AND u.deactivated_at IS NULL";
+    const SQL: &str = "SELECT f.user_id, f.authenticated_at, f.second_factor_at, f.expires_at, f.openid_issuer, m.tenant_id FROM token_family f JOIN users u ON u.id = f.user_id LEFT JOIN membership m ON m.user_id = u.id AND m.tenant_id = COALESCE(f.tenant_id, u.tenant_id) WHERE f.id = $1 AND f.revoked_at IS NULL AND f.expires_at > $2 AND u.deactivated_at IS NULL";
     let args = [id.as_uuid().into(), now.into()];
     let Some(row) = db.fetch_optional(SQL, &args).await? else {
         return Ok(None);
     };
+    let provider = row.opt_text("openid_issuer")?;
+    if provider.is_some_and(|provider| !providers.knows(&provider)) {
+        return Ok(None);
+    }
     let user = row.user_id("user_id")?;
     let roles = users::roles(db, user).await?;
     let tenant = row.opt_tenant_id("tenant_id")?;

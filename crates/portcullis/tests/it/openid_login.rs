@@ -597,3 +597,41 @@ async fn in_a_browser_the_button_leads_to_the_provider_and_back() {
     assert!(cookies.contains(&json!("session true Lax")), "{seen:#}");
     assert!(cookies.contains(&json!("openid true Lax")), "{seen:#}");
 }
+
+/// A provider that is no longer trusted takes along what its sign-ins led to, tokens as well.
+#[tokio::test]
+async fn a_provider_that_is_taken_out_takes_its_tokens_along() {
+    let upstream = Upstream::start().await;
+    let provider = Certified::start().await;
+    let gateway = builder(&upstream, &provider, "").await;
+    let gateway = gateway.more("\n[tokens]\n").start().await;
+    let browser = gateway.browser();
+    let answer = sign_in(&browser, &provider, &provider.browser(), "/", "login=bob").await;
+    assert_lands(&answer, "/");
+    let theirs = browser.post(&format!("{AUTH}/token")).send().await;
+    assert_eq!(theirs.status, 200, "{}", theirs.text());
+    let local = gateway.signed_in(ANA).await;
+    let ours = local.post(&format!("{AUTH}/token")).send().await;
+    let text = |answer: &Answer, name: &str| answer.json()[name].as_str().unwrap().to_owned();
+    let get = async |gateway: &Gateway, answer: &Answer| {
+        let bearer = format!("Bearer {}", text(answer, "access_token"));
+        let request = gateway.client().get("/anything");
+        request.header("authorization", &bearer).send().await
+    };
+    let refresh = async |gateway: &Gateway, answer: &Answer| {
+        let body = json!({ "refresh_token": text(answer, "refresh_token") });
+        let request = gateway.client().post(&format!("{AUTH}/refresh"));
+        request.json(&body).send().await
+    };
+    // A restart alone ends nobody.
+    let gateway = gateway.end().await.start().await;
+    for answer in [&theirs, &ours] {
+        assert_eq!(get(&gateway, answer).await.status, 200);
+    }
+    let table = crate::support::openid::tables("company", &provider.url, "");
+    let gateway = gateway.end().await.replace(&table, "").start().await;
+    assert_eq!(get(&gateway, &theirs).await.problem(), "invalid-token");
+    assert_eq!(refresh(&gateway, &theirs).await.problem(), "invalid-token");
+    assert_eq!(get(&gateway, &ours).await.status, 200);
+    assert_eq!(refresh(&gateway, &ours).await.status, 200);
+}
