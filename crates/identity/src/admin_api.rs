@@ -23,7 +23,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::accounts::By;
 use crate::{
-    Accounts, ApiKeys, Client, Tenants, Visitors, api_keys, sessions, tenants, users, visitors,
+    Accounts, ApiKeys, Client, OpenidLogin, SigningKeys, Tenants, Visitors, api_keys, openid_login,
+    sessions, signing_keys, tenants, users, visitors,
 };
 
 /// Where the whole API lies, below what the binary reserves for itself.
@@ -41,6 +42,8 @@ pub struct Admin {
     pub webhooks: Webhooks,
     pub secret_store: SecretStore,
     pub upload_store: UploadStore,
+    pub signing_keys: SigningKeys,
+    pub openid: OpenidLogin,
 }
 
 impl FromRef<Admin> for SecretStore {
@@ -75,7 +78,9 @@ pub struct Route {
 fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new()
         .merge(users::manage::routes())
+        .merge(openid_login::manage::routes())
         .merge(sessions::manage::routes())
+        .merge(signing_keys::manage::routes())
         .merge(api_keys::manage::routes())
         .merge(tenants::manage::routes())
         .merge(visitors::manage::routes())

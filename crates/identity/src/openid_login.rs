@@ -22,6 +22,7 @@ mod flow;
 mod http;
 mod id_token;
 mod link;
+pub(crate) mod manage;
 mod standing;
 mod store;
 

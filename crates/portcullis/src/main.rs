@@ -39,7 +39,6 @@ mod screen;
 mod scrub;
 mod serve;
 mod shell;
-mod signing_keys;
 mod snapshot;
 mod story;
 mod streams;

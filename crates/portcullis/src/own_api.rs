@@ -63,6 +63,8 @@ pub(crate) fn router(
         webhooks: identity.webhooks.clone(),
         secret_store: identity.secret_store.clone(),
         upload_store: identity.upload_store.clone(),
+        signing_keys: identity.signing_keys.clone(),
+        openid: identity.openid.clone(),
     };
     router = router.nest(
         &format!("{BASE}{}", admin_api::MOUNT),

@@ -17,8 +17,8 @@ use portcullis_identity::password_policy::PasswordPolicy;
 use portcullis_identity::recovery::{Postman, Recovery};
 use portcullis_identity::tenants::Directory;
 use portcullis_identity::{
-    ApiKeys, Bearers, Holders, Issuers, OpenidLogin, Outbox, Record, Sessions, Tenants, Tokens,
-    Visitors, api_keys, bearers, tokens, visitors,
+    ApiKeys, Bearers, Holders, Issuers, OpenidLogin, Outbox, Record, Sessions, SigningKeys,
+    Tenants, Tokens, Visitors, api_keys, bearers, tokens, visitors,
 };
 use portcullis_store::Db;
 use portcullis_store::revocations::{Feed, POLL_EVERY, Revocation};
@@ -30,7 +30,6 @@ use crate::config::{self, Loaded, mail};
 use crate::gate::Gate;
 use crate::memory;
 use crate::own::{AUTH, OPENID};
-use crate::signing_keys::SigningKeys;
 use crate::snapshot::{is_secure, roles_with_second_factor};
 use crate::uploads::stored::Again;
 use crate::vault_api::Vault;

@@ -1,6 +1,7 @@
-//! An account that exists already gets a person of a provider: by the operator, and by nobody else.
+//! An account that exists already gets a person of a provider: by the operator or an administrator,
+//! and by nobody else.
 
-use portcullis_core::UserId;
+use portcullis_core::{Problem, UserId, problem};
 
 use super::OpenidLogin;
 use crate::accounts::{self, By};
@@ -23,10 +24,30 @@ pub enum Error {
     Store(#[from] portcullis_store::Error),
 }
 
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let invalid = |field, message| Problem::new(&problem::INVALID_INPUT).field(field, message);
+        match error {
+            Error::NoProvider(_) => invalid("provider", "must be a provider that is configured"),
+            Error::Subject => invalid(
+                "subject",
+                "must be 1 to 255 characters, as the provider writes it",
+            ),
+            Error::NoAccount => Problem::new(&problem::NOT_FOUND),
+            Error::Taken => Problem::new(&problem::CONFLICT)
+                .detail("That person of the provider has an account already."),
+            Error::Accounts(error) => error.into(),
+            Error::Store(error) => error.into(),
+        }
+    }
+}
+
 impl OpenidLogin {
     /// Whoever the provider calls `subject` is the owner of this account from now on.
     ///
-    /// SECURITY: the operator vouches for it. No address is compared: one that is equal proves nothing.
+    /// SECURITY: whoever does it vouches for it. No address is compared: one that is equal proves
+    /// nothing. Who may come in as somebody is them, so nobody links an account that holds more than
+    /// they do, and it is recorded who did it.
     pub async fn link(
         &self,
         user: UserId,
@@ -47,6 +68,7 @@ impl OpenidLogin {
         if !users::hold_open(&mut tx, user).await? {
             return Err(Error::NoAccount);
         }
+        accounts.check_rule(&mut tx, user, by).await?;
         if !issuers::link(&mut tx, issuer.url(), subject, user, now).await? {
             return Err(Error::Taken);
         }

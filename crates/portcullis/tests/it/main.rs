@@ -13,6 +13,7 @@
 
 mod accessibility;
 mod admin_api;
+mod admin_keys;
 mod api_keys;
 mod at_rest;
 mod attacks;

@@ -1,5 +1,7 @@
 //! The rotation of signing keys: by the clock, and by command.
 
+pub(crate) mod manage;
+
 use std::sync::Arc;
 
 use portcullis_core::{Clock, Span, Timestamp};
@@ -12,15 +14,15 @@ use serde::Serialize;
 
 /// What it takes to change the ring.
 #[derive(Clone)]
-pub(crate) struct SigningKeys {
-    pub(crate) db: Db,
-    pub(crate) ring: Arc<KeyRing>,
-    pub(crate) trail: Trail,
-    pub(crate) clock: Arc<dyn Clock>,
+pub struct SigningKeys {
+    pub db: Db,
+    pub ring: Arc<KeyRing>,
+    pub trail: Trail,
+    pub clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     #[error(transparent)]
     Ring(#[from] ring::Error),
     #[error(transparent)]
@@ -31,9 +33,9 @@ pub(crate) enum Error {
 
 /// A key that was made.
 #[derive(Debug, Serialize)]
-pub(crate) struct Rotated {
-    kid: String,
-    signs_from: String,
+pub struct Rotated {
+    pub kid: String,
+    pub signs_from: String,
 }
 
 impl std::fmt::Display for Rotated {
@@ -45,7 +47,7 @@ impl std::fmt::Display for Rotated {
 /// All keys, one line each.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub(crate) struct List(Vec<KeyInfo>);
+pub struct List(pub Vec<KeyInfo>);
 
 impl std::fmt::Display for List {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,17 +63,13 @@ impl std::fmt::Display for List {
 }
 
 impl SigningKeys {
-    pub(crate) async fn list(&self) -> Result<List, Error> {
+    pub async fn list(&self) -> Result<List, Error> {
         Ok(List(self.ring.list(self.clock.now()).await?))
     }
 
     /// Adds the next key: published now, signing in ten minutes, or at once. Nothing where another
     /// node just did.
-    pub(crate) async fn rotate(
-        &self,
-        actor: Actor,
-        at_once: bool,
-    ) -> Result<Option<Rotated>, Error> {
+    pub async fn rotate(&self, actor: Actor, at_once: bool) -> Result<Option<Rotated>, Error> {
         let now = self.clock.now();
         let active_at = if at_once { now } else { now + LEAD };
         let mut tx = self.db.begin().await?;
@@ -95,7 +93,7 @@ impl SigningKeys {
 
     /// Takes a key out of the ring, after a new one that signs at once where it was the one in use.
     /// Whether there was such a key.
-    pub(crate) async fn revoke(&self, actor: Actor, kid: &str) -> Result<bool, Error> {
+    pub async fn revoke(&self, actor: Actor, kid: &str) -> Result<bool, Error> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         if !self.ring.revoke(&mut tx, kid, now).await? {
@@ -118,7 +116,7 @@ impl SigningKeys {
     }
 
     /// Reads the ring again, and adds the next key when the newest is older than `every`.
-    pub(crate) async fn keep(&self, every: Span) -> Result<(), Error> {
+    pub async fn keep(&self, every: Span) -> Result<(), Error> {
         self.ring.reload().await?;
         if self.ring.is_due(every, self.clock.now()).await? {
             let rotated = self.rotate(Actor::System, false).await?;
