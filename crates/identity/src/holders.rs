@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, RwLock};
 
 use portcullis_core::locks::{read, write};
 use portcullis_core::principal::User;
@@ -161,7 +161,7 @@ pub struct Holders {
     people: Vec<Shard<HolderKey, Arc<Holder>>>,
     /// Counts revocations as they are applied.
     revocations: AtomicU64,
-    keys: OnceLock<Programs>,
+    keys: Option<Programs>,
 }
 
 /// API keys, which hear of what this node does from here.
@@ -179,23 +179,25 @@ impl Default for Holders {
             tokens: (0..SHARDS).map(|_| Shard::default()).collect(),
             people: (0..SHARDS).map(|_| Shard::default()).collect(),
             revocations: AtomicU64::new(0),
-            keys: OnceLock::new(),
+            keys: None,
         }
     }
 }
 
 impl Holders {
-    /// Whose keys are to hear at once of what happens here.
-    pub fn tell(&self, keys: ApiKeys) {
-        // The second of two, in a test that puts two houses on one, is the same.
-        let _ = self.keys.set(Programs(keys));
+    /// With keys that are to hear at once of what happens here.
+    pub fn telling(keys: ApiKeys) -> Self {
+        Holders {
+            keys: Some(Programs(keys)),
+            ..Holders::default()
+        }
     }
 
     /// What this very node does counts here from the next request on, whatever somebody comes with.
     /// The feed tells the others, and this node a second time.
     pub(crate) fn revoked_here(&self, revocation: Revocation) {
         self.revoked(revocation);
-        if let Some(Programs(keys)) = self.keys.get() {
+        if let Some(Programs(keys)) = &self.keys {
             keys.revoked(revocation);
         }
     }

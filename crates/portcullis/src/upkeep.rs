@@ -66,7 +66,6 @@ pub(crate) async fn identity(
     let config = &loaded.config;
     let said = |findings: Vec<portcullis_identity::Finding>| anyhow!("{findings:?}");
     let settings = config.sessions.compile(is_secure(config)).map_err(said)?;
-    let policy = PasswordPolicy::new(&config.passwords);
     let vault =
         Vault::new(loaded, keys, db, trail, clock).map_err(|findings| anyhow!("{findings:?}"))?;
     let feed = Arc::new(Feed::open(db.clone(), clock.now()).await?);
@@ -85,8 +84,7 @@ pub(crate) async fn identity(
     if let Ok(roles) = Roles::compile(&config.access.roles()) {
         sessions.policy().set(Arc::new(roles));
     }
-    let holders = Arc::<Holders>::default();
-    holders.tell(api_keys.clone());
+    let holders = Arc::new(Holders::telling(api_keys.clone()));
     let directory = Directory::new(db.clone(), Arc::clone(&feed), Arc::clone(clock));
     let tenants = Tenants::new(
         db.clone(),
@@ -111,7 +109,7 @@ pub(crate) async fn identity(
         db: db.clone(),
         clock: Arc::clone(clock),
         passwords: Passwords::start(hashing.hash_threads, hashing.hash_queue)?,
-        policy,
+        policy: PasswordPolicy::new(hashing),
         sessions: sessions.clone(),
         backoff: Backoff::new(keys)?,
         record: record.clone(),

@@ -164,6 +164,8 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ),
     ("issuer.NAME", "tenant-claim", "\"app_metadata.tenant_id\""),
     ("issuer.NAME", "administrators", "[\"you@example.com\"]"),
+    ("issuer.NAME", "second-factor-claim", "\"amr\""),
+    ("issuer.NAME", "second-factor-values", "[\"mfa\", \"otp\"]"),
     ("issuer.NAME.login", "client-id", "\"the-product\""),
     (
         "issuer.NAME.login",

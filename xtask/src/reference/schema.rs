@@ -176,6 +176,8 @@ fn of(kind: &str, table: &str) -> Option<Value> {
         "SameSite" => words(&["lax", "strict"]),
         "KekKind" => words(&["master", "secret", "transit", "aws-kms"]),
         "RemoteKind" => words(&["aws-secrets-manager", "openbao-kv"]),
+        "TenantAtSignIn" => words(&["last", "ask"]),
+        "TokenType" => words(&["any", "at+jwt", "JWT"]),
         "WhenFull" => words(&["end-oldest", "refuse"]),
         "OnOtherClient" => words(&["ignore", "challenge", "end"]),
         "Per" => words(&["address", "user", "session", "tenant", "api-key"]),

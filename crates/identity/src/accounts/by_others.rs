@@ -1,6 +1,7 @@
 //! What administrators do to accounts and sessions that are not their own, beside creating them.
 
 use portcullis_core::UserId;
+use portcullis_store::revocations::Revocation;
 use uuid::Uuid;
 
 use super::{Accounts, By, Error};
@@ -30,6 +31,11 @@ impl Accounts {
     pub async fn end_session_of(&self, user: UserId, id: Uuid, by: &By) -> Result<(), Error> {
         let entry = self.entry_by(Act::SessionRevoked, by);
         self.end_device(user, id, entry).await
+    }
+
+    /// This node looks at every token and every key anew, at once.
+    pub(crate) fn distrust_tokens(&self) {
+        self.0.holders.revoked_here(Revocation::Everything);
     }
 
     /// Ends everything by which somebody is signed in: sessions, tokens, and tokens of other issuers

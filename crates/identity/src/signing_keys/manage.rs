@@ -113,5 +113,7 @@ async fn revoke_signing_key(
     if !admin.signing_keys.revoke(by.actor, &kid).await? {
         return Err(Failure(Problem::new(&problem::NOT_FOUND)));
     }
+    // This node has no need to wait for the news of it.
+    admin.accounts.distrust_tokens();
     Ok(StatusCode::NO_CONTENT)
 }

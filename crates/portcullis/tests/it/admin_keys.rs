@@ -119,7 +119,7 @@ async fn signing_keys_are_listed_replaced_and_taken_out() {
 async fn an_administrator_links_a_person_of_a_provider_and_nobody_who_outranks_them() {
     let upstream = Upstream::start().await;
     let provider = Liar::start(71).await;
-    let deputies = "\n[roles.deputy]\npermissions = [\"manage:users\"]\nmay-give = [\"user\"]\n";
+    let deputies = "\n[roles.user]\npermissions = [\"read:own\"]\n\n[roles.admin]\ninherits = [\"user\"]\npermissions = [\"manage:users\", \"manage:system\"]\n\n[roles.deputy]\npermissions = [\"manage:users\"]\nmay-give = [\"user\"]\n";
     let gateway = Gateway::builder_usual(&upstream).await;
     let gateway = gateway
         .user(ROOT, &["admin"])

@@ -125,9 +125,9 @@ async fn a_loan_ends_by_itself_while_it_is_used() {
     assert_eq!(office().await, [403, 403]);
     let me = ana.get("/.portcullis/auth/me").send().await.json();
     let loan = json!({ "user_id": me["id"], "permission": "manage:users", "expires_in": "1m" });
-    let lend = root.send(Method::POST, "/.portcullis/admin/v1/tenants/acme/grants");
-    let lent = lend.json(&loan).send().await;
-    assert_eq!(lent.status, 201, "{}", lent.text());
+    let request = root.send(Method::POST, "/.portcullis/admin/v1/tenants/acme/grants");
+    let answer = request.json(&loan).send().await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
     // A minute is not waited for: its end is moved, before anybody has read it, to three seconds from now.
     database::execute(
         &gateway.folder,

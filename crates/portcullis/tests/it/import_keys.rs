@@ -9,7 +9,10 @@ const SECRET: &str = "0e1d2c3b4a5968778695a4b3c2d1e0f0";
 fn hash(key: &str) -> String {
     let secret = portcullis_core::Secret::new(SECRET.to_owned());
     let tag = portcullis_vault::foreign::hmac_sha256(&secret, key.as_bytes());
-    tag.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = tag.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from_digit(u32::from(digit), 16).unwrap())
+        .collect()
 }
 
 async fn builder(upstream: &Upstream) -> GatewayBuilder {
