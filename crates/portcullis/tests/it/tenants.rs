@@ -829,7 +829,7 @@ async fn people_of_another_issuer_hold_in_a_tenant_what_it_gives_them() {
         done(&gateway, &["tenants", "remove", "acme", person]);
     }
     for node in &nodes {
-        until("no member", 404, async || {
+        until("no member", 403, async || {
             get(node, "/orgs/acme", &plain).await
         })
         .await;
