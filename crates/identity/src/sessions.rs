@@ -39,7 +39,7 @@ pub use cookie::{Cookies, Presented};
 pub use notices::Notice;
 pub use other_client::{OnOtherClient, Stranger};
 pub use store::{SessionInfo, SignedInFor};
-pub(crate) use store::{SessionView, coarse, end_one, end_others, name, prove};
+pub(crate) use store::{SessionView, coarse, end_one, end_others, prove};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_core::principal::Standing;
 use portcullis_core::{SessionId, TenantId, Timestamp, UserId};
-use portcullis_store::{Db, Error, Tx};
+use portcullis_store::{Db, Error, Row, Tx};
 use portcullis_vault::TokenHash;
 use serde::Serialize;
 use uuid::Uuid;
@@ -81,6 +81,22 @@ pub(crate) struct SessionView {
 }
 
 impl SessionInfo {
+    /// From a row that has these columns, of a session or of a family of tokens.
+    pub(crate) fn read(row: &Row, kind: SignedInFor) -> Result<Self, Error> {
+        let user_agent = row.opt_text("user_agent")?;
+        let address = row.opt_text("client_address")?;
+        Ok(SessionInfo {
+            id: row.uuid("id")?,
+            kind,
+            created_at: row.timestamp("created_at")?,
+            last_seen_at: row.timestamp("last_seen_at")?,
+            expires_at: row.timestamp("expires_at")?,
+            client_address: address.and_then(|address| address.parse().ok()).map(coarse),
+            name: name(user_agent.as_deref()),
+            user_agent,
+        })
+    }
+
     pub(crate) fn view(self, current: Option<Uuid>) -> SessionView {
         SessionView {
             current: Some(self.id) == current,
@@ -293,21 +309,7 @@ pub(super) async fn list(
         let Some(hash) = TokenHash::from_slice(&row.bytes("token_hash")?) else {
             continue;
         };
-        let user_agent = row.opt_text("user_agent")?;
-        let info = SessionInfo {
-            id: row.uuid("id")?,
-            kind: SignedInFor::Session,
-            created_at: row.timestamp("created_at")?,
-            last_seen_at: row.timestamp("last_seen_at")?,
-            expires_at: row.timestamp("expires_at")?,
-            client_address: row
-                .opt_text("client_address")?
-                .and_then(|address| address.parse().ok())
-                .map(coarse),
-            name: name(user_agent.as_deref()),
-            user_agent,
-        };
-        list.push((info, hash));
+        list.push((SessionInfo::read(&row, SignedInFor::Session)?, hash));
     }
     Ok(list)
 }
@@ -338,7 +340,7 @@ pub(crate) fn coarse(address: IpAddr) -> String {
 }
 
 /// What a session's owner calls the client.
-pub(crate) fn name(user_agent: Option<&str>) -> String {
+fn name(user_agent: Option<&str>) -> String {
     user_agent.map_or_else(
         || "Unknown client".to_owned(),
         |user_agent| ClientKind::read(user_agent, false).to_string(),

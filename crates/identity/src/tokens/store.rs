@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::holders::Holder;
 use crate::openid_login::Standing;
-use crate::sessions::{self, SessionInfo, SignedInFor};
+use crate::sessions::{SessionInfo, SignedInFor};
 use crate::tenants::standing::standing;
 use crate::{Client, users};
 
@@ -225,25 +225,11 @@ pub(crate) async fn end_all(tx: &mut Tx, user: UserId, now: Timestamp) -> Result
 
 /// The living families of a user, newest first. When one was last seen is when it last refreshed.
 pub(crate) async fn list(db: &Db, user: UserId, now: Timestamp) -> Result<Vec<SessionInfo>, Error> {
-    const SQL: &str = "SELECT id, created_at, last_used_at, expires_at, client_address, user_agent FROM token_family WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT 1000";
-    let mut list = Vec::new();
-    for row in db.fetch_all(SQL, &[user.into(), now.into()]).await? {
-        let user_agent = row.opt_text("user_agent")?;
-        let address = row.opt_text("client_address")?;
-        list.push(SessionInfo {
-            id: row.uuid("id")?,
-            kind: SignedInFor::Tokens,
-            created_at: row.timestamp("created_at")?,
-            last_seen_at: row.timestamp("last_used_at")?,
-            expires_at: row.timestamp("expires_at")?,
-            client_address: address
-                .and_then(|address| address.parse().ok())
-                .map(sessions::coarse),
-            name: sessions::name(user_agent.as_deref()),
-            user_agent,
-        });
-    }
-    Ok(list)
+    const SQL: &str = "SELECT id, created_at, last_used_at AS last_seen_at, expires_at, client_address, user_agent FROM token_family WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT 1000";
+    let rows = db.fetch_all(SQL, &[user.into(), now.into()]).await?;
+    rows.iter()
+        .map(|row| SessionInfo::read(row, SignedInFor::Tokens))
+        .collect()
 }
 
 /// Who is behind a family, where it and its user are alive.
