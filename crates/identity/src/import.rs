@@ -14,6 +14,7 @@ mod tenants;
 pub mod users;
 
 use portcullis_core::Timestamp;
+use portcullis_store::Tx;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -57,6 +58,54 @@ pub struct Report {
     /// Old ids and new ones, of accounts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mapping: Vec<Mapped>,
+}
+
+/// What became of one row that was not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Imported,
+    /// By an earlier run.
+    Already,
+    /// It has ended by itself.
+    Over,
+}
+
+impl Report {
+    pub(crate) fn of(run: Run) -> Self {
+        Report {
+            dry_run: run == Run::Dry,
+            ..Report::default()
+        }
+    }
+
+    /// Counts one row.
+    pub(crate) fn count(&mut self, row: &Row, outcome: Result<Fate, String>) {
+        let one_more = |count: &mut u64| *count = count.saturating_add(1);
+        one_more(&mut self.read);
+        match outcome {
+            Ok(Fate::Imported) => one_more(&mut self.imported),
+            Ok(Fate::Already) => one_more(&mut self.already),
+            Ok(Fate::Over) => one_more(&mut self.over),
+            Err(reason) => self.refused.push(Refused {
+                row: row.number,
+                id: row.text("id").ok().flatten(),
+                reason,
+            }),
+        }
+    }
+}
+
+impl Run {
+    /// Ends a batch. What is dropped never was.
+    pub(crate) async fn end(self, tx: Tx) -> Result<(), portcullis_store::Error> {
+        match self {
+            Run::Apply => tx.commit().await,
+            Run::Dry => {
+                drop(tx);
+                Ok(())
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -15,7 +15,7 @@ use super::{ApiKeys, KeyHash, store};
 use crate::accounts::By;
 use crate::import::read::Rows;
 use crate::import::users::find_reference;
-use crate::import::{Error, Refused, Report, Row, Run};
+use crate::import::{Error, Fate, Report, Row, Run};
 use crate::{Email, issuers, users};
 
 /// What may stand in a row. `key_hash` must.
@@ -56,11 +56,6 @@ struct Owner {
     tenant: Option<TenantId>,
 }
 
-enum Fate {
-    Imported,
-    Already,
-}
-
 impl ApiKeys {
     /// Takes all of them over. `progress` is told how many were read.
     pub async fn import(
@@ -72,10 +67,7 @@ impl ApiKeys {
         mut progress: impl FnMut(u64),
     ) -> Result<Report, Error> {
         let this = &*self.0;
-        let mut report = Report {
-            dry_run: run == Run::Dry,
-            ..Report::default()
-        };
+        let mut report = Report::of(run);
         loop {
             let batch = rows.next().await?;
             if batch.is_empty() {
@@ -86,37 +78,21 @@ impl ApiKeys {
             let mut tx = this.db.begin().await?;
             for row in batch {
                 row.check_columns(COLUMNS, &plan.ignore)?;
-                report.read = report.read.saturating_add(1);
                 let outcome = match read(&row, now) {
-                    Ok(ready) if ready.expires_at.is_some_and(|end| end <= now) => {
-                        report.over = report.over.saturating_add(1);
-                        continue;
-                    }
+                    Ok(ready) if ready.expires_at.is_some_and(|end| end <= now) => Ok(Fate::Over),
                     Ok(ready) => self.take_over(&mut tx, &ready, plan).await?,
                     Err(reason) => Err(reason),
                 };
-                match outcome {
-                    Ok(Fate::Imported) => report.imported = report.imported.saturating_add(1),
-                    Ok(Fate::Already) => report.already = report.already.saturating_add(1),
-                    Err(reason) => report.refused.push(Refused {
-                        row: row.number,
-                        id: row.text("id").ok().flatten(),
-                        reason,
-                    }),
-                }
+                report.count(&row, outcome);
             }
             let count = report.imported.saturating_sub(before);
-            match run {
-                Run::Apply if count > 0 => {
-                    let event = Event::new(now, Action::ApiKeysImported, Outcome::Allowed)
-                        .by(by.actor)
-                        .with("keys", count);
-                    this.trail.record_in(&mut tx, event).await?;
-                    tx.commit().await?;
-                }
-                // Dropped: it never was.
-                Run::Apply | Run::Dry => drop(tx),
+            if count > 0 {
+                let event = Event::new(now, Action::ApiKeysImported, Outcome::Allowed)
+                    .by(by.actor)
+                    .with("keys", count);
+                this.trail.record_in(&mut tx, event).await?;
             }
+            run.end(tx).await?;
             progress(report.read);
         }
     }

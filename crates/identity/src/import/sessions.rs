@@ -13,7 +13,7 @@ use portcullis_vault::{TokenHash, foreign};
 
 use super::read::Rows;
 use super::users::find_reference;
-use super::{Error, Refused, Report, Row, Run};
+use super::{Error, Fate, Report, Row, Run};
 use crate::revoke;
 use crate::sessions::user_agent::ClientKind;
 use crate::sessions::{Settings, carried_over};
@@ -49,11 +49,6 @@ struct Ready {
     user_agent: Option<String>,
 }
 
-enum Outcome {
-    Imported,
-    Already,
-}
-
 /// Takes all of them over. `progress` is told how many were read.
 pub async fn run(
     db: &Db,
@@ -63,10 +58,7 @@ pub async fn run(
     run: Run,
     mut progress: impl FnMut(u64),
 ) -> Result<Report, Error> {
-    let mut report = Report {
-        dry_run: run == Run::Dry,
-        ..Report::default()
-    };
+    let mut report = Report::of(run);
     loop {
         let batch = rows.next().await?;
         if batch.is_empty() {
@@ -75,30 +67,15 @@ pub async fn run(
         let mut tx = db.begin().await?;
         for row in batch {
             row.check_columns(COLUMNS, &plan.ignore)?;
-            report.read = report.read.saturating_add(1);
             let now = clock.now();
             let outcome = match read(&row, plan, now) {
-                Ok(ready) if ready.expires_at <= now => {
-                    report.over = report.over.saturating_add(1);
-                    continue;
-                }
+                Ok(ready) if ready.expires_at <= now => Ok(Fate::Over),
                 Ok(ready) => write(&mut tx, &ready, plan, now).await?,
                 Err(reason) => Err(reason),
             };
-            match outcome {
-                Ok(Outcome::Imported) => report.imported = report.imported.saturating_add(1),
-                Ok(Outcome::Already) => report.already = report.already.saturating_add(1),
-                Err(reason) => report.refused.push(Refused {
-                    row: row.number,
-                    id: row.text("id").ok().flatten(),
-                    reason,
-                }),
-            }
+            report.count(&row, outcome);
         }
-        match run {
-            Run::Apply => tx.commit().await?,
-            Run::Dry => drop(tx),
-        }
+        run.end(tx).await?;
         progress(report.read);
     }
 }
@@ -141,7 +118,7 @@ async fn write(
     ready: &Ready,
     plan: &Plan<'_>,
     now: Timestamp,
-) -> Result<Result<Outcome, String>, Error> {
+) -> Result<Result<Fate, String>, Error> {
     const SQL: &str = "INSERT INTO session (id, token_hash, user_id, created_at, authenticated_at, last_seen_at, expires_at, client_address, user_agent, client_kind) VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8, $9) ON CONFLICT (token_hash) DO NOTHING";
     let Some(user): Option<UserId> = find_reference(tx, &plan.source, &ready.user_id).await? else {
         return Ok(Err(format!(
@@ -165,8 +142,8 @@ async fn write(
         kind.into(),
     ];
     Ok(Ok(match tx.execute(SQL, &args).await? {
-        0 => Outcome::Already,
-        _ => Outcome::Imported,
+        0 => Fate::Already,
+        _ => Fate::Imported,
     }))
 }
 

@@ -6,7 +6,7 @@ use portcullis_core::{Clock, Timestamp, UserId};
 use portcullis_store::{Db, Tx};
 
 use super::read::Rows;
-use super::{Error, Mapped, Refused, Report, Row, Run, tenants};
+use super::{Error, Fate, Mapped, Report, Row, Run, tenants};
 use crate::email::Email;
 use crate::record::{Act, Entry, Record};
 use crate::users::{self, NewUser};
@@ -56,11 +56,6 @@ struct Ready {
 }
 
 /// What became of one row.
-enum Outcome {
-    Imported(UserId),
-    Already(UserId),
-}
-
 /// Takes all of them over. `progress` is told how many were read.
 pub async fn run(
     db: &Db,
@@ -71,10 +66,7 @@ pub async fn run(
     run: Run,
     mut progress: impl FnMut(u64),
 ) -> Result<Report, Error> {
-    let mut report = Report {
-        dry_run: run == Run::Dry,
-        ..Report::default()
-    };
+    let mut report = Report::of(run);
     // A dry run keeps nothing, so it would not see two rows of one address in different batches.
     let mut seen = BTreeSet::new();
     loop {
@@ -85,7 +77,6 @@ pub async fn run(
         let mut tx = db.begin().await?;
         for row in batch {
             row.check_columns(COLUMNS, &plan.ignore)?;
-            report.read = report.read.saturating_add(1);
             let now = clock.now();
             let outcome = match read(&row, plan, now) {
                 Ok(ready) if !seen.insert(ready.email.canonical().to_owned()) => {
@@ -94,28 +85,15 @@ pub async fn run(
                 Ok(ready) => write(&mut tx, record, &ready, plan, now).await?,
                 Err(reason) => Err(reason),
             };
-            let id = row.text("id").ok().flatten();
-            match outcome {
-                Ok(Outcome::Imported(user)) => {
-                    report.imported = report.imported.saturating_add(1);
+            if let Ok((fate, user)) = outcome {
+                if fate == Fate::Imported {
                     record.record_in(&mut tx, entry(user, now)).await?;
-                    map(&mut report, id, user);
                 }
-                Ok(Outcome::Already(user)) => {
-                    report.already = report.already.saturating_add(1);
-                    map(&mut report, id, user);
-                }
-                Err(reason) => report.refused.push(Refused {
-                    row: row.number,
-                    id,
-                    reason,
-                }),
+                map(&mut report, row.text("id").ok().flatten(), user);
             }
+            report.count(&row, outcome.map(|(fate, _)| fate));
         }
-        match run {
-            Run::Apply => tx.commit().await?,
-            Run::Dry => drop(tx),
-        }
+        run.end(tx).await?;
         progress(report.read);
     }
 }
@@ -214,9 +192,9 @@ async fn write(
     ready: &Ready,
     plan: &Plan,
     now: Timestamp,
-) -> Result<Result<Outcome, String>, Error> {
+) -> Result<Result<(Fate, UserId), String>, Error> {
     if let Some(user) = find_reference(tx, &plan.source, &ready.external_id).await? {
-        return Ok(Ok(Outcome::Already(user)));
+        return Ok(Ok((Fate::Already, user)));
     }
     let tenant = match &ready.tenant {
         None => None,
@@ -260,7 +238,7 @@ async fn write(
         users::set_deactivated(tx, id, at.min(now)).await?;
     }
     insert_reference(tx, &plan.source, &ready.external_id, id).await?;
-    Ok(Ok(Outcome::Imported(id)))
+    Ok(Ok((Fate::Imported, id)))
 }
 
 pub(crate) async fn find_reference(
