@@ -5,15 +5,14 @@ use http::HeaderValue;
 use portcullis_vault::TokenHash;
 
 use crate::lane::Lane;
-use crate::toll::Paid;
 
 impl Lane {
     /// What the answer shall set. Where that cannot be made the old cookie goes on, and the next
     /// request tries again.
-    pub(crate) async fn renewal(&self, paid: Paid, hash: TokenHash) -> Vec<HeaderValue> {
+    pub(crate) async fn renewal(&self, hash: TokenHash) -> Vec<HeaderValue> {
         let sessions = self.gate.sessions.clone();
         let renewed = self
-            .look_up(paid, async move {
+            .on_back(async move {
                 let session = sessions.renew(&hash).await?;
                 Ok::<_, portcullis_identity::sessions::Error>(
                     session.map(|session| sessions.renewal_cookies(&session)),

@@ -198,8 +198,7 @@ impl Lane {
             Found::Dead => None,
             Found::Unknown => {
                 let (keys, text) = (self.gate.keys.clone(), Secret::new(text.to_owned()));
-                let paid = toll.pay().await?;
-                Box::pin(self.look_up(paid, async move { keys.load(&text).await })).await??
+                Box::pin(self.look_up(toll, async move { keys.load(&text).await })).await??
             }
         };
         let key = key.ok_or_else(invalid_token)?;
@@ -227,9 +226,8 @@ impl Lane {
                 let (bearers, text) = (self.gate.bearers.clone(), token.to_owned());
                 // For the record of somebody's first request.
                 let client = Client::of(&head.extensions);
-                let paid = toll.pay().await?;
                 // Boxed, as all that is rare: room for it here would be copied with every request.
-                let loaded = self.look_up(paid, async move { bearers.load(&text, &client).await });
+                let loaded = self.look_up(toll, async move { bearers.load(&text, &client).await });
                 Box::pin(loaded).await??.ok_or_else(invalid_token)?
             }
         };
@@ -264,9 +262,8 @@ impl Lane {
             Lookup::Dead => None,
             Lookup::Unknown | Lookup::Stale => {
                 let sessions = self.gate.sessions.clone();
-                let paid = toll.pay().await?;
                 // Boxed, as all that is rare: room for it here would be copied with every request.
-                let loaded = self.look_up(paid, async move { sessions.load(&hash).await });
+                let loaded = self.look_up(toll, async move { sessions.load(&hash).await });
                 Box::pin(loaded).await??
             }
         };

@@ -9,7 +9,6 @@ use portcullis_identity::sessions::Stranger;
 
 use crate::credentials::Caller;
 use crate::lane::Lane;
-use crate::toll::Paid;
 
 impl Lane {
     /// The stranger that presents somebody's session, if it is one. Never waits.
@@ -23,10 +22,10 @@ impl Lane {
     /// nobody of the caller, whatever became of the rest.
     pub(crate) async fn turn_away(
         &self,
-        paid: Paid,
         caller: Caller,
         stranger: Stranger,
-        (address, request): (IpAddr, RequestId),
+        address: IpAddr,
+        request: RequestId,
     ) -> Caller {
         if let Principal::User(user) = caller.principal
             && let Some(session) = user.session()
@@ -42,7 +41,7 @@ impl Lane {
                     .turned_up_elsewhere(&user, session, &stranger, &client)
                     .await
             };
-            let reported = self.look_up(paid, report).await;
+            let reported = self.on_back(report).await;
             let fault = match reported {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),

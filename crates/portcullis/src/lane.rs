@@ -22,7 +22,7 @@ use crate::pipeline::Permitted;
 use crate::request_ids::RequestIds;
 use crate::snapshot::Snapshot;
 use crate::story::Story;
-use crate::toll::Paid;
+use crate::toll::Toll;
 
 /// One lane's own things.
 pub(crate) struct Lane {
@@ -88,12 +88,13 @@ impl Lane {
         Ok(response.map(|body| body.until(ear)))
     }
 
-    /// Looks something up on the way to the decision, where memory does not know it.
+    /// Looks something up on the way to the decision, where memory does not know it. Paid for before.
     pub(crate) async fn look_up<T: Send + 'static>(
         &self,
-        _: Paid,
+        toll: &mut Toll<'_>,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {
+        toll.pay().await?;
         self.on_back(work).await
     }
 

@@ -246,13 +246,12 @@ async fn identify(
     let mut caller = lane.authenticate(snapshot, head, toll).await?;
     // SECURITY: before anything is done in the session's name.
     if let Some(stranger) = lane.stranger(&caller, &head.headers) {
-        let paid = toll.pay().await?;
-        let whence = (story.client, story.id);
-        caller = Box::pin(lane.turn_away(paid, caller, stranger, whence)).await;
+        toll.pay().await?;
+        caller = Box::pin(lane.turn_away(caller, stranger, story.client, story.id)).await;
     }
     if let Proof::CarriedOver(hash) = caller.proof {
-        let paid = toll.pay().await?;
-        story.renewal = Box::pin(lane.renewal(paid, hash)).await;
+        toll.pay().await?;
+        story.renewal = Box::pin(lane.renewal(hash)).await;
     }
     Ok(caller)
 }

@@ -1,8 +1,7 @@
 //! What a request pays for coming at all.
 //!
 //! - Limits per address are paid before anything that memory does not know is looked up, so that
-//!   guessing credentials is paid for. Only what was paid gives a [`Paid`], and every look-up on the
-//!   way to the decision asks for one.
+//!   guessing credentials is paid for: every look-up on the way to the decision takes the toll.
 //! - Where memory knows who calls, all limits are taken at once: one round trip where they are
 //!   counted in Redis, and whom a limit per user refuses has paid nothing by address either.
 //! - Whoever is refused on the way (another site's page, a missing CSRF token) pays by address all
@@ -40,10 +39,6 @@ pub(crate) struct Toll<'r> {
     refused: Option<usize>,
 }
 
-/// That the limits per address were paid.
-#[derive(Clone, Copy)]
-pub(crate) struct Paid(());
-
 impl<'r> Toll<'r> {
     /// `path` is the canonical one. Takes nothing yet.
     pub(crate) fn new(
@@ -72,7 +67,7 @@ impl<'r> Toll<'r> {
     }
 
     /// Takes what is charged and not taken yet, or refuses the request.
-    pub(crate) async fn pay(&mut self) -> Result<Paid, Problem> {
+    pub(crate) async fn pay(&mut self) -> Result<(), Problem> {
         let from = self.charged.spent.len();
         let new = self.charged.charges.get(from..).unwrap_or_default();
         if self.refused.is_none() && !new.is_empty() {
@@ -85,7 +80,7 @@ impl<'r> Toll<'r> {
             self.refused = taken.refused().map(|at| from.saturating_add(at));
         }
         match self.refused {
-            None => Ok(Paid(())),
+            None => Ok(()),
             Some(_) => Err(rate_limit::refusal(
                 &self.snapshot.limits,
                 &self.charged.charges,
@@ -102,7 +97,7 @@ impl<'r> Toll<'r> {
             self.limits
                 .charges_after(self.path, self.client, caller, charges);
         }
-        self.pay().await.map(|Paid(())| ())
+        self.pay().await
     }
 
     /// Which stage it was that refused the request, if one of its limits did.

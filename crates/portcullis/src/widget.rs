@@ -52,9 +52,8 @@ impl Lane {
             Found::Live(live) => live,
             Found::Unknown => {
                 let visitors = self.gate.visitors.clone();
-                let paid = toll.pay().await?;
                 // Boxed, as all that is rare: room for it here would be copied with every request.
-                let loaded = self.look_up(paid, async move { visitors.load(&hash).await });
+                let loaded = self.look_up(toll, async move { visitors.load(&hash).await });
                 Box::pin(loaded).await??.ok_or_else(invalid_token)?
             }
         };
@@ -119,9 +118,8 @@ impl Lane {
             return Ok(known);
         }
         let (visitors, name) = (visitors.clone(), name.into_owned());
-        let paid = toll.pay().await?;
         Ok(self
-            .look_up(paid, async move { visitors.widgets().load(&name).await })
+            .look_up(toll, async move { visitors.widgets().load(&name).await })
             .await??)
     }
 }
