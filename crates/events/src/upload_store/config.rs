@@ -54,7 +54,6 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What is wrong with the table: the key, and what to do.
     /// Whether the folder is there; what is wrong with it, if it is nobody's or open to others. Changes nothing.
     /// `beside` is the folder of the configuration.
     pub fn inspect(&self, beside: &Path) -> std::io::Result<bool> {
@@ -64,6 +63,7 @@ impl Config {
         }
     }
 
+    /// What is wrong with the table: the key, and what to do.
     pub fn findings(&self) -> Vec<(&'static str, &'static str)> {
         let mut findings = Vec::new();
         if !(1..=100_000).contains(&self.quarantine_files) {
