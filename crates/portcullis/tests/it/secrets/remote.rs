@@ -184,6 +184,11 @@ async fn nothing_is_lost_or_doubled(kind: Kind) {
     manager.relay.is(Line::Mutes(Manager::WRITES));
     assert!(gateway.cli_with_input(&PUT_STRIPE, CANARY).status.success());
     is(&gateway, "stripe", "failing").await;
+    // The gate gives up after half a second; the store may take longer than that to write.
+    eventually_asked("it is written, unheard", async || {
+        manager.value(STRIPE).await.is_some()
+    })
+    .await;
     assert_eq!(manager.value(STRIPE).await.as_deref(), Some(CANARY));
     let ended = gateway.kill();
     manager.relay.is(Line::Open);
