@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::openid::Liar;
 use crate::support::signer::read;
-use crate::support::{Answer, Browser, Gateway, PASSWORD, Upstream};
+use crate::support::{Answer, Browser, Gateway, Upstream, tokens};
 
 const ADMIN: &str = "/.portcullis/admin/v1";
 const ANA: &str = "ana@corp.test";
@@ -35,19 +35,10 @@ async fn signing_keys_are_listed_replaced_and_taken_out() {
         .await;
     let root = gateway.signed_in(ROOT).await;
     let client = gateway.client();
-    let login = async || {
-        let body = json!({ "email": ANA, "password": PASSWORD, "grant": "tokens" });
-        let answer = client
-            .post("/.portcullis/auth/login")
-            .json(&body)
-            .send()
-            .await;
-        answer.json()["access_token"].as_str().unwrap().to_owned()
-    };
+    let login = async || tokens::sign_in(&client, ANA).await.0;
     let get = async |token: &str| {
-        let request = client.get("/anything");
-        let request = request.header("authorization", &format!("Bearer {token}"));
-        request.send().await.status.as_u16()
+        let answer = tokens::get(&client, "/anything", token).await;
+        answer.status.as_u16()
     };
     let kid_of = |token: &str| read(token).0["kid"].as_str().unwrap().to_owned();
     let list = async || {

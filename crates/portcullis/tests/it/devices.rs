@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::mailbox::Mailbox;
-use crate::support::{Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream};
+use crate::support::{Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, tokens};
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
 const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
@@ -150,21 +150,11 @@ async fn all_sessions_end_by_one_call() {
     let laptop = signed_in(&gateway, FIREFOX).await;
     let phone = signed_in(&gateway, PHONE).await;
     // A program of the same person, or of somebody who knows the password.
-    let login = json!({ "email": ANA, "password": PASSWORD, "grant": "tokens" });
-    let program = gateway
-        .client()
-        .post("/.portcullis/auth/login")
-        .json(&login);
-    let pair = program.send().await.json();
+    let client = gateway.client();
+    let (token, refresh) = tokens::sign_in(&client, ANA).await;
     let access = async || {
-        let bearer = format!("Bearer {}", pair["access_token"].as_str().unwrap());
-        let request = gateway.client().get("/anything");
-        request
-            .header("authorization", &bearer)
-            .send()
-            .await
-            .status
-            .as_u16()
+        let answer = tokens::get(&client, "/anything", &token).await;
+        answer.status.as_u16()
     };
     assert_eq!(access().await, 200);
     let delete = |query: &str| {
@@ -187,12 +177,7 @@ async fn all_sessions_end_by_one_call() {
         [401, 401]
     );
     assert_eq!(access().await, 401, "tokens are sign-ins as well");
-    let refresh = json!({ "refresh_token": pair["refresh_token"] });
-    let refresh = gateway
-        .client()
-        .post("/.portcullis/auth/refresh")
-        .json(&refresh);
-    assert_eq!(refresh.send().await.status, 401);
+    assert_eq!(tokens::refresh(&client, &refresh).await.status, 401);
 }
 
 #[tokio::test]
@@ -355,7 +340,7 @@ async fn clients_with_tokens_are_listed_and_ended_like_sessions() {
     let gateway = builder(&upstream).await.user("root@corp.test", &["admin"]);
     let gateway = gateway.more("\n[tokens]\n").start().await;
     let client = gateway.client();
-    let tokens = async |agent: &str| {
+    let signed_in_as = async |agent: &str| {
         let body = json!({ "email": ANA, "password": PASSWORD, "grant": "tokens" });
         let login = client.post("/.portcullis/auth/login");
         let answer = login.header("user-agent", agent).json(&body).send().await;
@@ -369,8 +354,8 @@ async fn clients_with_tokens_are_listed_and_ended_like_sessions() {
         request.header("authorization", &bearer).send().await
     };
     let laptop = signed_in(&gateway, FIREFOX).await;
-    let (phone, phones_refresh) = tokens(PHONE).await;
-    let (tablet, _) = tokens(PHONE).await;
+    let (phone, phones_refresh) = signed_in_as(PHONE).await;
+    let (tablet, _) = signed_in_as(PHONE).await;
     let bob = login(&gateway, "bob@corp.test", FIREFOX).await.0;
     let list = call(http::Method::GET, SESSIONS, &phone).await.json();
     let list = list.as_array().unwrap().clone();
@@ -409,12 +394,7 @@ async fn clients_with_tokens_are_listed_and_ended_like_sessions() {
     submit(&laptop, FIREFOX, "/.portcullis/auth/account/sessions", &end).await;
     let answer = call(http::Method::GET, "/anything", &phone).await;
     assert_eq!(answer.problem(), "invalid-token");
-    let body = json!({ "refresh_token": phones_refresh });
-    let next = client
-        .post("/.portcullis/auth/refresh")
-        .json(&body)
-        .send()
-        .await;
+    let next = tokens::refresh(&client, &phones_refresh).await;
     assert_eq!(next.problem(), "invalid-token");
     assert_eq!(
         call(http::Method::GET, "/anything", &tablet).await.status,
@@ -433,7 +413,7 @@ async fn clients_with_tokens_are_listed_and_ended_like_sessions() {
     );
     assert_eq!(status(&laptop, FIREFOX).await, 200, "the session goes on");
     // By an administrator.
-    let (other, _) = tokens(PHONE).await;
+    let (other, _) = signed_in_as(PHONE).await;
     let root = login(&gateway, "root@corp.test", FIREFOX).await.0;
     let me = get(&laptop, FIREFOX, "/.portcullis/auth/me").await.json();
     let theirs = format!(

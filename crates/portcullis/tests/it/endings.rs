@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::support::issuer::Issuer;
 use crate::support::signer::read;
 use crate::support::{
-    Answer, Browser, Client, ForeignKey, Gateway, GatewayBuilder, PASSWORD, Upstream, database,
-    eventually, eventually_asked,
+    Answer, Browser, Client, ForeignKey, Gateway, GatewayBuilder, Upstream, database, eventually,
+    eventually_asked, tokens,
 };
 
 const ANA: &str = "ana@corp.test";
@@ -25,21 +25,7 @@ async fn builder(upstream: &Upstream, more: &str) -> GatewayBuilder {
 }
 
 async fn with(client: &Client, token: &str) -> Answer {
-    let request = client.get("/anything");
-    let request = request.header("authorization", &format!("Bearer {token}"));
-    request.send().await
-}
-
-async fn tokens(client: &Client) -> (String, String) {
-    let body = json!({ "email": ANA, "password": PASSWORD, "grant": "tokens" });
-    let answer = client
-        .post("/.portcullis/auth/login")
-        .json(&body)
-        .send()
-        .await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let text = |name: &str| answer.json()[name].as_str().unwrap().to_owned();
-    (text("access_token"), text("refresh_token"))
+    tokens::get(client, "/anything", token).await
 }
 
 /// The one session that a user may have is in use all the time, and another sign-in takes its place:
@@ -114,13 +100,11 @@ async fn a_loan_ends_by_itself_while_it_is_used() {
         gateway.signed_in("root@corp.test").await,
         gateway.signed_in(ANA).await,
     );
-    let (access, _) = tokens(&gateway.client()).await;
+    let (access, _) = tokens::sign_in(&gateway.client(), ANA).await;
     let office = async || {
-        let client = gateway.client();
-        let by_token = client.get("/office");
-        let by_token = by_token.header("authorization", &format!("Bearer {access}"));
         let by_session = ana.get("/office").send().await.status.as_u16();
-        [by_session, by_token.send().await.status.as_u16()]
+        let by_token = tokens::get(&gateway.client(), "/office", &access).await;
+        [by_session, by_token.status.as_u16()]
     };
     assert_eq!(office().await, [403, 403]);
     let me = ana.get("/.portcullis/auth/me").send().await.json();
@@ -156,7 +140,7 @@ async fn an_old_signing_key_is_replaced_by_itself() {
     let upstream = Upstream::start().await;
     let more = "\n[tokens]\nrotate-signing-keys-every = \"30d\"\n";
     let gateway = builder(&upstream, more).await.start().await;
-    let (before, _) = tokens(&gateway.client()).await;
+    let (before, _) = tokens::sign_in(&gateway.client(), ANA).await;
     let old = kid_of(&before);
     // 29 days: nothing happens. 31: the next one is there.
     let aged = |days: i64| {
@@ -183,7 +167,7 @@ async fn an_old_signing_key_is_replaced_by_itself() {
     let new = published(&client).await.into_iter().find(|kid| *kid != old);
     let new = new.unwrap();
     assert_eq!(
-        kid_of(&tokens(&client).await.0),
+        kid_of(&tokens::sign_in(&client, ANA).await.0),
         old,
         "it does not sign yet"
     );
@@ -203,7 +187,7 @@ async fn an_old_signing_key_is_replaced_by_itself() {
     database::execute(&folder, &later).await;
     let gateway = stopped.start().await;
     let client = gateway.client();
-    let (after, _) = tokens(&client).await;
+    let (after, _) = tokens::sign_in(&client, ANA).await;
     assert_eq!(kid_of(&after), new);
     for token in [&before, &after] {
         assert_eq!(with(&client, token).await.status, 200);
@@ -224,7 +208,7 @@ async fn a_secret_of_hs256_is_replaced_with_an_overlap() {
     let first = tables("old", "");
     let gateway = builder(&upstream, &format!("\n[tokens]\n{first}\n")).await;
     let gateway = gateway.file("old", OLD).file("new", NEW).start().await;
-    let (before, refresh) = tokens(&gateway.client()).await;
+    let (before, refresh) = tokens::sign_in(&gateway.client(), ANA).await;
     assert_eq!(with(&gateway.client(), &before).await.status, 200);
     let second = tables("new", "{ file = \"old\" }");
     let gateway = gateway.end().await.replace(&first, &second).start().await;
@@ -234,7 +218,7 @@ async fn a_secret_of_hs256_is_replaced_with_an_overlap() {
         200,
         "the old one is named"
     );
-    let (after, _) = tokens(&client).await;
+    let (after, _) = tokens::sign_in(&client, ANA).await;
     let signed_by = |token: &str, secret: &str| {
         let mut rules = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::HS256);
         rules.set_audience(&["product"]);
@@ -248,12 +232,7 @@ async fn a_secret_of_hs256_is_replaced_with_an_overlap() {
     assert_eq!(with(&client, &before).await.problem(), "invalid-token");
     assert_eq!(with(&client, &after).await.status, 200);
     // Whoever was signed in goes on: the refresh token is none of the secret's.
-    let body = json!({ "refresh_token": refresh });
-    let next = client
-        .post("/.portcullis/auth/refresh")
-        .json(&body)
-        .send()
-        .await;
+    let next = tokens::refresh(&client, &refresh).await;
     assert_eq!(next.status, 200, "{}", next.text());
 }
 
@@ -264,22 +243,26 @@ fn issuer_table(issuer: &Issuer) -> String {
     )
 }
 
+/// A token of the issuer that gets through: its keys were read.
+async fn met(client: &Client, issuer: &Issuer) -> String {
+    let token = issuer.token("u", &json!({}));
+    eventually_asked("the issuer's keys are read", async || {
+        with(client, &token).await.status == 200
+    })
+    .await;
+    token
+}
+
 /// A key that the issuer adds later is found by the token that names it, half a minute after the
 /// issuer was asked last; and one that it takes away while it is there is of no use any more.
 #[tokio::test]
 async fn a_key_that_an_issuer_adds_later_is_found_by_its_first_token() {
     let upstream = Upstream::start().await;
     let issuer = Issuer::start(51).await;
-    let gateway = builder(&upstream, &issuer_table(&issuer))
-        .await
-        .start()
-        .await;
+    let gateway = builder(&upstream, &issuer_table(&issuer)).await;
+    let gateway = gateway.start().await;
     let client = gateway.client();
-    let first = issuer.token("u", &json!({}));
-    eventually_asked("the keys are read", async || {
-        with(&client, &first).await.status == 200
-    })
-    .await;
+    let first = met(&client, &issuer).await;
     let added = ForeignKey::es256("added-later");
     let token = added.token(&added.header(), &issuer.claims("u", &json!({})));
     assert_eq!(with(&client, &token).await.problem(), "invalid-token");
@@ -306,16 +289,10 @@ async fn a_key_that_an_issuer_adds_later_is_found_by_its_first_token() {
 async fn an_issuer_that_goes_away_after_it_answered_takes_nobody_along() {
     let upstream = Upstream::start().await;
     let issuer = Issuer::start(52).await;
-    let gateway = builder(&upstream, &issuer_table(&issuer))
-        .await
-        .start()
-        .await;
+    let gateway = builder(&upstream, &issuer_table(&issuer)).await;
+    let gateway = gateway.start().await;
     let client = gateway.client();
-    let old = issuer.token("u", &json!({}));
-    eventually_asked("the keys are read", async || {
-        with(&client, &old).await.status == 200
-    })
-    .await;
+    let old = met(&client, &issuer).await;
     issuer.fall_silent();
     let asked = issuer.server.requests();
     for subject in ["u", "v", "w"] {
@@ -350,8 +327,7 @@ async fn a_ban_holds_on_the_next_request_for_tokens_and_keys_as_well() {
     let root = gateway.signed_in("root@corp.test").await;
     let ana = gateway.signed_in(ANA).await;
     let me = ana.get("/.portcullis/auth/me").send().await.json();
-    let (access, refresh) = tokens(&client).await;
-    let foreign = issuer.token("u", &json!({}));
+    let (access, refresh) = tokens::sign_in(&client, ANA).await;
     let made = gateway.cli(&[
         "keys",
         "create",
@@ -367,14 +343,10 @@ async fn a_ban_holds_on_the_next_request_for_tokens_and_keys_as_well() {
     let made: Value = serde_json::from_slice(&made.stdout).unwrap();
     let key = made["key"].as_str().unwrap().to_owned();
     let program = async || {
-        let request = client.get("/programs");
-        let request = request.header("authorization", &format!("Bearer {key}"));
-        request.send().await.status.as_u16()
+        let answer = tokens::get(&client, "/programs", &key).await;
+        answer.status.as_u16()
     };
-    eventually_asked("the issuer's keys are read", async || {
-        with(&client, &foreign).await.status == 200
-    })
-    .await;
+    let foreign = met(&client, &issuer).await;
     let assertion = upstream
         .last()
         .header("x-portcullis-assertion")
@@ -392,12 +364,7 @@ async fn a_ban_holds_on_the_next_request_for_tokens_and_keys_as_well() {
     ban(me["id"].as_str().unwrap()).await;
     assert_eq!(with(&client, &access).await.problem(), "invalid-token");
     assert_eq!(program().await, 401);
-    let body = json!({ "refresh_token": refresh });
-    let next = client
-        .post("/.portcullis/auth/refresh")
-        .json(&body)
-        .send()
-        .await;
+    let next = tokens::refresh(&client, &refresh).await;
     assert_eq!(next.problem(), "invalid-token");
     assert_eq!(with(&client, &foreign).await.status, 200, "somebody else");
     ban(&them).await;

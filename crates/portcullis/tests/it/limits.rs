@@ -326,20 +326,16 @@ async fn members_of_a_tenant_share_one_budget_and_leave_that_of_another_alone() 
             done(&["tenants", "set-roles", tenant, &email, "user"]);
         }
     }
-    let mut browsers = Vec::new();
-    for name in ["ana", "bob", "eve", "solo"] {
-        browsers.push(gateway.signed_in(&format!("{name}@corp.test")).await);
-    }
-    let [ana, bob, eve, solo] = &browsers[..] else {
-        unreachable!()
-    };
+    let sign_in = async |name: &str| gateway.signed_in(&format!("{name}@corp.test")).await;
+    let (ana, bob) = (sign_in("ana").await, sign_in("bob").await);
+    let (eve, solo) = (sign_in("eve").await, sign_in("solo").await);
     let mut statuses = Vec::new();
-    for browser in [ana, bob, ana, bob, ana, bob] {
+    for browser in [&ana, &bob, &ana, &bob, &ana, &bob] {
         statuses.push(browser.get("/ours").send().await.status.as_u16());
     }
     assert_eq!(statuses, [200, 200, 200, 200, 429, 429], "one budget");
     let reached = upstream.requests();
-    for other in [eve, solo] {
+    for other in [&eve, &solo] {
         for left in (0..4).rev() {
             let answer = other.get("/ours").send().await;
             assert_eq!(answer.status, 200, "{}", answer.text());

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::gate;
 use crate::support::issuer::Issuer;
 use crate::support::signer::{decode, ed25519, encode, read, seed_of, sign};
-use crate::support::{Gateway, PASSWORD, Upstream};
+use crate::support::{Gateway, Upstream, tokens};
 
 const CORPUS: &str = include_str!("../../fixtures/hostile_tokens.json");
 
@@ -140,19 +140,11 @@ async fn gate_with_tokens(upstream: &Upstream) -> Gateway {
 }
 
 async fn access_token(gateway: &Gateway) -> String {
-    let body = json!({ "email": "ana@corp.test", "password": PASSWORD, "grant": "tokens" });
-    let login = gateway.client().post("/.portcullis/auth/login").json(&body);
-    let answer = login.send().await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["access_token"].as_str().unwrap().to_owned()
+    tokens::sign_in(&gateway.client(), "ana@corp.test").await.0
 }
 
 async fn status_of(gateway: &Gateway, token: &str) -> u16 {
-    let request = gateway.client().get("/anything");
-    let answer = request
-        .header("authorization", &format!("Bearer {token}"))
-        .send()
-        .await;
+    let answer = tokens::get(&gateway.client(), "/anything", token).await;
     answer.status.as_u16()
 }
 

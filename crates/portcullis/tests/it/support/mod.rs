@@ -24,6 +24,7 @@ mod program;
 pub(crate) mod signer;
 pub(crate) mod sockets;
 mod state;
+pub(crate) mod tokens;
 mod upstream;
 mod wire;
 pub(crate) mod zip;
