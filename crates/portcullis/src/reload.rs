@@ -61,20 +61,20 @@ struct Watcher {
 
 impl Watcher {
     async fn run(self, mut hangup: Option<Signal>) {
-        let mut known = self.look(&self.file).await;
-        let mut known_certificate = self.look_at_certificate().await;
+        let mut known = self.look(&self.file);
+        let mut known_certificate = self.look_at_certificate();
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         loop {
             let asked = tokio::select! {
                 () = heard(&mut hangup) => true,
                 _ = ticks.tick() => false,
             };
-            let certificate = self.look_at_certificate().await;
+            let certificate = self.look_at_certificate();
             if asked || certificate != known_certificate {
                 known_certificate = certificate;
                 self.reload_certificate().await;
             }
-            let content = self.look(&self.file).await;
+            let content = self.look(&self.file);
             if content.is_some() && (asked || content != known) {
                 known = content;
                 self.reload().await;
@@ -83,16 +83,17 @@ impl Watcher {
     }
 
     /// What stands in a file, as a number that tells nothing of it. None when it cannot be read.
-    async fn look(&self, file: &Path) -> Option<u64> {
-        let content = tokio::fs::read(file).await.ok()?;
+    ///
+    /// Read on this thread, as a reload itself does: another thread may not be had, and asking for it then would end
+    /// the watcher.
+    fn look(&self, file: &Path) -> Option<u64> {
+        let content = std::fs::read(file).ok()?;
         Some(self.hasher.hash_one(content))
     }
 
-    async fn look_at_certificate(&self) -> Option<(u64, u64)> {
+    fn look_at_certificate(&self) -> Option<(u64, u64)> {
         let (_, files) = self.tls.as_ref()?;
-        self.look(&files.cert)
-            .await
-            .zip(self.look(&files.key).await)
+        self.look(&files.cert).zip(self.look(&files.key))
     }
 
     async fn reload_certificate(&self) {
