@@ -65,6 +65,7 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
                 .await
                 .map_err(|error| format!("{error}; see state.database")),
         ));
+        trials.extend(power_cut(&loaded).await);
         if let Some(store) = &loaded.config.secret_store {
             trials.push(trial("secrets".to_owned(), ages(&loaded, store).await));
         }
@@ -183,6 +184,20 @@ async fn database(loaded: &Loaded) -> Result<String, String> {
         })
     })
     .await
+}
+
+/// A server that does not wait for its own disk. One that does not answer is told of above.
+async fn power_cut(loaded: &Loaded) -> Option<Trial> {
+    let url = loaded.secrets.database.as_ref()?;
+    let asked = Box::pin(portcullis_store::forgetful(&loaded.config.state, url));
+    let off = in_time(async { asked.await.map_err(|error| error.to_string()) });
+    let off = off.await.ok()??;
+    Some(Trial {
+        what: "database after a power cut".to_owned(),
+        ok: true,
+        warning: true,
+        detail: format!("acknowledged sessions and events may be gone: off on the server: {off}"),
+    })
 }
 
 /// Values of the store of secrets that should have been replaced by now.

@@ -73,6 +73,20 @@ pub async fn look_up(
         .map_err(|_| Error::TimedOut(limit))?
 }
 
+/// Settings of a PostgreSQL server with which a power cut costs it what it acknowledged, by name and comma. No
+/// connection can set them (`synchronous_commit` it can, and the gate's do). None where all is well, and for SQLite.
+pub async fn forgetful(config: &Config, url: &Secret<String>) -> Result<Option<String>, Error> {
+    if url.expose().starts_with("sqlite:") {
+        return Ok(None);
+    }
+    let sql = "SELECT string_agg(name, ', ' ORDER BY name) AS names FROM pg_settings \
+               WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'";
+    match look_up(config, url, sql, &[]).await? {
+        Some(row) => row.opt_text("names"),
+        None => Ok(None),
+    }
+}
+
 fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, Error> {
     Ok(SqliteConnectOptions::from_str(url)
         .map_err(|_| Error::Address("it is not a well-formed sqlite: address"))?

@@ -26,7 +26,7 @@ pub use config::{Config, Location};
 pub use db::{Db, Engine};
 pub use error::Error;
 pub use foreign::Foreign;
-pub use inspect::{Condition, inspect, look_up};
+pub use inspect::{Condition, forgetful, inspect, look_up};
 pub use row::Row;
 pub use tx::Tx;
 pub use value::Value;

@@ -180,6 +180,34 @@ async fn postgres_that_may_forget_acknowledged_acts_is_not_let() {
     );
 }
 
+/// What the gate cannot ask for on a connection, the server's owner hears from `doctor`.
+#[tokio::test]
+async fn postgres_that_does_not_wait_for_its_disk_is_told_by_doctor() {
+    let postgres = Postgres::start().await;
+    let builder = gate(&postgres.url()).await.end().await;
+    let told = || {
+        let output = builder.cli(&["doctor"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let told = String::from_utf8(output.stdout).unwrap();
+        let line = told.lines().find(|line| line.contains("power cut"));
+        line.map(str::to_owned)
+    };
+    let line = told().unwrap();
+    assert!(line.starts_with("warn  "), "{line}");
+    assert!(line.ends_with("off on the server: fsync"), "{line}");
+    postgres.tell("ALTER SYSTEM SET fsync = on").await;
+    postgres.tell("SELECT pg_reload_conf()").await;
+    until("all is well", || async { told().is_none() }).await;
+    postgres
+        .tell("ALTER SYSTEM SET full_page_writes = off")
+        .await;
+    postgres.tell("SELECT pg_reload_conf()").await;
+    until("the other is told", || async {
+        told().is_some_and(|line| line.ends_with(": full_page_writes"))
+    })
+    .await;
+}
+
 /// Connections that did not answer in time are closed: none is used again, none stays behind.
 #[tokio::test]
 async fn postgres_that_hangs_refuses_in_time_and_its_connections_are_given_up() {

@@ -1,5 +1,6 @@
 //! Redis and PostgreSQL of a test's own, to be stopped, frozen and spoiled.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -163,6 +164,12 @@ impl Postgres {
             .status()
             .unwrap();
         assert!(status.success(), "initdb");
+        // In the file, where ALTER SYSTEM goes before it.
+        let mut settings = std::fs::OpenOptions::new()
+            .append(true)
+            .open(data.join("postgresql.conf"))
+            .unwrap();
+        settings.write_all(b"fsync = off\n").unwrap();
         let port = free_port();
         let child = server(folder.path(), user, port);
         let this = Postgres {
@@ -308,7 +315,7 @@ fn server(folder: &Path, user: Option<(u32, u32)>, port: u16) -> Child {
         .arg("-D")
         .arg(folder.join("data"))
         .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
-        .args(["-c", "unix_socket_directories=", "-c", "fsync=off"])
+        .args(["-c", "unix_socket_directories="])
         .current_dir(folder)
         .spawn()
         .unwrap()
