@@ -23,8 +23,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::accounts::By;
 use crate::{
-    Accounts, ApiKeys, Client, OpenidLogin, SigningKeys, Tenants, Visitors, api_keys, openid_login,
-    sessions, signing_keys, tenants, users, visitors,
+    Accounts, ApiKeys, Client, OpenidLogin, SigningKeys, Tenants, Visitors, api_keys, import,
+    openid_login, sessions, signing_keys, tenants, users, visitors,
 };
 
 /// Where the whole API lies, below what the binary reserves for itself.
@@ -74,9 +74,19 @@ pub struct Route {
     pub permission: Option<String>,
 }
 
+impl Route {
+    /// Largest body, in bytes, where it takes a longer one than the others.
+    pub fn max_body(&self) -> Option<usize> {
+        self.path
+            .starts_with(import::manage::AT)
+            .then_some(import::manage::MAX_BODY)
+    }
+}
+
 /// Every slice's routes.
 fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new()
+        .merge(import::manage::routes())
         .merge(users::manage::routes())
         .merge(openid_login::manage::routes())
         .merge(sessions::manage::routes())

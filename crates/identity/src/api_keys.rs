@@ -398,25 +398,7 @@ impl ApiKeys {
                 "must be 1 to 100 characters without control characters",
             );
         }
-        if new.permissions.len() > 64 {
-            return invalid("permissions", "must be at most 64");
-        }
-        for permission in &new.permissions {
-            if !grantor.may_give(permission) {
-                return Err(Error::NotHeld(permission.clone()));
-            }
-        }
-        let routes = new.routes.as_deref().unwrap_or_default();
-        let is_path = |path: &String| path.starts_with('/') && path.len() <= 256;
-        if routes.len() > 64 || !routes.iter().all(is_path) {
-            return invalid("routes", "must be at most 64 paths that begin with `/`");
-        }
-        if new.routes.as_ref().is_some_and(Vec::is_empty) {
-            return invalid(
-                "routes",
-                "must name a route, or be left out for all of them",
-            );
-        }
+        check_gift(&new.permissions, new.routes.as_deref(), grantor)?;
         let now = self.0.clock.now();
         if new.expires_at.is_some_and(|end| end <= now) {
             return invalid("expires_at", "must lie ahead");
@@ -569,6 +551,35 @@ impl ApiKeys {
         }
         Ok(self.0.trail.record_in(tx, more(event)).await?)
     }
+}
+
+/// Whether a key may have this of its grantor.
+pub(crate) fn check_gift(
+    permissions: &[String],
+    routes: Option<&[String]>,
+    grantor: &Grantor<'_>,
+) -> Result<(), Error> {
+    let invalid = |field, message| Err(Error::Invalid { field, message });
+    if permissions.len() > 64 {
+        return invalid("permissions", "must be at most 64");
+    }
+    for permission in permissions {
+        if !grantor.may_give(permission) {
+            return Err(Error::NotHeld(permission.clone()));
+        }
+    }
+    let is_path = |path: &String| path.starts_with('/') && path.len() <= 256;
+    let named = routes.unwrap_or_default();
+    if named.len() > 64 || !named.iter().all(is_path) {
+        return invalid("routes", "must be at most 64 paths that begin with `/`");
+    }
+    if routes.is_some_and(<[String]>::is_empty) {
+        return invalid(
+            "routes",
+            "must name a route, or be left out for all of them",
+        );
+    }
+    Ok(())
 }
 
 /// Who made a key, for the record: the kind, and the id where there is one.

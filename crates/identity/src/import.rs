@@ -8,15 +8,20 @@
 //!   database would refuse is told as well.
 //! - Reasons name columns, never what is in a secret one.
 
+pub(crate) mod manage;
 pub mod read;
 pub mod sessions;
 mod tenants;
 pub mod users;
 
 use portcullis_core::Timestamp;
+use portcullis_events::{Action, Event, Outcome};
 use portcullis_store::Tx;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::accounts::By;
 
 /// Rows to a transaction.
 pub(crate) const BATCH: usize = 500;
@@ -45,8 +50,10 @@ pub enum Error {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[schema(as = ImportReport)]
 pub struct Report {
+    /// Whether nothing was kept.
     pub dry_run: bool,
     pub read: u64,
     pub imported: u64,
@@ -58,6 +65,18 @@ pub struct Report {
     /// Old ids and new ones, of accounts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mapping: Vec<Mapped>,
+}
+
+/// What was done, by whom and from where.
+pub(crate) fn event(action: Action, by: &By, now: Timestamp) -> Event {
+    let mut event = Event::new(now, action, Outcome::Allowed).by(by.actor);
+    if let Some(request) = by.client.request {
+        event = event.during(request);
+    }
+    if let Some(client) = by.client.address {
+        event = event.from(client);
+    }
+    event
 }
 
 /// What became of one row that was not refused.
@@ -108,7 +127,8 @@ impl Run {
     }
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ImportRefused)]
 pub struct Refused {
     /// Counted from 1; a header line does not count.
     pub row: u64,
@@ -116,9 +136,11 @@ pub struct Refused {
     pub reason: String,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ImportMapped)]
 pub struct Mapped {
     pub external_id: String,
+    #[schema(value_type = String, format = Uuid)]
     pub id: portcullis_core::UserId,
 }
 
@@ -141,6 +163,10 @@ impl Row {
         match self.field(column)? {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.is_empty() => Ok(None),
+            // PostgreSQL keeps none.
+            Some(Value::String(text)) if text.contains('\0') => {
+                Err(format!("`{column}` holds a character of zero"))
+            }
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
             Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {

@@ -14,10 +14,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use portcullis_core::Secret;
-use portcullis_core::time::SystemClock;
-use portcullis_identity::Record;
 use portcullis_identity::accounts::By;
-use portcullis_identity::api_keys::import as import_keys;
+use portcullis_identity::api_keys::{Grantor, import as import_keys};
 use portcullis_identity::import::read::Rows;
 use portcullis_identity::import::{self, Report, Run};
 use portcullis_store::Foreign;
@@ -205,16 +203,9 @@ async fn users(args: &Users, stores: &Stores) -> anyhow::Result<Report> {
     let named: Vec<String> = args.roles.iter().cloned().chain(new).collect();
     crate::verbs::known_roles(stores, &named)?;
     let rows = args.from.rows(|shape| Some(shape.users()), stores).await?;
-    let record = Record::new(stores.trail.clone());
-    let report = import::users::run(
-        &stores.db,
-        &record,
-        &SystemClock,
-        rows,
-        &plan,
-        args.from.run(),
-        progress,
-    );
+    let accounts = &stores.identity.accounts;
+    let by = By::operator();
+    let report = accounts.import(rows, &plan, args.from.run(), &by, progress);
     Ok(report.await?)
 }
 
@@ -222,18 +213,12 @@ async fn sessions(args: &Sessions, stores: &Stores) -> anyhow::Result<Report> {
     let plan = import::sessions::Plan {
         source: args.from.source.clone(),
         cookie_key: secret(&args.cookie_key, stores)?,
-        settings: stores.identity.sessions.settings(),
         ignore: args.from.ignore.clone(),
     };
     let rows = args.from.rows(Shape::sessions, stores).await?;
-    let report = import::sessions::run(
-        &stores.db,
-        &SystemClock,
-        rows,
-        &plan,
-        args.from.run(),
-        progress,
-    );
+    let accounts = &stores.identity.accounts;
+    let by = By::operator();
+    let report = accounts.import_sessions(rows, &plan, args.from.run(), &by, progress);
     let report = report.await?;
     if stores.loaded.config.sessions.carried_over_cookie.is_none() {
         output::aside(
@@ -268,9 +253,11 @@ async fn keys(args: &Keys, stores: &Stores) -> anyhow::Result<Report> {
     };
     let rows = args.from.rows(|_| None, stores).await?;
     let by = By::operator();
+    let roles = api_keys::roles(stores)?;
+    let grantor = Grantor::Operator(&roles);
     let keys = &stores.identity.keys;
     Ok(keys
-        .import(rows, &plan, args.from.run(), &by, progress)
+        .import(rows, &plan, args.from.run(), (&grantor, &by), progress)
         .await?)
 }
 
@@ -333,7 +320,7 @@ impl From {
 }
 
 fn open(file: &Path) -> anyhow::Result<Rows> {
-    let input = || -> anyhow::Result<Box<dyn BufRead>> {
+    let input = || -> anyhow::Result<Box<dyn BufRead + Send>> {
         let file = File::open(file).map_err(|error| {
             Usage::error(format!("`{}` cannot be read ({error})", file.display()))
         })?;

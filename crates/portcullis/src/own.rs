@@ -406,6 +406,7 @@ impl Routes {
         let is_given = is_given(product);
         for operation in admin_api::operations() {
             let path = format!("{BASE}{}{}", admin_api::MOUNT, operation.path);
+            let max_body = operation.max_body();
             let allow = match operation.permission {
                 Some(permission) if is_given(&permission) => Allow::Permission(permission),
                 // Also an operation that names no permission: what nobody thought of is shut.
@@ -414,6 +415,7 @@ impl Routes {
             let route = self.add(&[operation.method.as_str()], &path, allow, Some("default"));
             route.callers = vec![CallerKind::User, CallerKind::ApiKey];
             route.cors = false;
+            route.max_body = max_body.map(|bytes| ByteSize::bytes(bytes as u64));
             // Whatever roles lead here: in production a password alone does not.
             route.mfa = mode == Mode::Production;
             if operation.path.contains("{tenant}") {

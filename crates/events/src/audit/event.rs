@@ -160,6 +160,7 @@ actions! {
     ApiKeyRotated = "api-key.rotated", Kept;
     ApiKeyRevoked = "api-key.revoked", Kept;
     ApiKeysImported = "api-key.imported", Kept;
+    SessionsImported = "session.imported", Kept;
     TenantCreated = "tenant.created", Kept;
     TenantSuspended = "tenant.suspended", Kept;
     TenantResumed = "tenant.resumed", Kept;

@@ -8,14 +8,14 @@
 //! issuer has for them, by an account's own id, or by address.
 
 use portcullis_core::{ApiKeyId, TenantId, Timestamp, UserId};
-use portcullis_events::{Action, Event, Outcome};
+use portcullis_events::Action;
 use portcullis_store::Tx;
 
-use super::{ApiKeys, KeyHash, store};
+use super::{ApiKeys, Grantor, KeyHash, store};
 use crate::accounts::By;
 use crate::import::read::Rows;
 use crate::import::users::find_reference;
-use crate::import::{Error, Fate, Report, Row, Run};
+use crate::import::{Error, Fate, Report, Row, Run, event};
 use crate::{Email, issuers, users};
 
 /// What may stand in a row. `key_hash` must.
@@ -57,13 +57,19 @@ struct Owner {
 }
 
 impl ApiKeys {
-    /// Takes all of them over. `progress` is told how many were read.
+    /// Whether keys could be known again that are taken over now.
+    pub fn takes_over(&self) -> bool {
+        self.0.prefixes.imported.is_some() && self.0.imported.is_some()
+    }
+
+    /// Takes all of them over, for somebody who may give what the plan gives. `progress` is told how many
+    /// were read.
     pub async fn import(
         &self,
         mut rows: Rows,
         plan: &Plan,
         run: Run,
-        by: &By,
+        (grantor, by): (&Grantor<'_>, &By),
         mut progress: impl FnMut(u64),
     ) -> Result<Report, Error> {
         let this = &*self.0;
@@ -80,16 +86,14 @@ impl ApiKeys {
                 row.check_columns(COLUMNS, &plan.ignore)?;
                 let outcome = match read(&row, now) {
                     Ok(ready) if ready.expires_at.is_some_and(|end| end <= now) => Ok(Fate::Over),
-                    Ok(ready) => self.take_over(&mut tx, &ready, plan).await?,
+                    Ok(ready) => self.take_over(&mut tx, &ready, plan, (grantor, by)).await?,
                     Err(reason) => Err(reason),
                 };
                 report.count(&row, outcome);
             }
             let count = report.imported.saturating_sub(before);
             if count > 0 {
-                let event = Event::new(now, Action::ApiKeysImported, Outcome::Allowed)
-                    .by(by.actor)
-                    .with("keys", count);
+                let event = event(Action::ApiKeysImported, by, now).with("keys", count);
                 this.trail.record_in(&mut tx, event).await?;
             }
             run.end(tx).await?;
@@ -103,11 +107,21 @@ impl ApiKeys {
         tx: &mut Tx,
         ready: &Ready,
         plan: &Plan,
+        (grantor, by): (&Grantor<'_>, &By),
     ) -> Result<Result<Fate, String>, Error> {
         let owner = match self.owner(tx, ready, plan).await? {
             Ok(owner) => owner,
             Err(reason) => return Ok(Err(reason)),
         };
+        if let Some(owner) = &owner {
+            // SECURITY: whoever brings somebody's key could act as they do where a route asks for one.
+            let roles = grantor.roles();
+            if let Some(role) = by.outranked_by_owner(tx, roles, owner.id).await? {
+                return Ok(Err(format!(
+                    "its owner has the role `{role}`, and you have not"
+                )));
+            }
+        }
         let prefix = self.0.prefixes.imported.as_deref().unwrap_or_default();
         let new = store::NewRow {
             id: ApiKeyId::new(),
@@ -155,9 +169,14 @@ impl ApiKeys {
                     None => None,
                 };
                 if account.is_none() {
-                    return Ok(Err(format!(
-                        "there is no account of the user `{id}`: take it over first (`import users`, with the same --source)"
-                    )));
+                    return Ok(Err(match &plan.issuer {
+                        Some(_) => format!(
+                            "the issuer's `{id}` has not been here yet: the first request makes the account; import again then"
+                        ),
+                        None => format!(
+                            "there is no account of the user `{id}`: take it over first (`import users`, with the same --source)"
+                        ),
+                    }));
                 }
                 account
             }

@@ -244,7 +244,11 @@ async fn keys_of_another_system_go_on_working_and_then_without_its_secret() {
     let by = By::operator();
     let import = async |run| {
         let rows = Rows::csv(Box::new(std::io::Cursor::new(lines.clone())));
-        let report = keys.import(rows, &Plan::default(), run, &by, |_| ()).await;
+        let roles = roles();
+        let as_who = (&Grantor::Operator(&roles), &by);
+        let report = keys
+            .import(rows, &Plan::default(), run, as_who, |_| ())
+            .await;
         let report = report.unwrap();
         (report.imported, report.already, report.refused.len())
     };

@@ -14,29 +14,35 @@ pub struct Rows {
 }
 
 enum From {
-    Csv(Box<csv::Reader<Box<dyn Read>>>),
-    Lines(std::io::Lines<Box<dyn BufRead>>),
+    Csv(Box<csv::Reader<Box<dyn Read + Send>>>),
+    Lines(std::io::Split<Box<dyn BufRead + Send>>),
     Array(std::vec::IntoIter<Value>),
     Postgres(Foreign),
 }
 
 impl Rows {
     /// CSV (RFC 4180) whose first line names the columns.
-    pub fn csv(input: Box<dyn Read>) -> Self {
+    pub fn csv(input: Box<dyn Read + Send>) -> Self {
         let reader = csv::ReaderBuilder::new().from_reader(input);
         Rows::of(From::Csv(Box::new(reader)))
     }
 
     /// One JSON object to a line.
-    pub fn json_lines(input: Box<dyn BufRead>) -> Self {
-        Rows::of(From::Lines(input.lines()))
+    pub fn json_lines(input: Box<dyn BufRead + Send>) -> Self {
+        // Not `lines`: one that is no UTF-8 is a row that is refused, and not the end.
+        Rows::of(From::Lines(input.split(b'\n')))
     }
 
     /// One JSON array of objects, read whole.
-    pub fn json(input: Box<dyn Read>) -> Result<Self, Error> {
+    pub fn json(input: Box<dyn Read + Send>) -> Result<Self, Error> {
         let rows: Vec<Value> =
             serde_json::from_reader(input).map_err(|error| malformed(0, &error))?;
-        Ok(Rows::of(From::Array(rows.into_iter())))
+        Ok(Rows::given(rows))
+    }
+
+    /// Rows that are there already.
+    pub(crate) fn given(rows: Vec<Value>) -> Self {
+        Rows::of(From::Array(rows.into_iter()))
     }
 
     /// The answer to a query.
@@ -61,7 +67,7 @@ impl Rows {
             }
             From::Lines(lines) => {
                 for line in lines.take(BATCH) {
-                    batch.push(object(serde_json::from_str(&line?)));
+                    batch.push(object(serde_json::from_slice(&line?)));
                 }
             }
             From::Array(rows) => {

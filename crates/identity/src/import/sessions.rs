@@ -7,16 +7,18 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_core::{Clock, Secret, Timestamp, UserId};
-use portcullis_store::{Db, Tx};
+use portcullis_core::{Secret, Span, Timestamp};
+use portcullis_events::Action;
+use portcullis_store::Tx;
 use portcullis_vault::{TokenHash, foreign};
 
 use super::read::Rows;
 use super::users::find_reference;
-use super::{Error, Fate, Report, Row, Run};
-use crate::revoke;
+use super::{Error, Fate, Report, Row, Run, event};
+use crate::accounts::By;
+use crate::sessions::carried_over;
 use crate::sessions::user_agent::ClientKind;
-use crate::sessions::{Settings, carried_over};
+use crate::{Accounts, revoke};
 
 /// What may stand in a row. `token`, `user_id` and `expires_at` must.
 pub const COLUMNS: &[&str] = &[
@@ -31,12 +33,11 @@ pub const COLUMNS: &[&str] = &[
 
 /// How rows are to be understood.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub struct Plan {
     /// As in the import of users, whose ids `user_id` holds.
     pub source: String,
     /// The key that the product signed its cookies with.
     pub cookie_key: Secret<String>,
-    pub settings: &'a Settings,
     pub ignore: Vec<String>,
 }
 
@@ -49,38 +50,48 @@ struct Ready {
     user_agent: Option<String>,
 }
 
-/// Takes all of them over. `progress` is told how many were read.
-pub async fn run(
-    db: &Db,
-    clock: &dyn Clock,
-    mut rows: Rows,
-    plan: &Plan<'_>,
-    run: Run,
-    mut progress: impl FnMut(u64),
-) -> Result<Report, Error> {
-    let mut report = Report::of(run);
-    loop {
-        let batch = rows.next().await?;
-        if batch.is_empty() {
-            return Ok(report);
+impl Accounts {
+    /// Takes sessions over. `progress` is told how many were read.
+    pub async fn import_sessions(
+        &self,
+        mut rows: Rows,
+        plan: &Plan,
+        run: Run,
+        by: &By,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Report, Error> {
+        let this = self.parts();
+        let mut report = Report::of(run);
+        loop {
+            let batch = rows.next().await?;
+            if batch.is_empty() {
+                return Ok(report);
+            }
+            let now = this.clock.now();
+            let before = report.imported;
+            let mut tx = this.db.begin().await?;
+            for row in batch {
+                row.check_columns(COLUMNS, &plan.ignore)?;
+                let lifetime = this.sessions.settings().lifetime;
+                let outcome = match read(&row, plan, lifetime, now) {
+                    Ok(ready) if ready.expires_at <= now => Ok(Fate::Over),
+                    Ok(ready) => self.take_over(&mut tx, &ready, plan, by, now).await?,
+                    Err(reason) => Err(reason),
+                };
+                report.count(&row, outcome);
+            }
+            let count = report.imported.saturating_sub(before);
+            if count > 0 {
+                let event = event(Action::SessionsImported, by, now).with("sessions", count);
+                this.record.trail().record_in(&mut tx, event).await?;
+            }
+            run.end(tx).await?;
+            progress(report.read);
         }
-        let mut tx = db.begin().await?;
-        for row in batch {
-            row.check_columns(COLUMNS, &plan.ignore)?;
-            let now = clock.now();
-            let outcome = match read(&row, plan, now) {
-                Ok(ready) if ready.expires_at <= now => Ok(Fate::Over),
-                Ok(ready) => write(&mut tx, &ready, plan, now).await?,
-                Err(reason) => Err(reason),
-            };
-            report.count(&row, outcome);
-        }
-        run.end(tx).await?;
-        progress(report.read);
     }
 }
 
-fn read(row: &Row, plan: &Plan<'_>, now: Timestamp) -> Result<Ready, String> {
+fn read(row: &Row, plan: &Plan, lifetime: Span, now: Timestamp) -> Result<Ready, String> {
     let token = row.required("token")?;
     // 128 bits of anything are more than this many characters of base64.
     if token.len() < 22 {
@@ -98,7 +109,7 @@ fn read(row: &Row, plan: &Plan<'_>, now: Timestamp) -> Result<Ready, String> {
         user_id: row.required("user_id")?,
         created_at: row.time("created_at")?.unwrap_or(now).min(now),
         // No session lives longer than the gate's own would.
-        expires_at: expires_at.min(now + plan.settings.lifetime),
+        expires_at: expires_at.min(now + lifetime),
         client_address: client_address.filter(|text| text.parse::<std::net::IpAddr>().is_ok()),
         user_agent: row
             .text("user_agent")?
@@ -113,38 +124,50 @@ fn sign(key: &Secret<String>, token: &str) -> Secret<String> {
     Secret::new(format!("{payload}.{}", URL_SAFE_NO_PAD.encode(tag)))
 }
 
-async fn write(
-    tx: &mut Tx,
-    ready: &Ready,
-    plan: &Plan<'_>,
-    now: Timestamp,
-) -> Result<Result<Fate, String>, Error> {
-    const SQL: &str = "INSERT INTO session (id, token_hash, user_id, created_at, authenticated_at, last_seen_at, expires_at, client_address, user_agent, client_kind) VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8, $9) ON CONFLICT (token_hash) DO NOTHING";
-    let Some(user): Option<UserId> = find_reference(tx, &plan.source, &ready.user_id).await? else {
-        return Ok(Err(format!(
-            "user `{}` was not taken over: import the users first",
-            ready.user_id
-        )));
-    };
-    let kind = ready
-        .user_agent
-        .as_deref()
-        .map(|user_agent| i64::from(ClientKind::read(user_agent, false).pack()));
-    let args = [
-        revoke::session_id(&ready.hash).into(),
-        ready.hash.as_bytes().into(),
-        user.into(),
-        ready.created_at.into(),
-        now.into(),
-        ready.expires_at.into(),
-        ready.client_address.as_deref().into(),
-        ready.user_agent.as_deref().into(),
-        kind.into(),
-    ];
-    Ok(Ok(match tx.execute(SQL, &args).await? {
-        0 => Fate::Already,
-        _ => Fate::Imported,
-    }))
+impl Accounts {
+    /// Writes one session. The outer error is a fault of the database and ends the run.
+    async fn take_over(
+        &self,
+        tx: &mut Tx,
+        ready: &Ready,
+        plan: &Plan,
+        by: &By,
+        now: Timestamp,
+    ) -> Result<Result<Fate, String>, Error> {
+        const SQL: &str = "INSERT INTO session (id, token_hash, user_id, created_at, authenticated_at, last_seen_at, expires_at, client_address, user_agent, client_kind) VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8, $9) ON CONFLICT (token_hash) DO NOTHING";
+        let Some(user) = find_reference(tx, &plan.source, &ready.user_id).await? else {
+            return Ok(Err(format!(
+                "user `{}` was not taken over: import the users first",
+                ready.user_id
+            )));
+        };
+        // SECURITY: whoever brings somebody's session could act as they do.
+        let policy = self.parts().sessions.policy().get();
+        if let Some(role) = by.outranked_by_owner(tx, &policy, user).await? {
+            return Ok(Err(format!(
+                "its owner has the role `{role}`, and you have not"
+            )));
+        }
+        let kind = ready
+            .user_agent
+            .as_deref()
+            .map(|user_agent| i64::from(ClientKind::read(user_agent, false).pack()));
+        let args = [
+            revoke::session_id(&ready.hash).into(),
+            ready.hash.as_bytes().into(),
+            user.into(),
+            ready.created_at.into(),
+            now.into(),
+            ready.expires_at.into(),
+            ready.client_address.as_deref().into(),
+            ready.user_agent.as_deref().into(),
+            kind.into(),
+        ];
+        Ok(Ok(match tx.execute(SQL, &args).await? {
+            0 => Fate::Already,
+            _ => Fate::Imported,
+        }))
+    }
 }
 
 #[cfg(test)]

@@ -4,18 +4,19 @@
 //! written wrong makes no customer.
 
 use portcullis_core::{TenantId, Timestamp, UserId, binding};
-use portcullis_events::{Action, Actor, Event, Outcome, Target};
+use portcullis_events::{Action, Target};
 use portcullis_store::Tx;
 
-use super::Error;
 use super::users::Plan;
+use super::{Error, event};
+use crate::accounts::By;
 use crate::record::Record;
 use crate::tenants::members;
 
 /// The tenant that the product calls `old`, or why there is none.
 pub(super) async fn find(
     tx: &mut Tx,
-    record: &Record,
+    recorded: (&Record, &By),
     plan: &Plan,
     old: &str,
     now: Timestamp,
@@ -47,12 +48,12 @@ pub(super) async fn find(
             "`tenant_id` makes no short name (2 to 63 lower-case letters, digits and inner `-`): give it one with --map-tenant {old}=TENANT"
         )));
     }
-    make(tx, record, (id, &slug, old), now).await
+    make(tx, recorded, (id, &slug, old), now).await
 }
 
 async fn make(
     tx: &mut Tx,
-    record: &Record,
+    recorded: (&Record, &By),
     (id, slug, name): (Option<TenantId>, &str, &str),
     now: Timestamp,
 ) -> Result<Result<TenantId, String>, Error> {
@@ -64,11 +65,10 @@ async fn make(
             "the short name `{slug}` is taken (`tenant_id`)"
         )));
     }
-    let event = Event::new(now, Action::TenantCreated, Outcome::Allowed)
-        .by(Actor::Operator)
+    let event = event(Action::TenantCreated, recorded.1, now)
         .to(Target::named("tenant", slug))
         .tenant(Some(id));
-    record.trail().record_in(tx, event).await?;
+    recorded.0.trail().record_in(tx, event).await?;
     Ok(Ok(id))
 }
 
@@ -76,18 +76,17 @@ async fn make(
 /// work in none.
 pub(super) async fn enter(
     tx: &mut Tx,
-    record: &Record,
+    recorded: (&Record, &By),
     (tenant, user): (TenantId, UserId),
     roles: &[String],
     now: Timestamp,
 ) -> Result<(), Error> {
     members::join(tx, tenant, user, now).await?;
     members::replace_roles(tx, tenant, user, roles).await?;
-    let event = Event::new(now, Action::MemberAdded, Outcome::Allowed)
-        .by(Actor::Operator)
+    let event = event(Action::MemberAdded, recorded.1, now)
         .to(Target::user(user))
         .tenant(Some(tenant))
         .with("roles", roles.join(" "));
-    record.trail().record_in(tx, event).await?;
+    recorded.0.trail().record_in(tx, event).await?;
     Ok(())
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_core::{Clock, Timestamp, UserId};
-use portcullis_store::{Db, Tx};
+use portcullis_core::{Timestamp, UserId};
+use portcullis_store::Tx;
 
 use super::read::Rows;
 use super::{Error, Fate, Mapped, Report, Row, Run, tenants};
+use crate::Accounts;
+use crate::accounts::By;
 use crate::email::Email;
-use crate::record::{Act, Entry, Record};
+use crate::record::{Act, Entry};
 use crate::users::{self, NewUser};
 
 /// What may stand in a row. `id` and `email` must.
@@ -55,46 +57,116 @@ struct Ready {
     deleted_at: Option<Timestamp>,
 }
 
-/// What became of one row.
-/// Takes all of them over. `progress` is told how many were read.
-pub async fn run(
-    db: &Db,
-    record: &Record,
-    clock: &dyn Clock,
-    mut rows: Rows,
-    plan: &Plan,
-    run: Run,
-    mut progress: impl FnMut(u64),
-) -> Result<Report, Error> {
-    let mut report = Report::of(run);
-    // A dry run keeps nothing, so it would not see two rows of one address in different batches.
-    let mut seen = BTreeSet::new();
-    loop {
-        let batch = rows.next().await?;
-        if batch.is_empty() {
-            return Ok(report);
-        }
-        let mut tx = db.begin().await?;
-        for row in batch {
-            row.check_columns(COLUMNS, &plan.ignore)?;
-            let now = clock.now();
-            let outcome = match read(&row, plan, now) {
-                Ok(ready) if !seen.insert(ready.email.canonical().to_owned()) => {
-                    Err("an earlier row has the same address".to_owned())
-                }
-                Ok(ready) => write(&mut tx, record, &ready, plan, now).await?,
-                Err(reason) => Err(reason),
-            };
-            if let Ok((fate, user)) = outcome {
-                if fate == Fate::Imported {
-                    record.record_in(&mut tx, entry(user, now)).await?;
-                }
-                map(&mut report, row.text("id").ok().flatten(), user);
+impl Accounts {
+    /// Takes all of them over. `progress` is told how many were read.
+    pub async fn import(
+        &self,
+        mut rows: Rows,
+        plan: &Plan,
+        run: Run,
+        by: &By,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Report, Error> {
+        let this = self.parts();
+        let policy = this.sessions.policy().get();
+        let mut report = Report::of(run);
+        // A dry run keeps nothing, so it would not see two rows of one address in different batches.
+        let mut seen = BTreeSet::new();
+        loop {
+            let batch = rows.next().await?;
+            if batch.is_empty() {
+                return Ok(report);
             }
-            report.count(&row, outcome.map(|(fate, _)| fate));
+            let mut tx = this.db.begin().await?;
+            for row in batch {
+                row.check_columns(COLUMNS, &plan.ignore)?;
+                let now = this.clock.now();
+                let outcome = match read(&row, plan, now) {
+                    Ok(ready) if !seen.insert(ready.email.canonical().to_owned()) => {
+                        Err("an earlier row has the same address".to_owned())
+                    }
+                    // SECURITY: nobody gives more than they hold, by whatever door.
+                    Ok(ready) => match by.outranked_by(&policy, &ready.roles) {
+                        Some(role) => Err(format!("the role `{role}` is not yours to give")),
+                        None => {
+                            self.take_over_account(&mut tx, &ready, plan, by, now)
+                                .await?
+                        }
+                    },
+                    Err(reason) => Err(reason),
+                };
+                if let Ok((_, user)) = outcome {
+                    map(&mut report, row.text("id").ok().flatten(), user);
+                }
+                report.count(&row, outcome.map(|(fate, _)| fate));
+            }
+            run.end(tx).await?;
+            progress(report.read);
         }
-        run.end(tx).await?;
-        progress(report.read);
+    }
+
+    /// Writes one account. The outer error is a fault of the database and ends the run.
+    async fn take_over_account(
+        &self,
+        tx: &mut Tx,
+        ready: &Ready,
+        plan: &Plan,
+        by: &By,
+        now: Timestamp,
+    ) -> Result<Result<(Fate, UserId), String>, Error> {
+        let record = &self.parts().record;
+        if let Some(user) = find_reference(tx, &plan.source, &ready.external_id).await? {
+            return Ok(Ok((Fate::Already, user)));
+        }
+        let tenant = match &ready.tenant {
+            None => None,
+            Some(name) => match tenants::find(tx, (record, by), plan, name, now).await? {
+                Ok(tenant) => Some(tenant),
+                Err(reason) => return Ok(Err(reason)),
+            },
+        };
+        let (roles, roles_there) = match tenant {
+            Some(_) if plan.roles_in_tenant => (&[][..], &ready.roles[..]),
+            Some(_) | None => (&ready.roles[..], &[][..]),
+        };
+        // Where the old id is a UUID it stays the id, so that paths and rows that hold it go on.
+        let id = match ready.external_id.parse::<UserId>() {
+            Ok(id) if !id.as_uuid().is_nil() => id,
+            Ok(_) | Err(_) => UserId::new(),
+        };
+        let new = NewUser {
+            email: &ready.email,
+            password_hash: &ready.password_hash,
+            display_name: ready.display_name.as_deref(),
+            tenant,
+            roles,
+        };
+        match users::create_as(tx, id, &new, ready.created_at).await? {
+            users::Created::Yes => {}
+            users::Created::AddressTaken => {
+                return Ok(Err(
+                    "there is an account with this address that was not taken over from this source"
+                        .to_owned(),
+                ));
+            }
+            users::Created::IdTaken => {
+                return Ok(Err("there is an account with this id already".to_owned()));
+            }
+        }
+        if let Some(tenant) = tenant {
+            tenants::enter(tx, (record, by), (tenant, id), roles_there, now).await?;
+        }
+        if let Some(at) = ready.deleted_at {
+            users::set_deactivated(tx, id, at.min(now)).await?;
+        }
+        insert_reference(tx, &plan.source, &ready.external_id, id).await?;
+        let entry = Entry {
+            user: Some(id),
+            roles: Some(roles.to_vec()),
+            ..self.entry_by(Act::UserCreated, by)
+        };
+        record.record_in(tx, entry).await?;
+        Ok(Ok((Fate::Imported, id)))
     }
 }
 
@@ -103,22 +175,6 @@ fn map(report: &mut Report, external_id: Option<String>, id: UserId) {
         report
             .mapping
             .extend(external_id.map(|external_id| Mapped { external_id, id }));
-    }
-}
-
-fn entry(user: UserId, now: Timestamp) -> Entry {
-    Entry {
-        at: now,
-        act: Act::UserCreated,
-        actor: None,
-        user: Some(user),
-        session: None,
-        family: None,
-        request: None,
-        client: None,
-        roles: None,
-        seen: None,
-        provider: None,
     }
 }
 
@@ -183,62 +239,6 @@ fn roles(row: &Row, plan: &Plan) -> Result<Vec<String>, String> {
         }
     }
     Ok(roles)
-}
-
-/// Writes one account. The outer error is a fault of the database and ends the run.
-async fn write(
-    tx: &mut Tx,
-    record: &Record,
-    ready: &Ready,
-    plan: &Plan,
-    now: Timestamp,
-) -> Result<Result<(Fate, UserId), String>, Error> {
-    if let Some(user) = find_reference(tx, &plan.source, &ready.external_id).await? {
-        return Ok(Ok((Fate::Already, user)));
-    }
-    let tenant = match &ready.tenant {
-        None => None,
-        Some(name) => match tenants::find(tx, record, plan, name, now).await? {
-            Ok(tenant) => Some(tenant),
-            Err(reason) => return Ok(Err(reason)),
-        },
-    };
-    let (roles, roles_there) = match tenant {
-        Some(_) if plan.roles_in_tenant => (&[][..], &ready.roles[..]),
-        Some(_) | None => (&ready.roles[..], &[][..]),
-    };
-    // Where the old id is a UUID it stays the id, so that paths and rows that hold it go on.
-    let id = match ready.external_id.parse::<UserId>() {
-        Ok(id) if !id.as_uuid().is_nil() => id,
-        Ok(_) | Err(_) => UserId::new(),
-    };
-    let new = NewUser {
-        email: &ready.email,
-        password_hash: &ready.password_hash,
-        display_name: ready.display_name.as_deref(),
-        tenant,
-        roles,
-    };
-    match users::create_as(tx, id, &new, ready.created_at).await? {
-        users::Created::Yes => {}
-        users::Created::AddressTaken => {
-            return Ok(Err(
-                "there is an account with this address that was not taken over from this source"
-                    .to_owned(),
-            ));
-        }
-        users::Created::IdTaken => {
-            return Ok(Err("there is an account with this id already".to_owned()));
-        }
-    }
-    if let Some(tenant) = tenant {
-        tenants::enter(tx, record, (tenant, id), roles_there, now).await?;
-    }
-    if let Some(at) = ready.deleted_at {
-        users::set_deactivated(tx, id, at.min(now)).await?;
-    }
-    insert_reference(tx, &plan.source, &ready.external_id, id).await?;
-    Ok(Ok((Fate::Imported, id)))
 }
 
 pub(crate) async fn find_reference(

@@ -217,7 +217,7 @@ fn show(format: Format, keys: &[Listed]) {
     }
 }
 
-fn roles(stores: &Stores) -> anyhow::Result<Arc<Roles>> {
+pub(crate) fn roles(stores: &Stores) -> anyhow::Result<Arc<Roles>> {
     Roles::compile(&stores.loaded.config.access.roles())
         .map(Arc::new)
         .map_err(|_| Usage::error("the roles have errors: `portcullis check` names them"))

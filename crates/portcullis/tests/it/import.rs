@@ -8,6 +8,7 @@ use portcullis_core::time::SystemClock;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _};
 
+use crate::support::moving::cookie;
 use crate::support::{Answer, Browser, Gateway, GatewayBuilder, Upstream, database, required};
 
 /// Of `plum-anvil-tundra-9140-quartz`, by another program.
@@ -24,14 +25,6 @@ async fn builder(upstream: &Upstream) -> GatewayBuilder {
         .await
         .more("\n[sessions]\ncarried-over-cookie = \"old_session\"\n")
         .environment("OLD_KEY", KEY)
-}
-
-/// What the product had set in the browser.
-fn cookie(token: &str) -> String {
-    let payload = URL_SAFE_NO_PAD.encode(token);
-    let key = portcullis_core::Secret::new(KEY.to_owned());
-    let tag = portcullis_vault::foreign::hmac_sha256(&key, payload.as_bytes());
-    format!("{payload}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
 
 fn report(output: &std::process::Output) -> Value {
@@ -208,7 +201,7 @@ async fn a_session_is_carried_over_and_its_cookie_replaced() {
 
     let gateway = builder.start().await;
     let everything = database::everything(&gateway.folder).await;
-    for secret in [token, cookie(token).as_str(), KEY] {
+    for secret in [token, cookie(KEY, token).as_str(), KEY] {
         let found = everything
             .windows(secret.len())
             .any(|part| part == secret.as_bytes());
@@ -220,14 +213,14 @@ async fn a_session_is_carried_over_and_its_cookie_replaced() {
         ("old_session", forged.as_str()),
         ("session", token),
         ("old_session", token),
-        ("session", &cookie(token)),
+        ("session", &cookie(KEY, token)),
     ] {
         let thief = gateway.browser();
         thief.set_cookie(name, value);
         assert_eq!(thief.get("/anything").send().await.status, 401, "{name}");
     }
     let ana = gateway.browser();
-    ana.set_cookie("old_session", &cookie(token));
+    ana.set_cookie("old_session", &cookie(KEY, token));
     let answer = ana.get("/anything").send().await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let seen = upstream.last();
@@ -235,7 +228,7 @@ async fn a_session_is_carried_over_and_its_cookie_replaced() {
     assert!(ana.cookie("session").is_some() && ana.cookie("old_session").is_none());
     // A second request was on its way with the old cookie.
     let straggler = gateway.browser();
-    straggler.set_cookie("old_session", &cookie(token));
+    straggler.set_cookie("old_session", &cookie(KEY, token));
     assert_eq!(
         ana.get("/anything").send().await.status,
         200,
@@ -326,7 +319,7 @@ async fn a_product_of_a_known_shape_is_read_from_its_own_database() {
 
     let gateway = builder.start().await;
     let ana = gateway.browser();
-    ana.set_cookie("old_session", &cookie(token));
+    ana.set_cookie("old_session", &cookie(KEY, token));
     let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:146.0) Gecko/20100101 Firefox/146.0";
     let account = ana
         .get("/.portcullis/auth/me")
@@ -334,7 +327,7 @@ async fn a_product_of_a_known_shape_is_read_from_its_own_database() {
     assert_eq!(account.send().await.json()["email"], "user1@corp.test");
     // Whose the session is, is held from the first request on.
     let thief = gateway.browser();
-    thief.set_cookie("old_session", &cookie(token));
+    thief.set_cookie("old_session", &cookie(KEY, token));
     let stolen = thief.get("/anything").header("user-agent", "curl/8.14.1");
     assert_eq!(stolen.send().await.status, 401);
 }

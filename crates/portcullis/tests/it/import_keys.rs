@@ -2,17 +2,17 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Gateway, GatewayBuilder, Upstream, database};
+use crate::support::issuer::Issuer;
+use crate::support::moving::key_hash;
+use crate::support::signer::read;
+use crate::support::{
+    Answer, Client, Gateway, GatewayBuilder, Upstream, database, eventually_asked,
+};
 
 const SECRET: &str = "0e1d2c3b4a5968778695a4b3c2d1e0f0";
 
 fn hash(key: &str) -> String {
-    let secret = portcullis_core::Secret::new(SECRET.to_owned());
-    let tag = portcullis_vault::foreign::hmac_sha256(&secret, key.as_bytes());
-    let digits = tag.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .map(|digit| char::from_digit(u32::from(digit), 16).unwrap())
-        .collect()
+    key_hash(SECRET, key)
 }
 
 async fn builder(upstream: &Upstream) -> GatewayBuilder {
@@ -47,11 +47,13 @@ fn refused(report: &Value) -> Vec<(u64, String)> {
 }
 
 async fn with(gateway: &Gateway, key: &str) -> Answer {
-    let request = gateway.client().get("/api/items");
-    request
-        .header("authorization", &format!("Bearer {key}"))
-        .send()
-        .await
+    at(&gateway.client(), "/api/items", key).await
+}
+
+async fn at(client: &Client, path: &str, credential: &str) -> Answer {
+    let credential = format!("Bearer {credential}");
+    let request = client.get(path).header("authorization", &credential);
+    request.send().await
 }
 
 /// One bad row costs one row; owners are found by the old id, by address and by the id here.
@@ -135,12 +137,57 @@ async fn hashes_come_as_csv_json_and_lines_with_their_owners_and_bad_rows_are_to
         assert!(done.status.success(), "{done:?}");
     }
     for key in [&ana, &bob, &eve] {
-        crate::support::eventually_asked("its owner is gone", async || {
+        eventually_asked("its owner is gone", async || {
             with(&gateway, key).await.status == 401
         })
         .await;
     }
     assert_eq!(with(&gateway, &nobody).await.status, 200);
+}
+
+/// People of another issuer own their keys by their subject there, once they have been here.
+#[tokio::test]
+async fn keys_find_their_owners_by_the_subject_at_another_issuer() {
+    let upstream = Upstream::start().await;
+    let issuer = Issuer::start(61).await;
+    let key = |name: &str| format!("shop_{name}_M3kFh0-2rXv_T8aJ5uYw9sPdLbGeNiQoRtKzBc");
+    let (met, strange) = (key("met"), key("strange"));
+    let rows = format!("key_hash,user_id\n{},u\n{},v\n", hash(&met), hash(&strange));
+    let table = format!(
+        "\n[issuer.company]\nprofile = \"oidc\"\nissuer = \"{}\"\naudience = [\"product\"]\nloopback = true\n",
+        issuer.url
+    );
+    let gateway = builder(&upstream).await.more(&table);
+    let gateway = gateway.file("keys.csv", &rows).start().await;
+    let client = gateway.client();
+    let token = issuer.token("u", &json!({}));
+    eventually_asked("the issuer's keys are read", async || {
+        at(&client, "/home", &token).await.status == 200
+    })
+    .await;
+    let assertion = read(upstream.last().header("x-portcullis-assertion").unwrap());
+    let person = assertion.1["sub"].as_str().unwrap().to_owned();
+    let builder = gateway.end().await;
+    let keys = |issuer: &str| {
+        let arguments = ["import", "keys", "--file", "keys.csv", "--apply"];
+        let more = ["--permission", "read:own", "--issuer", issuer];
+        builder.cli(&[&["--output", "json"], &arguments[..], &more].concat())
+    };
+    let unknown = String::from_utf8(keys("compnay").stderr).unwrap();
+    assert!(unknown.contains("[issuer.compnay]"), "{unknown}");
+    let told = serde_json::from_slice(&keys("company").stdout).unwrap();
+    assert_eq!(counts(&told), [2, 1, 0, 0], "{told}");
+    assert!(refused(&told)[0].1.contains("`v` has not been here yet"));
+
+    let gateway = builder.start().await;
+    assert_eq!(with(&gateway, &met).await.status, 200);
+    assert_eq!(with(&gateway, &strange).await.status, 401);
+    let done = gateway.cli(&["users", "deactivate", &person]);
+    assert!(done.status.success(), "{done:?}");
+    eventually_asked("its owner is gone", async || {
+        with(&gateway, &met).await.status == 401
+    })
+    .await;
 }
 
 /// Who has a tenant there works in it here, with roles there, and nobody's tenant is guessed.

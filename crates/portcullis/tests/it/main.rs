@@ -42,6 +42,7 @@ mod hosts;
 mod http2;
 mod image;
 mod import;
+mod import_api;
 mod import_keys;
 mod issuers;
 mod journey;

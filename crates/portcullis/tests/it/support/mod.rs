@@ -18,6 +18,7 @@ pub(crate) mod kms;
 pub(crate) mod mailbox;
 pub(crate) mod managers;
 pub(crate) mod memory;
+pub(crate) mod moving;
 pub(crate) mod openid;
 pub(crate) mod passkey;
 mod program;
