@@ -1,4 +1,7 @@
 use http::Request;
+use http::request::Parts;
+use portcullis_core::path;
+use portcullis_edge::forward::WebSocketAsked;
 use proptest::prelude::*;
 
 use super::*;
