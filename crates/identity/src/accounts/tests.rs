@@ -1,3 +1,5 @@
+use portcullis_core::{Problem, Span};
+
 use super::*;
 use crate::testing::{EMAIL, House, PASSWORD, secret};
 
