@@ -12,6 +12,9 @@ use crate::process::{command, quietly};
 pub(super) const TABLES: &str = r#"
 [vault]
 
+[roles.user]
+permissions = ["read:own"]
+
 [roles.service]
 permissions = ["seal:vault", "open:vault"]
 "#;
