@@ -19,6 +19,7 @@ const VERSION: u8 = 1;
 const NAME_LEN: usize = 4;
 /// Version and key name.
 pub const MARK_LEN: usize = 1 + NAME_LEN;
+const HEAD: usize = MARK_LEN + NONCE_LEN;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -90,15 +91,16 @@ impl Sealer {
     /// Seals `plain` for the place that `aad` names.
     pub fn seal(&self, aad: &[&[u8]], plain: &[u8]) -> Result<Vec<u8>, Error> {
         let nonce: [u8; NONCE_LEN] = tokens::random()?;
-        let text = gcm::seal(&self.current.key, nonce, &joined(aad), plain)
+        let mut text = [&self.mark()[..], &nonce, plain].concat();
+        gcm::seal(&self.current.key, nonce, &joined(aad), &mut text, HEAD)
             .map_err(|gcm::Refused| Error::Seal)?;
-        Ok([&self.mark()[..], &nonce, &text].concat())
+        Ok(text)
     }
 
     /// Opens what was sealed for the very same place.
     pub fn open(&self, aad: &[&[u8]], sealed: &[u8]) -> Result<Secret<Vec<u8>>, Error> {
         let (mark, rest) = sealed.split_first_chunk::<MARK_LEN>().ok_or(Error::Open)?;
-        let (nonce, text) = rest.split_first_chunk::<NONCE_LEN>().ok_or(Error::Open)?;
+        let (nonce, _) = rest.split_first_chunk::<NONCE_LEN>().ok_or(Error::Open)?;
         let [VERSION, name @ ..] = mark else {
             return Err(Error::Open);
         };
@@ -106,7 +108,7 @@ impl Sealer {
             .chain(&self.previous)
             .find(|named| named.name == *name)
             .ok_or(Error::Open)?;
-        let plain = gcm::open(&named.key, *nonce, &joined(aad), text.to_vec())
+        let plain = gcm::open(&named.key, *nonce, &joined(aad), sealed.to_vec(), HEAD)
             .map_err(|gcm::Refused| Error::Open)?;
         Ok(Secret::new(plain))
     }
