@@ -513,6 +513,34 @@ async fn an_invitation_falls_with_the_membership_of_whoever_wrote_it() {
     assert_eq!(answer.problem(), "tenant-required");
 }
 
+/// It gives what its writer can give when it is used, and not what they could when they wrote it.
+#[tokio::test]
+async fn an_invitation_falls_with_what_its_writer_may_give() {
+    let upstream = Upstream::start().await;
+    let gateway = gate(&upstream).await;
+    let ada = person(&gateway, "ada").await;
+    let solo = person(&gateway, "solo").await;
+    let path = format!("{ADMIN}/tenants/acme/invitations");
+    let invite = json!({ "email": "solo@corp.test", "roles": ["admin"] });
+    let written = ada.post(&path).json(&invite).send().await;
+    assert_eq!(written.status, StatusCode::CREATED, "{}", written.text());
+    let token = json!({ "token": written.json()["token"] });
+    let redeem = async || {
+        let asked = solo.post("/.portcullis/auth/invitation");
+        asked.json(&token).send().await
+    };
+    let roles = |role: &str| {
+        let arguments = ["tenants", "set-roles", "acme", "ada@corp.test", role];
+        done(&gateway, &arguments);
+    };
+    roles("user");
+    assert_eq!(redeem().await.problem(), "not-found");
+    // What was refused is not used up.
+    roles("admin");
+    assert_eq!(redeem().await.status, 200);
+    assert_eq!(solo.get("/orgs/acme/settings").send().await.status, 200);
+}
+
 #[tokio::test]
 async fn what_changes_about_a_tenant_or_a_member_counts_on_every_node() {
     let upstream = Upstream::start().await;

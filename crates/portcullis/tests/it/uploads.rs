@@ -1,7 +1,7 @@
 //! Uploads (U1, U2, U3): what comes in on a route for files reaches the product screened, or not at all.
 
 mod documents;
-mod journey;
+pub(crate) mod journey;
 mod memory;
 mod quarantine;
 mod refusals;

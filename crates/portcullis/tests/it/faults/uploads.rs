@@ -1,13 +1,17 @@
 //! Uploads with the scanner away, hung, or something else; with no room; with the product away. Nothing that
 //! was not read to its end by a scanner is forwarded.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use super::tracer::Tracer;
-use super::{assert_unavailable, in_time, metric, until};
+use super::{Dice, assert_unavailable, in_time, metric, rounds, until};
 use crate::support::clamd::{Clamd, Says, impostor};
 use crate::support::kms::Bao;
-use crate::support::{Answer, Gateway, Upstream, clamd, eventually};
+use crate::support::{Answer, Client, Gateway, Upstream, clamd, eventually};
+use crate::uploads::journey::sha256;
 use crate::uploads::{PDF, builder, file, post_form, post_raw, stored};
 
 async fn upload(gateway: &Gateway) -> Answer {
@@ -237,4 +241,64 @@ async fn without_the_kek_nothing_is_kept_and_nothing_is_served() {
     })
     .await;
     assert_eq!(keep(&gateway).await.status, 200);
+}
+
+/// Keeps files one after the other until the gate is gone. The digests of those that were acknowledged.
+async fn keep_on(address: SocketAddr, mut dice: Dice) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    loop {
+        // Of one chunk and of several, and no two alike.
+        let mut content = format!("{:016x} ", dice.roll()).into_bytes();
+        content.resize(17 + usize::try_from(dice.below(1 << 20)).unwrap(), b'.');
+        let request = Client::to(address).post("/files");
+        let request = stored::with_form(request, &[file("a.txt", "text/plain", &content)]);
+        match request.try_send().await {
+            None => return acknowledged,
+            Some(answer) if answer.status == 200 => acknowledged.push(sha256(&content)),
+            // Its time to end has come.
+            Some(_) => {}
+        }
+    }
+}
+
+/// `kill -9` while files come in: what was acknowledged is there whole, and nothing is served that is
+/// not what the product was told.
+#[tokio::test]
+async fn a_kill_in_the_middle_of_files_loses_none_that_was_acknowledged() {
+    let upstream = Upstream::start().await;
+    let mut builder = stored::builder(&upstream, &clamd::shared(), "").await;
+    let mut dice = Dice::seeded();
+    let mut acknowledged = BTreeSet::new();
+    let mut key = None;
+    for _ in 0..rounds("PORTCULLIS_KILL_ROUNDS", 4) {
+        let gateway = builder.start().await;
+        key.get_or_insert_with(|| crate::vault::key(&gateway, &stored::MAY, None));
+        let senders = [(); 3].map(|()| {
+            let dice = Dice(dice.roll());
+            tokio::spawn(keep_on(gateway.address, dice))
+        });
+        tokio::time::sleep(Duration::from_millis(200 + dice.below(400))).await;
+        builder = gateway.kill();
+        for sender in senders {
+            acknowledged.extend(sender.await.unwrap());
+        }
+    }
+    let gateway = builder.start().await;
+    let mut served = BTreeSet::new();
+    for received in upstream.received() {
+        let told = stored::told(&received);
+        let id = told["upload"].as_str().unwrap();
+        let answer = stored::content(&gateway, key.as_ref().unwrap(), id).await;
+        match answer.status.as_u16() {
+            200 => {
+                assert_eq!(told["sha256"], sha256(&answer.body), "{told}");
+                served.insert(sha256(&answer.body));
+            }
+            // Its answer never came back, so nobody took it.
+            status => assert_eq!(status, 404, "{told}"),
+        }
+    }
+    assert!(acknowledged.len() > 10, "{}", acknowledged.len());
+    let lost: Vec<_> = acknowledged.difference(&served).collect();
+    assert_eq!(lost, [] as [&String; 0]);
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::support::{Client, Gateway, Received, Upstream, clamd, required, zip};
 use crate::webhooks::verified;
 
-pub(super) fn sha256(content: &[u8]) -> String {
+pub(crate) fn sha256(content: &[u8]) -> String {
     hex::encode(aws_lc_rs::digest::digest(
         &aws_lc_rs::digest::SHA256,
         content,

@@ -83,14 +83,18 @@ pub(crate) async fn keep(gateway: &Gateway, upstream: &Upstream, content: &[u8])
     id_of(&upstream.last())
 }
 
-/// The id in the first description of a form.
-pub(crate) fn id_of(received: &Received) -> String {
+/// The first description in a form.
+pub(crate) fn told(received: &Received) -> Value {
     let form = read_form(received);
     let file = form
         .iter()
         .find(|(head, _)| head.contains("portcullis.upload+json"));
-    let told: Value = serde_json::from_slice(&file.expect("a description").1).unwrap();
-    told["upload"].as_str().unwrap().to_owned()
+    serde_json::from_slice(&file.expect("a description").1).unwrap()
+}
+
+/// The id in it.
+pub(crate) fn id_of(received: &Received) -> String {
+    told(received)["upload"].as_str().unwrap().to_owned()
 }
 
 /// What a program gets.
