@@ -185,9 +185,13 @@ pub(super) fn email(view: &View<'_>, at: usize, end: usize, any_domain: bool) ->
         .position(|byte| byte.is_ascii_alphanumeric() || *byte >= 0xc0)?;
     let start = local + trimmed;
     let local = view.slice(start, at);
-    let domain = view.slice(end, end + view.count(end, 256, is_domain));
+    let after = end + view.count(end, 256, is_domain);
+    let domain = view.slice(end, after);
     let is_any = any_domain && !domain.is_empty();
-    if !is_any && !is_public(domain) {
+    // Where the next address begins in it, nobody can say where the domain ends; and once that address is
+    // masked it would be another one.
+    let runs_on = view.slice(after, after + 1) == b"@" || view.slice(after, after + 3) == b"%40";
+    if !is_any && !runs_on && !is_public(domain) {
         return None;
     }
     let first = match local.first().copied()? {

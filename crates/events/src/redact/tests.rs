@@ -149,6 +149,8 @@ const LINES: &[(&str, &str)] = &[
         "nginx@sha256:abc npm@10.2.1 root@db",
         "nginx@sha256:abc npm@10.2.1 root@db",
     ),
+    // One address runs into the next.
+    ("first@one.two.j@corp.test", "f***@o***@corp.test"),
     // Cards
     ("card 4111 1111 1111 1111 ok", "card [redacted] ok"),
     ("card=4111-1111-1111-1111", "card=[redacted]"),
