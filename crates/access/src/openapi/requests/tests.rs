@@ -120,6 +120,10 @@ fn values_of_path_and_query_are_held_against_their_schemas() {
     assert_eq!(get("/api/orders/0", "limit=1"), fault("path.order_id"));
     assert_eq!(get("/api/orders/x", "limit=1"), fault("path.order_id"));
     assert_eq!(get("/api/orders/%37", "limit=1"), Ok(()));
+    for blank in ["7%0A", "%207", "7%20", "%097"] {
+        let path = format!("/api/orders/{blank}");
+        assert_eq!(get(&path, "limit=1"), fault("path.order_id"), "{blank}");
+    }
     for (query, field) in [
         ("", "query.limit"),
         ("limit=101", "query.limit"),

@@ -99,7 +99,9 @@ impl Types {
 
 impl Scalars {
     fn typed(self, text: &str) -> Option<Value> {
+        // The parser would pass over blanks and line ends around it, which no product has to expect.
         if self.number
+            && !text.contains(char::is_whitespace)
             && let Ok(number) = serde_json::from_str::<Number>(text)
         {
             return Some(Value::Number(number));
