@@ -107,7 +107,11 @@ async fn only_what_the_document_describes_reaches_the_product() {
 
     for (target, problem, places) in [
         ("/api/orders/0", "invalid-input", &["path.order"][..]),
-        ("/api/orders/7?limit=1%0A", "invalid-input", &["query.limit"]),
+        (
+            "/api/orders/7?limit=1%0A",
+            "invalid-input",
+            &["query.limit"],
+        ),
         (
             "/api/orders/seven?limit=1000",
             "invalid-input",
