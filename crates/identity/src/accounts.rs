@@ -131,6 +131,15 @@ impl By {
             holds: Holds::of(caller),
         }
     }
+
+    /// What an event says of them.
+    pub(crate) const fn recorded(&self) -> portcullis_events::By {
+        portcullis_events::By {
+            actor: self.actor,
+            client: self.client.address,
+            request: self.client.request,
+        }
+    }
 }
 
 /// An account as its owner sees it.

@@ -539,16 +539,10 @@ impl ApiKeys {
         by: &By,
         more: impl FnOnce(Event) -> Event,
     ) -> Result<(), Error> {
-        let mut event = Event::new(self.0.clock.now(), action, Outcome::Allowed)
-            .by(by.actor)
+        let event = Event::new(self.0.clock.now(), action, Outcome::Allowed)
+            .done(&by.recorded())
             .to(Target::named("api-key", &id.to_string()))
             .tenant(tenant);
-        if let Some(request) = by.client.request {
-            event = event.during(request);
-        }
-        if let Some(client) = by.client.address {
-            event = event.from(client);
-        }
         Ok(self.0.trail.record_in(tx, more(event)).await?)
     }
 }

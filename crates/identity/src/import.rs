@@ -69,14 +69,7 @@ pub struct Report {
 
 /// What was done, by whom and from where.
 pub(crate) fn event(action: Action, by: &By, now: Timestamp) -> Event {
-    let mut event = Event::new(now, action, Outcome::Allowed).by(by.actor);
-    if let Some(request) = by.client.request {
-        event = event.during(request);
-    }
-    if let Some(client) = by.client.address {
-        event = event.from(client);
-    }
-    event
+    Event::new(now, action, Outcome::Allowed).done(&by.recorded())
 }
 
 /// What became of one row that was not refused.

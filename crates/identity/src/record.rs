@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use portcullis_core::{RequestId, SessionId, Timestamp, TokenFamilyId, UserId};
 use portcullis_events::audit::Error;
-use portcullis_events::{Action, Actor, Event, Outcome, Target, Trail};
+use portcullis_events::{Action, Actor, By, Event, Outcome, Target, Trail};
 use portcullis_store::Tx;
 
 /// What happened here.
@@ -176,8 +176,12 @@ impl Record {
 
 fn event_of(entry: Entry) -> Event {
     let (action, outcome) = entry.act.words();
-    let actor = entry.actor.unwrap_or(entry.act.unsigned_actor());
-    let mut event = Event::new(entry.at, action, outcome).by(actor);
+    let by = By {
+        actor: entry.actor.unwrap_or(entry.act.unsigned_actor()),
+        client: entry.client,
+        request: entry.request,
+    };
+    let mut event = Event::new(entry.at, action, outcome).done(&by);
     if let Some(session) = entry.session {
         event = event.to(Target::session(session));
     } else if let Some(family) = entry.family {
@@ -187,12 +191,6 @@ fn event_of(entry: Entry) -> Event {
     }
     if let (Some(_), None, Some(user)) = (entry.family, entry.actor, entry.user) {
         event = event.with("user", user.to_string());
-    }
-    if let Some(request) = entry.request {
-        event = event.during(request);
-    }
-    if let Some(client) = entry.client {
-        event = event.from(client);
     }
     if let Some(seen) = entry.seen {
         event = event.with("seen", seen);

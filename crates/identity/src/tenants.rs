@@ -190,15 +190,9 @@ impl Tenants {
         now: Timestamp,
     ) -> Result<(), Error> {
         let mut event = Event::new(now, act.action, Outcome::Allowed)
-            .by(by.actor)
+            .done(&by.recorded())
             .to(act.target)
             .tenant(Some(tenant));
-        if let Some(request) = by.client.request {
-            event = event.during(request);
-        }
-        if let Some(address) = by.client.address {
-            event = event.from(address);
-        }
         for (name, value) in act.details {
             event = event.with(name, *value);
         }

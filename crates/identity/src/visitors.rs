@@ -459,16 +459,9 @@ impl Visitors {
     }
 
     fn event(&self, action: Action, tenant: TenantId, by: &By) -> Event {
-        let mut event = Event::new(self.0.clock.now(), action, Outcome::Allowed)
-            .by(by.actor)
-            .tenant(Some(tenant));
-        if let Some(request) = by.client.request {
-            event = event.during(request);
-        }
-        if let Some(address) = by.client.address {
-            event = event.from(address);
-        }
-        event
+        Event::new(self.0.clock.now(), action, Outcome::Allowed)
+            .done(&by.recorded())
+            .tenant(Some(tenant))
     }
 
     async fn record(
