@@ -14,13 +14,15 @@ pub mod sessions;
 mod tenants;
 pub mod users;
 
-use portcullis_core::Timestamp;
-use portcullis_events::{Action, Event, Outcome};
-use portcullis_store::Tx;
+use portcullis_core::roles::Roles;
+use portcullis_core::{Timestamp, UserId};
+use portcullis_events::{Action, Event, Outcome, Trail};
+use portcullis_store::{Db, Tx};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use self::read::Rows;
 use crate::accounts::By;
 
 /// Rows to a transaction.
@@ -65,6 +67,71 @@ pub struct Report {
     /// Old ids and new ones, of accounts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mapping: Vec<Mapped>,
+}
+
+/// Takes the rows of one kind over, one after the other.
+pub(crate) trait Taker {
+    /// What may stand in a row.
+    const COLUMNS: &'static [&'static str];
+
+    /// Takes one over. The outer error is a fault of the database and ends the run.
+    fn take(
+        &mut self,
+        tx: &mut Tx,
+        row: &Row,
+    ) -> impl Future<Output = Result<Result<Fate, String>, Error>> + Send;
+
+    /// What the trail says of a batch of which so many were imported, where each row has no event of its
+    /// own.
+    fn event(&self, imported: u64) -> Option<Event>;
+}
+
+/// Takes all rows over, a batch to a transaction. `progress` is told how many were read.
+pub(crate) async fn take_over<T: Taker>(
+    (db, trail): (&Db, &Trail),
+    mut rows: Rows,
+    ignored: &[String],
+    run: Run,
+    taker: &mut T,
+    mut progress: impl FnMut(u64),
+) -> Result<Report, Error> {
+    let mut report = Report::of(run);
+    loop {
+        let batch = rows.next().await?;
+        if batch.is_empty() {
+            return Ok(report);
+        }
+        let before = report.imported;
+        let mut tx = db.begin().await?;
+        for row in batch {
+            row.check_columns(T::COLUMNS, ignored)?;
+            let outcome = taker.take(&mut tx, &row).await?;
+            report.count(&row, outcome);
+        }
+        let imported = report.imported.saturating_sub(before);
+        if imported > 0
+            && let Some(event) = taker.event(imported)
+        {
+            trail.record_in(&mut tx, event).await?;
+        }
+        run.end(tx).await?;
+        progress(report.read);
+    }
+}
+
+/// Whether somebody may bring what acts in an owner's name, or why not.
+///
+/// SECURITY: whoever brings a session or a key of somebody else's could act as they do.
+pub(crate) async fn check_owner(
+    tx: &mut Tx,
+    roles: &Roles,
+    by: &By,
+    owner: UserId,
+) -> Result<Result<(), String>, Error> {
+    Ok(match by.outranked_by_owner(tx, roles, owner).await? {
+        Some(role) => Err(format!("its owner has the role `{role}`, and you have not")),
+        None => Ok(()),
+    })
 }
 
 /// What was done, by whom and from where.
@@ -134,7 +201,7 @@ pub struct Refused {
 pub struct Mapped {
     pub external_id: String,
     #[schema(value_type = String, format = Uuid)]
-    pub id: portcullis_core::UserId,
+    pub id: UserId,
 }
 
 /// One row of what is taken over.

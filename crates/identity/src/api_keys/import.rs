@@ -8,14 +8,14 @@
 //! issuer has for them, by an account's own id, or by address.
 
 use portcullis_core::{ApiKeyId, TenantId, Timestamp, UserId};
-use portcullis_events::Action;
+use portcullis_events::{Action, Event};
 use portcullis_store::Tx;
 
 use super::{ApiKeys, Grantor, KeyHash, store};
 use crate::accounts::By;
 use crate::import::read::Rows;
 use crate::import::users::find_reference;
-use crate::import::{Error, Fate, Report, Row, Run, event};
+use crate::import::{self, Error, Fate, Report, Row, Run, check_owner, event};
 use crate::{Email, issuers, users};
 
 /// What may stand in a row. `key_hash` must.
@@ -56,6 +56,32 @@ struct Owner {
     tenant: Option<TenantId>,
 }
 
+/// Takes keys over.
+struct Taker<'a> {
+    keys: &'a ApiKeys,
+    plan: &'a Plan,
+    grantor: &'a Grantor<'a>,
+    by: &'a By,
+}
+
+impl import::Taker for Taker<'_> {
+    const COLUMNS: &'static [&'static str] = COLUMNS;
+
+    async fn take(&mut self, tx: &mut Tx, row: &Row) -> Result<Result<Fate, String>, Error> {
+        let now = self.keys.0.clock.now();
+        match read(row, now) {
+            Ok(ready) if ready.expires_at.is_some_and(|end| end <= now) => Ok(Ok(Fate::Over)),
+            Ok(ready) => self.write(tx, &ready).await,
+            Err(reason) => Ok(Err(reason)),
+        }
+    }
+
+    fn event(&self, imported: u64) -> Option<Event> {
+        let event = event(Action::ApiKeysImported, self.by, self.keys.0.clock.now());
+        Some(event.with("keys", imported))
+    }
+}
+
 impl ApiKeys {
     /// Whether keys could be known again that are taken over now.
     pub fn takes_over(&self) -> bool {
@@ -66,63 +92,35 @@ impl ApiKeys {
     /// were read.
     pub async fn import(
         &self,
-        mut rows: Rows,
+        rows: Rows,
         plan: &Plan,
         run: Run,
         (grantor, by): (&Grantor<'_>, &By),
-        mut progress: impl FnMut(u64),
+        progress: impl FnMut(u64),
     ) -> Result<Report, Error> {
-        let this = &*self.0;
-        let mut report = Report::of(run);
-        loop {
-            let batch = rows.next().await?;
-            if batch.is_empty() {
-                return Ok(report);
-            }
-            let now = this.clock.now();
-            let before = report.imported;
-            let mut tx = this.db.begin().await?;
-            for row in batch {
-                row.check_columns(COLUMNS, &plan.ignore)?;
-                let outcome = match read(&row, now) {
-                    Ok(ready) if ready.expires_at.is_some_and(|end| end <= now) => Ok(Fate::Over),
-                    Ok(ready) => self.take_over(&mut tx, &ready, plan, (grantor, by)).await?,
-                    Err(reason) => Err(reason),
-                };
-                report.count(&row, outcome);
-            }
-            let count = report.imported.saturating_sub(before);
-            if count > 0 {
-                let event = event(Action::ApiKeysImported, by, now).with("keys", count);
-                this.trail.record_in(&mut tx, event).await?;
-            }
-            run.end(tx).await?;
-            progress(report.read);
-        }
+        let mut taker = Taker {
+            keys: self,
+            plan,
+            grantor,
+            by,
+        };
+        let to = (&self.0.db, &self.0.trail);
+        import::take_over(to, rows, &plan.ignore, run, &mut taker, progress).await
     }
+}
 
-    /// Writes one key. The outer error is a fault of the database and ends the run.
-    async fn take_over(
-        &self,
-        tx: &mut Tx,
-        ready: &Ready,
-        plan: &Plan,
-        (grantor, by): (&Grantor<'_>, &By),
-    ) -> Result<Result<Fate, String>, Error> {
-        let owner = match self.owner(tx, ready, plan).await? {
+impl Taker<'_> {
+    async fn write(&self, tx: &mut Tx, ready: &Ready) -> Result<Result<Fate, String>, Error> {
+        let owner = match self.owner(tx, ready).await? {
             Ok(owner) => owner,
             Err(reason) => return Ok(Err(reason)),
         };
-        if let Some(owner) = &owner {
-            // SECURITY: whoever brings somebody's key could act as they do where a route asks for one.
-            let roles = grantor.roles();
-            if let Some(role) = by.outranked_by_owner(tx, roles, owner.id).await? {
-                return Ok(Err(format!(
-                    "its owner has the role `{role}`, and you have not"
-                )));
-            }
+        if let Some(owner) = &owner
+            && let Err(reason) = check_owner(tx, self.grantor.roles(), self.by, owner.id).await?
+        {
+            return Ok(Err(reason));
         }
-        let prefix = self.0.prefixes.imported.as_deref().unwrap_or_default();
+        let prefix = self.keys.0.prefixes.imported.as_deref().unwrap_or_default();
         let new = store::NewRow {
             id: ApiKeyId::new(),
             hash: &ready.hash,
@@ -131,8 +129,8 @@ impl ApiKeys {
             name: ready.name.as_deref().unwrap_or("imported"),
             user: owner.as_ref().map(|owner| owner.id),
             tenant: owner.and_then(|owner| owner.tenant),
-            permissions: &plan.permissions,
-            routes: plan.routes.as_deref(),
+            permissions: &self.plan.permissions,
+            routes: self.plan.routes.as_deref(),
             rate: None,
             created_by: "import",
             created_at: ready.created_at,
@@ -151,15 +149,14 @@ impl ApiKeys {
         &self,
         tx: &mut Tx,
         ready: &Ready,
-        plan: &Plan,
     ) -> Result<Result<Option<Owner>, String>, Error> {
-        let db = &self.0.db;
+        let db = &self.keys.0.db;
         let by_id = match &ready.user_id {
             None => None,
             Some(id) => {
-                let found = match &plan.issuer {
+                let found = match &self.plan.issuer {
                     Some(issuer) => issuers::person(db, issuer, id).await?,
-                    None => match find_reference(tx, &plan.source, id).await? {
+                    None => match find_reference(tx, &self.plan.source, id).await? {
                         Some(user) => Some(user),
                         None => id.parse().ok(),
                     },
@@ -169,7 +166,7 @@ impl ApiKeys {
                     None => None,
                 };
                 if account.is_none() {
-                    return Ok(Err(match &plan.issuer {
+                    return Ok(Err(match &self.plan.issuer {
                         Some(_) => format!(
                             "the issuer's `{id}` has not been here yet: the first request makes the account; import again then"
                         ),

@@ -5,16 +5,19 @@
 //! product's key at the import alone. What the gate then does with such a cookie: see
 //! [`crate::sessions::carried_over`].
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis_core::roles::Roles;
 use portcullis_core::{Secret, Span, Timestamp};
-use portcullis_events::Action;
+use portcullis_events::{Action, Event};
 use portcullis_store::Tx;
 use portcullis_vault::{TokenHash, foreign};
 
 use super::read::Rows;
 use super::users::find_reference;
-use super::{Error, Fate, Report, Row, Run, event};
+use super::{Error, Fate, Report, Row, Run, check_owner, event, take_over};
 use crate::accounts::By;
 use crate::sessions::carried_over;
 use crate::sessions::user_agent::ClientKind;
@@ -50,44 +53,53 @@ struct Ready {
     user_agent: Option<String>,
 }
 
+/// Takes sessions over.
+struct Taker<'a> {
+    accounts: &'a Accounts,
+    policy: Arc<Roles>,
+    plan: &'a Plan,
+    by: &'a By,
+}
+
+impl super::Taker for Taker<'_> {
+    const COLUMNS: &'static [&'static str] = COLUMNS;
+
+    async fn take(&mut self, tx: &mut Tx, row: &Row) -> Result<Result<Fate, String>, Error> {
+        let this = self.accounts.parts();
+        let now = this.clock.now();
+        match read(row, self.plan, this.sessions.settings().lifetime, now) {
+            Ok(ready) if ready.expires_at <= now => Ok(Ok(Fate::Over)),
+            Ok(ready) => self.write(tx, &ready, now).await,
+            Err(reason) => Ok(Err(reason)),
+        }
+    }
+
+    fn event(&self, imported: u64) -> Option<Event> {
+        let now = self.accounts.parts().clock.now();
+        let event = event(Action::SessionsImported, self.by, now);
+        Some(event.with("sessions", imported))
+    }
+}
+
 impl Accounts {
     /// Takes sessions over. `progress` is told how many were read.
     pub async fn import_sessions(
         &self,
-        mut rows: Rows,
+        rows: Rows,
         plan: &Plan,
         run: Run,
         by: &By,
-        mut progress: impl FnMut(u64),
+        progress: impl FnMut(u64),
     ) -> Result<Report, Error> {
         let this = self.parts();
-        let mut report = Report::of(run);
-        loop {
-            let batch = rows.next().await?;
-            if batch.is_empty() {
-                return Ok(report);
-            }
-            let now = this.clock.now();
-            let before = report.imported;
-            let mut tx = this.db.begin().await?;
-            for row in batch {
-                row.check_columns(COLUMNS, &plan.ignore)?;
-                let lifetime = this.sessions.settings().lifetime;
-                let outcome = match read(&row, plan, lifetime, now) {
-                    Ok(ready) if ready.expires_at <= now => Ok(Fate::Over),
-                    Ok(ready) => self.take_over(&mut tx, &ready, plan, by, now).await?,
-                    Err(reason) => Err(reason),
-                };
-                report.count(&row, outcome);
-            }
-            let count = report.imported.saturating_sub(before);
-            if count > 0 {
-                let event = event(Action::SessionsImported, by, now).with("sessions", count);
-                this.record.trail().record_in(&mut tx, event).await?;
-            }
-            run.end(tx).await?;
-            progress(report.read);
-        }
+        let mut taker = Taker {
+            accounts: self,
+            policy: this.sessions.policy().get(),
+            plan,
+            by,
+        };
+        let to = (&this.db, this.record.trail());
+        take_over(to, rows, &plan.ignore, run, &mut taker, progress).await
     }
 }
 
@@ -124,29 +136,22 @@ fn sign(key: &Secret<String>, token: &str) -> Secret<String> {
     Secret::new(format!("{payload}.{}", URL_SAFE_NO_PAD.encode(tag)))
 }
 
-impl Accounts {
-    /// Writes one session. The outer error is a fault of the database and ends the run.
-    async fn take_over(
+impl Taker<'_> {
+    async fn write(
         &self,
         tx: &mut Tx,
         ready: &Ready,
-        plan: &Plan,
-        by: &By,
         now: Timestamp,
     ) -> Result<Result<Fate, String>, Error> {
         const SQL: &str = "INSERT INTO session (id, token_hash, user_id, created_at, authenticated_at, last_seen_at, expires_at, client_address, user_agent, client_kind) VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8, $9) ON CONFLICT (token_hash) DO NOTHING";
-        let Some(user) = find_reference(tx, &plan.source, &ready.user_id).await? else {
+        let Some(user) = find_reference(tx, &self.plan.source, &ready.user_id).await? else {
             return Ok(Err(format!(
                 "user `{}` was not taken over: import the users first",
                 ready.user_id
             )));
         };
-        // SECURITY: whoever brings somebody's session could act as they do.
-        let policy = self.parts().sessions.policy().get();
-        if let Some(role) = by.outranked_by_owner(tx, &policy, user).await? {
-            return Ok(Err(format!(
-                "its owner has the role `{role}`, and you have not"
-            )));
+        if let Err(reason) = check_owner(tx, &self.policy, self.by, user).await? {
+            return Ok(Err(reason));
         }
         let kind = ready
             .user_agent

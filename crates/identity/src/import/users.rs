@@ -1,12 +1,15 @@
 //! Accounts: addresses, bcrypt hashes, roles, and the id that they had.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use portcullis_core::roles::Roles;
 use portcullis_core::{Timestamp, UserId};
+use portcullis_events::Event;
 use portcullis_store::Tx;
 
 use super::read::Rows;
-use super::{Error, Fate, Mapped, Report, Row, Run, tenants};
+use super::{Error, Fate, Mapped, Report, Row, Run, take_over, tenants};
 use crate::Accounts;
 use crate::accounts::By;
 use crate::email::Email;
@@ -57,52 +60,75 @@ struct Ready {
     deleted_at: Option<Timestamp>,
 }
 
+/// Takes accounts over.
+struct Taker<'a> {
+    accounts: &'a Accounts,
+    policy: Arc<Roles>,
+    plan: &'a Plan,
+    by: &'a By,
+    /// A dry run keeps nothing, so it would not see two rows of one address in different batches.
+    seen: BTreeSet<String>,
+    mapping: Vec<Mapped>,
+}
+
+impl super::Taker for Taker<'_> {
+    const COLUMNS: &'static [&'static str] = COLUMNS;
+
+    async fn take(&mut self, tx: &mut Tx, row: &Row) -> Result<Result<Fate, String>, Error> {
+        let now = self.accounts.parts().clock.now();
+        let ready = match read(row, self.plan, now) {
+            Ok(ready) => ready,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if !self.seen.insert(ready.email.canonical().to_owned()) {
+            return Ok(Err("an earlier row has the same address".to_owned()));
+        }
+        // SECURITY: nobody gives more than they hold, by whatever door.
+        if let Some(role) = self.by.outranked_by(&self.policy, &ready.roles) {
+            return Ok(Err(format!("the role `{role}` is not yours to give")));
+        }
+        let taken = self
+            .accounts
+            .take_over_account(tx, &ready, self.plan, self.by, now);
+        Ok(taken.await?.map(|(fate, id)| {
+            let external_id = ready.external_id;
+            self.mapping.push(Mapped { external_id, id });
+            fate
+        }))
+    }
+
+    /// Each has its own.
+    fn event(&self, _: u64) -> Option<Event> {
+        None
+    }
+}
+
 impl Accounts {
     /// Takes all of them over. `progress` is told how many were read.
     pub async fn import(
         &self,
-        mut rows: Rows,
+        rows: Rows,
         plan: &Plan,
         run: Run,
         by: &By,
-        mut progress: impl FnMut(u64),
+        progress: impl FnMut(u64),
     ) -> Result<Report, Error> {
         let this = self.parts();
-        let policy = this.sessions.policy().get();
-        let mut report = Report::of(run);
-        // A dry run keeps nothing, so it would not see two rows of one address in different batches.
-        let mut seen = BTreeSet::new();
-        loop {
-            let batch = rows.next().await?;
-            if batch.is_empty() {
-                return Ok(report);
-            }
-            let mut tx = this.db.begin().await?;
-            for row in batch {
-                row.check_columns(COLUMNS, &plan.ignore)?;
-                let now = this.clock.now();
-                let outcome = match read(&row, plan, now) {
-                    Ok(ready) if !seen.insert(ready.email.canonical().to_owned()) => {
-                        Err("an earlier row has the same address".to_owned())
-                    }
-                    // SECURITY: nobody gives more than they hold, by whatever door.
-                    Ok(ready) => match by.outranked_by(&policy, &ready.roles) {
-                        Some(role) => Err(format!("the role `{role}` is not yours to give")),
-                        None => {
-                            self.take_over_account(&mut tx, &ready, plan, by, now)
-                                .await?
-                        }
-                    },
-                    Err(reason) => Err(reason),
-                };
-                if let Ok((_, user)) = outcome {
-                    map(&mut report, row.text("id").ok().flatten(), user);
-                }
-                report.count(&row, outcome.map(|(fate, _)| fate));
-            }
-            run.end(tx).await?;
-            progress(report.read);
-        }
+        let mut taker = Taker {
+            accounts: self,
+            policy: this.sessions.policy().get(),
+            plan,
+            by,
+            seen: BTreeSet::new(),
+            mapping: Vec::new(),
+        };
+        let to = (&this.db, this.record.trail());
+        let report = take_over(to, rows, &plan.ignore, run, &mut taker, progress).await?;
+        let mapping = match run {
+            Run::Apply => taker.mapping,
+            Run::Dry => Vec::new(),
+        };
+        Ok(Report { mapping, ..report })
     }
 
     /// Writes one account. The outer error is a fault of the database and ends the run.
@@ -167,14 +193,6 @@ impl Accounts {
         };
         record.record_in(tx, entry).await?;
         Ok(Ok((Fate::Imported, id)))
-    }
-}
-
-fn map(report: &mut Report, external_id: Option<String>, id: UserId) {
-    if !report.dry_run {
-        report
-            .mapping
-            .extend(external_id.map(|external_id| Mapped { external_id, id }));
     }
 }
 
