@@ -4,13 +4,14 @@
 use http::{HeaderName, HeaderValue, Request, header};
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code, unreachable_pub)]
+// Taken in by its path, for a program has no library: what only the gate calls is unused here.
+#[expect(dead_code, reason = "the gate uses more of it")]
 #[path = "../../crates/portcullis/src/forward_auth/convention.rs"]
 mod convention;
 
 use convention::Convention;
 
-/// Lines of `name: value`, as a proxy sends them.
+// Lines of `name: value`, as a proxy sends them.
 fuzz_target!(|bytes: &[u8]| {
     let mut request = Request::get("/.portcullis/forward-auth");
     for line in bytes.split(|byte| *byte == b'\n') {
