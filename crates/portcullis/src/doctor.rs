@@ -61,16 +61,16 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
         }
         let answer = database(&loaded).await;
         // One that does not answer is not waited for again.
-        let forgetful = if answer.is_ok() {
-            power_cut(&loaded).await
+        let more = if answer.is_ok() {
+            [power_cut(&loaded).await, database_user(&loaded).await]
         } else {
-            None
+            [None, None]
         };
         trials.push(trial(
             "database".to_owned(),
             answer.map_err(|error| format!("{error}; see state.database")),
         ));
-        trials.extend(forgetful);
+        trials.extend(more.into_iter().flatten());
         if let Some(store) = &loaded.config.secret_store {
             trials.push(trial("secrets".to_owned(), ages(&loaded, store).await));
         }
@@ -202,6 +202,38 @@ async fn power_cut(loaded: &Loaded) -> Option<Trial> {
         ok: true,
         warning: true,
         detail: format!("acknowledged sessions and events may be gone: off on the server: {off}"),
+    })
+}
+
+/// What the user of the database may do that the gate does not need (T7).
+async fn database_user(loaded: &Loaded) -> Option<Trial> {
+    let url = loaded.secrets.database.as_ref()?;
+    let asked = Box::pin(portcullis_store::privileges(&loaded.config.state, url));
+    let found = in_time(async { asked.await.map_err(|error| error.to_string()) });
+    let found = found.await.ok()??;
+    let user = &found.user;
+    let (warning, detail) = if !found.beyond.is_empty() {
+        let beyond = found.beyond.join(", ");
+        let detail = format!(
+            "`{user}` reaches beyond the gate's tables: {beyond}; docs/howto/least-privilege-database.md makes one who does not"
+        );
+        (true, detail)
+    } else if found.owns_tables {
+        let detail = format!(
+            "`{user}` has no power beyond its own tables, which it may change; docs/howto/least-privilege-database.md takes that away as well"
+        );
+        (false, detail)
+    } else {
+        (
+            false,
+            format!("`{user}` reads and writes rows, and no more"),
+        )
+    };
+    Some(Trial {
+        what: "database user".to_owned(),
+        ok: true,
+        warning,
+        detail,
     })
 }
 

@@ -27,6 +27,7 @@ mod import;
 mod init;
 mod lane;
 mod memory;
+mod migrate;
 mod own;
 mod own_api;
 mod panics;

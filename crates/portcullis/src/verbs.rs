@@ -25,7 +25,7 @@ use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
 use crate::upkeep::{self, Identity};
 use crate::{
-    demo, doctor, explain, health_check, import, init, routes_diff, scrub, serve, tenants,
+    demo, doctor, explain, health_check, import, init, migrate, routes_diff, scrub, serve, tenants,
 };
 
 /// Runs what was asked for. `Ok(false)` is a finding: exit code 1.
@@ -39,6 +39,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         Verb::Serve => serve::run(&cli.config),
         Verb::Check(args) => check(cli, args),
         Verb::Doctor => doctor::run(&cli.config, cli.output),
+        Verb::Migrate(args) => migrate::run(&cli.config, args, cli.output),
         Verb::Health => health_check::run(&cli.config),
         Verb::Explain(args) => explain::run(&cli.config, args, cli.output),
         Verb::Routes(Routes::List { own }) => {

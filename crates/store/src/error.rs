@@ -38,6 +38,11 @@ pub enum Error {
         "migration {version} was changed after it had been applied here; use the program that applied it, or a database of its own"
     )]
     ChangedMigration { version: i64 },
+    /// The schema is behind, and this user may not make tables.
+    #[error(
+        "{steps} steps of its tables are still to be made, and this user may not make them: let their owner run `portcullis migrate`"
+    )]
+    MayNotMigrate { steps: usize },
 }
 
 impl Error {
@@ -67,7 +72,8 @@ impl From<Error> for Problem {
             | Error::Query(_)
             | Error::Address(_)
             | Error::NewerSchema { .. }
-            | Error::ChangedMigration { .. } => Problem::internal(error),
+            | Error::ChangedMigration { .. }
+            | Error::MayNotMigrate { .. } => Problem::internal(error),
         }
     }
 }

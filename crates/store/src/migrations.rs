@@ -115,6 +115,28 @@ pub(crate) async fn run_postgres(
     connection: &mut PgConnection,
     now: Timestamp,
 ) -> Result<(), Error> {
+    // Where nothing is to be done, a user without any right to make tables is enough.
+    let steps = missing_in_postgres(connection).await?;
+    if steps == 0 {
+        return Ok(());
+    }
+    make_in_postgres(connection, now)
+        .await
+        .map_err(|error| match error {
+            Error::Query(cause) if is_not_permitted(&*cause) => Error::MayNotMigrate { steps },
+            other => other,
+        })
+}
+
+/// SQLSTATE 42501, `insufficient_privilege`.
+fn is_not_permitted(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let refusal = cause
+        .downcast_ref::<sqlx::Error>()
+        .and_then(sqlx::Error::as_database_error);
+    refusal.is_some_and(|refusal| refusal.code().as_deref() == Some("42501"))
+}
+
+async fn make_in_postgres(connection: &mut PgConnection, now: Timestamp) -> Result<(), Error> {
     let mut tx = connection.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .bind(LOCK)

@@ -93,6 +93,14 @@ pub(crate) enum Verb {
     ///
     /// Run it where the gate will run. Exit code 1 if something does not answer.
     Doctor,
+    /// Bring the database's tables up to date, as the user that owns them.
+    ///
+    ///   portcullis migrate --owner-env OWNER_DATABASE_URL --grant-to gate
+    ///
+    /// `serve` does so by itself where its own user may. Where it may not, because gates connect as a user
+    /// that only reads and writes rows, this is run before a new version starts.
+    #[command(verbatim_doc_comment)]
+    Migrate(crate::migrate::Migrate),
     /// Ask the running gate on this machine whether it stands: exit code 0 or 1.
     ///
     /// Asks the admin listener. For the health checks of containers, which hold nothing else that could.

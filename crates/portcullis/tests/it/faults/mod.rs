@@ -7,6 +7,7 @@ mod api_keys;
 mod console;
 mod kill;
 mod kms;
+mod least_privilege;
 mod machine;
 mod overload;
 mod passkeys;
