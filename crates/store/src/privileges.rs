@@ -25,9 +25,6 @@ pub async fn privileges(
     config: &Config,
     url: &Secret<String>,
 ) -> Result<Option<Privileges>, Error> {
-    if url.expose().starts_with("sqlite:") {
-        return Ok(None);
-    }
     const ASK: &str = "SELECT current_user::text AS name, concat_ws(', ', \
         CASE WHEN rolsuper THEN 'SUPERUSER' END, CASE WHEN rolcreaterole THEN 'CREATEROLE' END, \
         CASE WHEN rolcreatedb THEN 'CREATEDB' END, CASE WHEN rolreplication THEN 'REPLICATION' END, \
@@ -35,6 +32,9 @@ pub async fn privileges(
         (SELECT count(*) FROM pg_class WHERE oid = to_regclass('audit_event') \
            AND pg_has_role(current_user, relowner, 'USAGE')) AS owned \
         FROM pg_roles WHERE rolname = current_user";
+    if url.expose().starts_with("sqlite:") {
+        return Ok(None);
+    }
     let Some(row) = inspect::look_up(config, url, ASK, &[]).await? else {
         return Ok(None);
     };
