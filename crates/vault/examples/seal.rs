@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release --package portcullis-vault --example seal`
 //!
-//! The bare cipher copies the value as well, for it works in place. A field is bound to its place and written in
-//! base64url besides.
+//! The bare cipher copies the value as well, for it works in place. A field is bound to its place besides, and as
+//! text it is written in base64url.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -32,8 +32,10 @@ async fn main() {
     let folder = tempfile::tempdir().unwrap();
     let fields = vault(&folder.path().join("vault.db").display().to_string()).await;
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32]).unwrap());
-    println!("| field | seal ÷ bare | open ÷ bare | seals/s | aim |");
-    println!("|---|--:|--:|--:|--:|");
+    println!(
+        "| field | seal ÷ bare, as bytes | open ÷ bare, as bytes | seal ÷ bare, as text | open ÷ bare, as text | seals/s | aim |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|");
     for (size, name, aim) in [
         (64, "64 B", "-"),
         (4096, "4 KiB", "1.30"),
@@ -41,16 +43,27 @@ async fn main() {
     ] {
         let plain = vec![0x61; size];
         let times = (BYTES / size).clamp(1, MOST_TIMES);
-        let (mut seal, mut open, mut rate) = (Vec::new(), Vec::new(), Vec::new());
+        let mut columns: [Vec<f64>; 5] = Default::default();
         for _ in 0..ROUNDS {
             let bare = bare(&key, &plain, times);
-            let [sealing, opening] = ours(&fields, &plain, times).await;
-            seal.push(sealing.as_secs_f64() / bare[0].as_secs_f64());
-            open.push(opening.as_secs_f64() / bare[1].as_secs_f64());
-            rate.push(f64::from(u32::try_from(times).unwrap()) / sealing.as_secs_f64());
+            let bytes = as_bytes(&fields, &plain, times).await;
+            let text = as_text(&fields, &plain, times).await;
+            let over = |ours: Duration, bare: Duration| ours.as_secs_f64() / bare.as_secs_f64();
+            let measured = [
+                over(bytes[0], bare[0]),
+                over(bytes[1], bare[1]),
+                over(text[0], bare[0]),
+                over(text[1], bare[1]),
+                f64::from(u32::try_from(times).unwrap()) / text[0].as_secs_f64(),
+            ];
+            for (column, value) in columns.iter_mut().zip(measured) {
+                column.push(value);
+            }
         }
-        let [seal, open, rate] = [seal, open, rate].map(median);
-        println!("| {name} | {seal:.2} | {open:.2} | {rate:.0} | {aim} |");
+        let [seal, open, seal_text, open_text, rate] = columns.map(median);
+        println!(
+            "| {name} | {seal:.2} | {open:.2} | {seal_text:.2} | {open_text:.2} | {rate:.0} | {aim} |"
+        );
     }
 }
 
@@ -72,22 +85,41 @@ fn bare(key: &LessSafeKey, plain: &[u8], times: usize) -> [Duration; 2] {
     [sealing, began.elapsed()]
 }
 
-async fn ours(fields: &Fields, plain: &[u8], times: usize) -> [Duration; 2] {
-    let place = Place {
-        tenant: None,
-        table: "users",
-        field: "email",
-        row: "42",
-    };
+const PLACE: Place<'static> = Place {
+    tenant: None,
+    table: "users",
+    field: "email",
+    row: "42",
+};
+
+async fn as_text(fields: &Fields, plain: &[u8], times: usize) -> [Duration; 2] {
     let mut sealed = String::new();
     let began = Instant::now();
     for _ in 0..times {
-        sealed = fields.seal(&place, None, black_box(plain)).await.unwrap();
+        sealed = fields.seal(&PLACE, None, black_box(plain)).await.unwrap();
     }
     let sealing = began.elapsed();
     let began = Instant::now();
     for _ in 0..times {
-        black_box(fields.open(&place, black_box(&sealed)).await.unwrap());
+        black_box(fields.open(&PLACE, black_box(&sealed)).await.unwrap());
+    }
+    [sealing, began.elapsed()]
+}
+
+async fn as_bytes(fields: &Fields, plain: &[u8], times: usize) -> [Duration; 2] {
+    let mut sealed = Vec::new();
+    let began = Instant::now();
+    for _ in 0..times {
+        sealed = fields
+            .seal_bytes(&PLACE, None, black_box(plain))
+            .await
+            .unwrap();
+    }
+    let sealing = began.elapsed();
+    let began = Instant::now();
+    for _ in 0..times {
+        let copy = black_box(&sealed).clone();
+        black_box(fields.open_bytes(&PLACE, copy).await.unwrap());
     }
     [sealing, began.elapsed()]
 }

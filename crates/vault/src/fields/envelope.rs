@@ -1,5 +1,5 @@
-//! A sealed value as the product keeps it: `pcv1.` and, in base64url without padding, the key's id (16
-//! bytes), the nonce (12), the ciphertext and its tag (16).
+//! A sealed value as the product keeps it: the key's id (16 bytes), the nonce (12), the ciphertext and its
+//! tag (16). As text it is `pcv1.` and these bytes in base64url without padding.
 
 use std::sync::LazyLock;
 
@@ -38,6 +38,15 @@ pub(super) struct Envelope {
 }
 
 pub(super) fn seal(key: &DataKey, place: &Bound<'_>, plain: &[u8]) -> Result<String, Error> {
+    let whole = seal_bytes(key, place, plain)?;
+    let length = base64::encoded_len(whole.len(), false).unwrap_or_default();
+    let mut sealed = String::with_capacity(MARK.len().saturating_add(length));
+    sealed.push_str(MARK);
+    BASE64URL.encode_string(whole, &mut sealed);
+    Ok(sealed)
+}
+
+pub(super) fn seal_bytes(key: &DataKey, place: &Bound<'_>, plain: &[u8]) -> Result<Vec<u8>, Error> {
     let nonce: [u8; NONCE_LEN] = tokens::random()?;
     let mut whole = Vec::with_capacity((HEAD + MAX_TAG_LEN).saturating_add(plain.len()));
     whole.extend_from_slice(key.id().as_bytes());
@@ -51,11 +60,7 @@ pub(super) fn seal(key: &DataKey, place: &Bound<'_>, plain: &[u8]) -> Result<Str
         HEAD,
     )
     .map_err(|gcm::Refused| seal::Error::Seal)?;
-    let length = base64::encoded_len(whole.len(), false).unwrap_or_default();
-    let mut sealed = String::with_capacity(MARK.len().saturating_add(length));
-    sealed.push_str(MARK);
-    BASE64URL.encode_string(whole, &mut sealed);
-    Ok(sealed)
+    Ok(whole)
 }
 
 pub(super) fn read(sealed: &str) -> Result<Envelope, Error> {
@@ -63,6 +68,10 @@ pub(super) fn read(sealed: &str) -> Result<Envelope, Error> {
         .strip_prefix(MARK)
         .and_then(|text| BASE64URL.decode(text).ok())
         .ok_or(Error::DoesNotOpen)?;
+    read_bytes(whole)
+}
+
+pub(super) fn read_bytes(whole: Vec<u8>) -> Result<Envelope, Error> {
     let (id, rest) = whole
         .split_first_chunk::<ID_LEN>()
         .ok_or(Error::DoesNotOpen)?;

@@ -1,3 +1,5 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::Timestamp;
 use portcullis_core::time::ManualClock;
 use tempfile::TempDir;
@@ -134,6 +136,36 @@ async fn whatever_is_cut_changed_or_no_sealed_value_is_one_error() {
     }
     for text in ["", "pcv1.", "pcv1.====", "gAAAAABx", &format!("{sealed}A")] {
         assert!(!opens(&fields, &PLACE, text).await, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_and_text_are_one_envelope() {
+    let here = Here::new();
+    let (fields, _) = here.node("one", &[]).await;
+    let bytes = fields.seal_bytes(&PLACE, None, b"ana@corp.test").await;
+    let bytes = bytes.unwrap();
+    assert!(!bytes.windows(3).any(|part| part == b"ana"));
+    let text = format!("{MARK}{}", URL_SAFE_NO_PAD.encode(&bytes));
+    assert!(opens(&fields, &PLACE, &text).await);
+
+    let open = async |place: Place<'_>, sealed: Vec<u8>| {
+        let opened = fields.open_bytes(&place, sealed).await;
+        opened.map(|plain| plain.expose().clone())
+    };
+    let whole = open(PLACE, bytes.clone()).await.unwrap();
+    assert_eq!(whole, b"ana@corp.test");
+    let elsewhere = Place { row: "43", ..PLACE };
+    assert!(open(elsewhere, bytes.clone()).await.is_err());
+    for at in 0..bytes.len() {
+        let cut = bytes[..at].to_vec();
+        assert!(matches!(open(PLACE, cut).await, Err(Error::DoesNotOpen)));
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        assert!(matches!(
+            open(PLACE, changed).await,
+            Err(Error::DoesNotOpen)
+        ));
     }
 }
 
