@@ -243,6 +243,18 @@ pub(crate) async fn named(stores: &Stores, name: &str) -> anyhow::Result<TenantI
     }
 }
 
+/// The same where an id is enough, also of a tenant that is not here (any more).
+pub(crate) async fn named_if_any(
+    stores: &Stores,
+    name: Option<&str>,
+) -> anyhow::Result<Option<TenantId>> {
+    match name.map(|name| (name, name.parse::<uuid::Uuid>())) {
+        None => Ok(None),
+        Some((_, Ok(id))) => Ok(Some(TenantId::from_uuid(id))),
+        Some((name, Err(_))) => named(stores, name).await.map(Some),
+    }
+}
+
 fn tenant_row(tenant: &Tenant) -> String {
     let state = if tenant.suspended_at.is_some() {
         "suspended"

@@ -36,9 +36,9 @@ pub(crate) enum Keys {
         /// than its owner.
         #[arg(long, value_name = "USER")]
         user: Option<String>,
-        /// The tenant that it belongs to.
-        #[arg(long, value_name = "ID")]
-        tenant: Option<uuid::Uuid>,
+        /// The tenant that it belongs to: short name or id.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
         /// How long it works, such as `90d`. Without it, until it is revoked.
         #[arg(long, value_name = "SPAN")]
         expires_in: Option<Span>,
@@ -154,12 +154,13 @@ pub(crate) async fn run(format: Format, verb: &Keys, stores: &Stores) -> anyhow:
                 Some(who) => Some(find(stores, who).await?),
                 None => None,
             };
+            let tenant = crate::tenants::named_if_any(stores, tenant.as_deref()).await?;
             let new = NewKey {
                 name: name.clone(),
                 permissions: permissions.clone(),
                 routes: (!routes.is_empty()).then(|| routes.clone()),
                 rate: *rate,
-                tenant: tenant.map(TenantId::from_uuid),
+                tenant,
                 user,
                 expires_at: expires_in.map(|span| crate::verbs::now() + span),
             };

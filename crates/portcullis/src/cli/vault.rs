@@ -19,9 +19,9 @@ pub(crate) enum Vault {
     /// Old values open as before. The product seals them anew with `POST /.portcullis/vault/reseal`. A
     /// running gate hears of it within a minute.
     Rotate {
-        /// Only those of this tenant, by its id.
+        /// Only those of this tenant: short name or id.
         #[arg(long, value_name = "TENANT")]
-        tenant: Option<uuid::Uuid>,
+        tenant: Option<String>,
     },
     /// Wrap the keys anew under the KEK in use ([kek]), with progress.
     ///
@@ -165,7 +165,7 @@ pub(crate) async fn run(format: Format, verb: &Vault, stores: &Stores) -> anyhow
             output::answer(format, &all);
         }
         Vault::Rotate { tenant } => {
-            let tenant = tenant.map(TenantId::from_uuid);
+            let tenant = crate::tenants::named_if_any(stores, tenant.as_deref()).await?;
             let retired = fields.rotate(tenant).await?;
             let event = Event::new(now(), Action::DataKeysRotated, Outcome::Allowed)
                 .by(Actor::Operator)

@@ -227,6 +227,30 @@ async fn a_key_gives_the_roles_whose_permissions_it_holds() {
     assert_eq!(answer.status, 204, "{}", answer.text());
 }
 
+/// What an operator does concerns all tenants: a key that belongs to one does none of it.
+#[tokio::test]
+async fn a_tenants_key_does_nothing_that_is_the_operators() {
+    let upstream = Upstream::start().await;
+    let gateway = gate(&upstream).await;
+    assert!(gateway.cli(&["tenants", "create", "acme"]).status.success());
+    let permissions = [
+        "--permission",
+        "manage:users",
+        "--permission",
+        "manage:keys",
+    ];
+    let (_, everywhere) = crate::api_keys::make(&gateway, &permissions);
+    let at_acme = [permissions.as_slice(), &["--tenant", "acme"]].concat();
+    let (_, at_acme) = crate::api_keys::make(&gateway, &at_acme);
+    for path in ["/users", "/keys"] {
+        let path = format!("{ADMIN}{path}");
+        let get = |key: &str| gateway.client().get(&path).header("x-api-key", key).send();
+        assert_eq!(get(&everywhere).await.status, 200, "{path}");
+        let refused = get(&at_acme).await;
+        assert_eq!(refused.problem(), "not-permitted", "{path}");
+    }
+}
+
 #[tokio::test]
 async fn nobody_makes_a_key_in_the_name_of_who_holds_more() {
     let upstream = Upstream::start().await;
