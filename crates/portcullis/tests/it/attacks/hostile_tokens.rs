@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::gate;
 use crate::support::issuer::Issuer;
-use crate::support::signer::{decode, ed25519, encode, read, seed_of, sign};
+use crate::support::signer::{decode, ed25519, encode, now, read, seed_of, sign};
 use crate::support::{Gateway, Upstream, tokens};
 
 const CORPUS: &str = include_str!("../../fixtures/hostile_tokens.json");
@@ -63,6 +63,15 @@ impl Forge {
             } else {
                 object.insert(member.clone(), value.clone());
             }
+        }
+        // Seconds from now: times that are wrong in nothing but being over, or yet to come.
+        for (member, seconds) in case[format!("{name}_from_now")]
+            .as_object()
+            .into_iter()
+            .flatten()
+        {
+            let at = now() + seconds.as_i64().unwrap();
+            object.insert(member.clone(), json!(at));
         }
         if case["shape"] == "huge" {
             object.insert("padding".to_owned(), json!("x".repeat(9000)));
