@@ -95,7 +95,7 @@ pub(crate) enum Verb {
     Doctor,
     /// Bring the database's tables up to date, as the user that owns them.
     ///
-    ///   portcullis migrate --owner-env OWNER_DATABASE_URL --grant-to gate
+    ///   portcullis migrate --owner-env OWNER --grant-to gate
     ///
     /// `serve` does so by itself where its own user may. Where it may not, because gates connect as a user
     /// that only reads and writes rows, this is run before a new version starts.
