@@ -308,6 +308,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "security-txt",
+        "Where a weakness of the product is reported: `/.well-known/security.txt`. Without this table there is none.",
+        "crates/portcullis/src/security_txt.rs",
+        "Config",
+    ),
+    section(
         "backup",
         "For `portcullis backup`. The gate itself does not use it.",
         "crates/portcullis/src/backup/mod.rs",

@@ -38,6 +38,7 @@ mod request_ids;
 mod routes_diff;
 mod screen;
 mod scrub;
+mod security_txt;
 mod serve;
 mod shell;
 mod snapshot;

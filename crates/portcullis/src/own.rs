@@ -16,7 +16,7 @@ use portcullis_identity::admin_pages::Asks;
 use portcullis_identity::{admin_api, admin_pages, visitors};
 
 use crate::config::Config;
-use crate::vault_api;
+use crate::{security_txt, vault_api};
 
 /// Everything of ours lies below this.
 pub(crate) const BASE: &str = "/.portcullis";
@@ -94,6 +94,12 @@ pub(crate) fn routes(config: &Config) -> Vec<RouteConfig> {
     routes.openid_login();
     if !names(product, CHANGE_PASSWORD) {
         routes.add(&["GET"], CHANGE_PASSWORD, Allow::Public, Some("default"));
+    }
+    if config.security_txt.is_some() {
+        let page = format!("{BASE}{}", security_txt::PAGE);
+        for path in [security_txt::PATH, &page] {
+            routes.add(&["GET"], path, Allow::Public, Some("default"));
+        }
     }
     if config.visitors.is_some() {
         routes.visitors();

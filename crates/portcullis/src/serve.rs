@@ -224,7 +224,8 @@ async fn assemble(
         is_secure(config),
         &config.auth_api.mounts,
         probe.clone(),
-    );
+    )
+    .merge(crate::security_txt::router(config, Arc::clone(&clock)));
     let reports = Reports::start(loaded, &clock);
     panics::report_to(reports.clone(), &clock);
     let gate = Arc::new(Gate {

@@ -9,11 +9,12 @@ use portcullis_access::openapi::requests::Requests;
 use portcullis_access::{
     AccessConfig, Policy, config::Framing as RouteFraming, policy::Known, policy::Route,
 };
-use portcullis_core::Mode;
 use portcullis_core::decision::Denied;
 use portcullis_core::finding::Finding;
 use portcullis_core::route::Params;
 use portcullis_core::size::ByteSize;
+use portcullis_core::time::SystemClock;
+use portcullis_core::{Clock as _, Mode};
 use portcullis_edge::{TrustedProxies, Upstream};
 use portcullis_events::webhooks::Endpoints;
 use portcullis_guard::body::Bounds;
@@ -498,6 +499,7 @@ fn accounts(config: &Config, loaded: &Loaded) -> Vec<Finding> {
             .map(|(key, why)| Finding::error("redaction", key, why)),
     );
     findings.extend(crate::error_reports::findings(loaded, config.mode));
+    findings.extend(crate::security_txt::findings(config, SystemClock.now()));
     let defined = config.access.roles();
     for (position, role) in config.accounts.registration_roles.iter().enumerate() {
         if !defined.contains_key(role) {

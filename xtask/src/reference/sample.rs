@@ -78,6 +78,33 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("redaction", "prefixes", "[\"shop_live_\"]"),
     ("openapi", "file", "\"openapi.json\""),
     ("openapi", "base-path", "\"/api/v1\""),
+    (
+        "security-txt",
+        "contact",
+        "[\"mailto:security@shop.example\"]",
+    ),
+    ("security-txt", "expires", "\"2027-06-30T00:00:00Z\""),
+    (
+        "security-txt",
+        "policy",
+        "[\"https://shop.example/security\"]",
+    ),
+    (
+        "security-txt",
+        "encryption",
+        "[\"https://shop.example/pgp-key.txt\"]",
+    ),
+    (
+        "security-txt",
+        "acknowledgments",
+        "[\"https://shop.example/thanks\"]",
+    ),
+    ("security-txt", "preferred-languages", "[\"en\", \"de\"]"),
+    (
+        "security-txt",
+        "canonical",
+        "[\"https://shop.example/.well-known/security.txt\"]",
+    ),
     ("error-reports", "dsn", "{ env = \"SENTRY_DSN\" }"),
     ("secrets", "previous", "[{ env = \"SECRET_KEY_PREVIOUS\" }]"),
     (
@@ -306,6 +333,7 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
                 | "secret-store"
                 | "secret-store.remote"
                 | "upload-store"
+                | "security-txt"
                 | "[previous-kek]"
         ) {
             "# "

@@ -3,7 +3,7 @@
 use super::Config;
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 27] = [
+pub(crate) const AT_START: [&str; 28] = [
     "mode",
     "secrets",
     "listen",
@@ -31,6 +31,7 @@ pub(crate) const AT_START: [&str; 27] = [
     "redaction",
     "error-reports",
     "audit",
+    "security-txt",
 ];
 
 impl Config {
@@ -65,6 +66,7 @@ impl Config {
             redaction,
             error_reports,
             audit,
+            security_txt,
             upstreams: _,
             assertion: _,
             hosts: _,
@@ -107,5 +109,6 @@ impl Config {
         self.redaction = redaction.clone();
         self.error_reports = error_reports.clone();
         self.audit = audit.clone();
+        self.security_txt.clone_from(security_txt);
     }
 }

@@ -77,6 +77,8 @@ pub(crate) struct Config {
     pub(crate) redaction: portcullis_events::redact::Config,
     pub(crate) error_reports: crate::error_reports::Config,
     pub(crate) audit: portcullis_events::audit::Config,
+    /// Nothing where nobody is told where to report a weakness.
+    pub(crate) security_txt: Option<crate::security_txt::Config>,
     pub(crate) backup: crate::backup::Config,
     pub(crate) environment: EnvironmentConfig,
 }
@@ -351,6 +353,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         redaction: sections.take("redaction"),
         error_reports: sections.take("error-reports"),
         audit: sections.take("audit"),
+        security_txt: sections.take("security-txt"),
         backup: sections.take("backup"),
         environment: sections.take("environment"),
     };

@@ -67,6 +67,7 @@ mod schema;
 mod schemathesis;
 mod second_factor;
 mod secrets;
+mod security_txt;
 mod sessions;
 mod several_upstreams;
 mod sign_in;
