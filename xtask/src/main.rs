@@ -4,6 +4,7 @@
 //! `docs` writes what is generated, `bench` measures the gate beside its peers. What is longer than a line in the justfile or in CI lives here.
 
 mod bench;
+mod compiled;
 mod failures;
 mod install;
 mod interrupt;

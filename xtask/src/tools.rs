@@ -23,6 +23,8 @@ pub(crate) enum Tool {
     Strace,
     Chromium,
     Clamd,
+    Compose,
+    Systemd,
     Wrk,
 }
 
@@ -39,6 +41,8 @@ pub(crate) const SUITE: &[Tool] = &[
     Tool::Strace,
     Tool::Chromium,
     Tool::Clamd,
+    Tool::Compose,
+    Tool::Systemd,
 ];
 
 /// What `cargo xtask bench` needs.
@@ -58,6 +62,8 @@ impl Tool {
             Self::Strace => "strace",
             Self::Chromium => "chromium",
             Self::Clamd => "clamd",
+            Self::Compose => "docker-compose",
+            Self::Systemd => "systemd-analyze",
             Self::Wrk => "wrk",
         }
     }
@@ -77,6 +83,8 @@ impl Tool {
             Self::Chromium => &["chromium", "fonts-liberation"],
             // Without freshclam's database: the suite brings three signatures of its own.
             Self::Clamd => &["clamav-daemon"],
+            Self::Compose => &["docker-compose"],
+            Self::Systemd => &["systemd"],
             Self::Wrk => &["wrk"],
         }
     }
@@ -100,6 +108,8 @@ impl Tool {
             Self::Strace => search_all(&["strace"]),
             Self::Chromium => search_all(&["chromium", "chromium-browser", "google-chrome"]),
             Self::Clamd => search_all(&["clamd"]),
+            Self::Compose => search_all(&["docker-compose"]),
+            Self::Systemd => search_all(&["systemd-analyze"]),
             Self::Wrk => search_all(&["wrk"]),
         }
     }
@@ -121,6 +131,8 @@ impl Tool {
             Self::Strace => (&["-V"], "strace -- version"),
             Self::Chromium => (&["--version"], "Chrom"),
             Self::Clamd => (&["--version"], "ClamAV "),
+            Self::Compose => (&["version"], "docker-compose version 1."),
+            Self::Systemd => (&["--version"], "systemd 2"),
             Self::Wrk => (&["-v"], "wrk "),
         }
     }

@@ -338,7 +338,7 @@ fn host(request: &Request) -> &str {
     let target = request
         .uri()
         .authority()
-        .map(|authority| authority.as_str());
+        .map(axum::http::uri::Authority::as_str);
     target.or(named).unwrap_or_default()
 }
 
