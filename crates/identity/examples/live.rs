@@ -13,7 +13,7 @@ use std::io::{BufWriter, Write};
 
 use portcullis_core::time::SystemClock;
 use portcullis_core::{ApiKeyId, Clock as _, Secret, SessionId, Span, TenantId, Timestamp, UserId};
-use portcullis_identity::{Email, api_keys, users};
+use portcullis_identity::{Email, api_keys};
 use portcullis_store::{Config, Db, Tx, Value};
 use portcullis_vault::keys::{Keys, Mac, Purpose};
 use portcullis_vault::{Token, TokenHash};
@@ -57,6 +57,7 @@ const USER: Insertion = Insertion {
     shared: 1,
     row: &["?", "?", "'bench'", "'!'", "?", "$1", "$1"],
 };
+const USER: &str = "SELECT id AS user_id FROM users WHERE email_canonical = $1";
 const MEMBERSHIP: Insertion = Insertion {
     into: "membership (user_id, tenant_id, created_at)",
     shared: 1,
@@ -82,11 +83,13 @@ async fn fill() -> Result<()> {
     };
     let now = SystemClock.now();
     let db = Db::open(&Config::default(), &Secret::new(url.clone()), now).await?;
-    let found = users::find_by_email(&db, &Email::parse(email)?).await?;
+    let found = db
+        .fetch_optional(USER, &[Email::parse(email)?.canonical().into()])
+        .await?;
     let master = std::fs::read_to_string(master)?.trim().to_owned();
     let keys = Keys::new(Secret::new(master), Vec::new());
     let filler = Filler {
-        user: found.ok_or("no such user")?.id,
+        user: found.ok_or("no such user")?.user_id("id")?,
         mac: keys.mac(Purpose::ApiKey)?,
         now,
         end: now + Span::from_hours(24),

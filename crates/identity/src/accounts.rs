@@ -30,6 +30,7 @@ use portcullis_vault::passwords::Passwords;
 use serde::{Deserialize, Serialize};
 
 use crate::Email;
+use crate::addresses::{Addresses, Kept, Names};
 use crate::admin_pages::once;
 use crate::backoff::{self, Backoff};
 use crate::factors::{self, Factors};
@@ -41,7 +42,7 @@ use crate::recovery::{self, Recovery};
 use crate::registration;
 use crate::sessions::user_agent::ClientKind;
 use crate::sessions::{self, NewSession, Sessions, notices};
-use crate::users::{self, Account, NewUser};
+use crate::users::{self, Account, Created, NewUser};
 pub use error::Error;
 pub use evenly::Evenly;
 use rank::Holds;
@@ -56,6 +57,12 @@ pub struct Config {
     pub registration: Registration,
     /// Roles of those who register themselves. Default none.
     pub registration_roles: Vec<String>,
+    /// Whether e-mail addresses are sealed by the vault in the gate's own tables, and found by a keyed index
+    /// of the whole address. Default `false`. Addresses that are there are moved beside the traffic, in
+    /// both directions. Give all nodes the same value. With it nobody finds accounts by a part of their
+    /// address, and while the service that holds the KEK is away for longer than `kek.remember-for`
+    /// signing in is answered 503.
+    pub seal_addresses: bool,
     /// Where people reach the gate, such as `"https://shop.example"`. Links in letters begin with
     /// it, whatever host a request names. No default: needed where `[mail]` is.
     pub origin: Option<String>,
@@ -183,12 +190,17 @@ pub struct Registering<'a> {
 
 /// What somebody registers with, looked through, with the password hashed.
 pub(crate) struct Prepared<'a> {
-    pub(crate) email: Email,
+    pub(crate) id: UserId,
+    email: Kept,
     password_hash: String,
     display_name: Option<&'a str>,
 }
 
 impl Prepared<'_> {
+    pub(crate) const fn names(&self) -> &Names {
+        self.email.names()
+    }
+
     pub(crate) fn with<'s>(&'s self, tenant: Option<TenantId>, roles: &'s [String]) -> NewUser<'s> {
         NewUser {
             email: &self.email,
@@ -234,6 +246,11 @@ impl Accounts {
     /// Whether a forgotten password can be replaced by a letter.
     pub fn offers_recovery(&self) -> bool {
         self.0.recovery.is_offered
+    }
+
+    /// How addresses are kept.
+    pub fn addresses(&self) -> &Addresses {
+        self.0.sessions.addresses()
     }
 
     pub fn sessions(&self) -> &Sessions {
@@ -295,7 +312,7 @@ impl Accounts {
         let prepared = self.prepare(new).await?;
         let mut tx = parts.db.begin().await?;
         let user = prepared.with(tenant, roles);
-        let id = self.open_in(&mut tx, &user, act, by).await?;
+        let id = self.open_in(&mut tx, prepared.id, &user, act, by).await?;
         tx.commit().await?;
         self.get(id).await
     }
@@ -314,8 +331,14 @@ impl Accounts {
             .map_err(|weak| Error::Weak("password", weak))?;
         // Hashed before it is known whether the address is free, so that both take as long.
         let password_hash = parts.passwords.hash(new.password).await?;
+        let id = UserId::new();
+        let kept = self
+            .addresses()
+            .keep(users::TABLE, &id.to_string(), &email)
+            .await?;
         Ok(Prepared {
-            email,
+            id,
+            email: kept,
             password_hash,
             display_name,
         })
@@ -325,14 +348,16 @@ impl Accounts {
     pub(crate) async fn open_in(
         &self,
         tx: &mut Tx,
+        id: UserId,
         user: &NewUser<'_>,
         act: Act,
         by: &By,
     ) -> Result<UserId, Error> {
         let parts = &*self.0;
-        let Some(id) = users::create(tx, user, parts.clock.now()).await? else {
-            return Err(Error::EmailTaken);
-        };
+        match users::create(tx, id, user, parts.clock.now()).await? {
+            Created::Yes => {}
+            Created::AddressTaken | Created::IdTaken => return Err(Error::EmailTaken),
+        }
         let entry = Entry {
             user: Some(id),
             roles: Some(user.roles.to_vec()),
@@ -344,7 +369,7 @@ impl Accounts {
 
     /// The account of a signed-in user.
     pub async fn get(&self, user: UserId) -> Result<AccountView, Error> {
-        users::find(&self.0.db, user)
+        users::find(&self.0.db, self.addresses(), user)
             .await?
             .map(AccountView::from)
             .ok_or(Error::NotFound)
@@ -356,12 +381,14 @@ impl Accounts {
         after: Option<UserId>,
         limit: u32,
     ) -> Result<Option<Vec<Account>>, Error> {
-        Ok(users::list(&self.0.db, after, limit).await?)
+        Ok(users::list(&self.0.db, self.addresses(), after, limit).await?)
     }
 
     /// Any account, as an administrator sees it.
     pub async fn find(&self, user: UserId) -> Result<Account, Error> {
-        users::find(&self.0.db, user).await?.ok_or(Error::NotFound)
+        users::find(&self.0.db, self.addresses(), user)
+            .await?
+            .ok_or(Error::NotFound)
     }
 
     /// Replaces an account's roles; its sessions bear them at once.

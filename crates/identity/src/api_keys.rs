@@ -44,6 +44,7 @@ pub use self::store::KeyInfo;
 pub use self::text::{Prefixes, Shape, generate};
 use crate::Finding;
 use crate::accounts::By;
+use crate::addresses::Addresses;
 
 /// The `[api-keys]` table, without its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -185,6 +186,7 @@ pub struct Parts {
     pub feed: Arc<Feed>,
     pub clock: Arc<dyn Clock>,
     pub trail: Trail,
+    pub addresses: Addresses,
     pub config: Config,
     /// The secret of the system that keys were taken over from.
     pub imported: Option<Secret<String>>,
@@ -195,6 +197,7 @@ struct Inner {
     feed: Arc<Feed>,
     clock: Arc<dyn Clock>,
     trail: Trail,
+    addresses: Addresses,
     cache: Cache,
     config: Config,
     prefixes: Prefixes,
@@ -215,6 +218,7 @@ impl ApiKeys {
             feed: parts.feed,
             clock: parts.clock,
             trail: parts.trail,
+            addresses: parts.addresses,
             cache: Cache::new(),
             prefixes: Prefixes {
                 own: parts.config.prefix.clone(),

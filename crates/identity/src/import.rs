@@ -24,6 +24,7 @@ use utoipa::ToSchema;
 
 use self::read::Rows;
 use crate::accounts::By;
+use crate::addresses;
 
 /// Rows to a transaction.
 pub(crate) const BATCH: usize = 500;
@@ -47,6 +48,8 @@ pub enum Error {
     Read(#[from] std::io::Error),
     #[error(transparent)]
     Store(#[from] portcullis_store::Error),
+    #[error(transparent)]
+    Address(#[from] addresses::Error),
     #[error(transparent)]
     Trail(#[from] portcullis_events::audit::Error),
 }
@@ -73,6 +76,11 @@ pub struct Report {
 pub(crate) trait Taker {
     /// What may stand in a row.
     const COLUMNS: &'static [&'static str];
+
+    /// Before each batch: what must not be waited for in a transaction.
+    fn warm(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
 
     /// Takes one over. The outer error is a fault of the database and ends the run.
     fn take(
@@ -102,6 +110,7 @@ pub(crate) async fn take_over<T: Taker>(
             return Ok(report);
         }
         let before = report.imported;
+        taker.warm().await?;
         let mut tx = db.begin().await?;
         for row in batch {
             row.check_columns(T::COLUMNS, ignored)?;

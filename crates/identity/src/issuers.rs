@@ -32,11 +32,13 @@ use portcullis_vault::jws::Unverified;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::addresses::{self, Addresses};
 use crate::claims::Rules;
 use crate::holders::{Holder, Holders, Source, Verified};
 use crate::record::{Act, Entry, Record};
+use crate::sessions::Sessions;
 use crate::tenants::standing::{PolicyRoles, standing};
-use crate::{Client, Email};
+use crate::{Client, Email, users};
 pub use config::{All, Config, Profile, Secrets};
 use config::{Settings, Types};
 use keyset::KeySet;
@@ -52,6 +54,8 @@ pub enum Error {
         source: keyset::Error,
     },
     #[error(transparent)]
+    Address(#[from] addresses::Error),
+    #[error(transparent)]
     Trail(#[from] portcullis_events::audit::Error),
     #[error(transparent)]
     Store(#[from] portcullis_store::Error),
@@ -61,6 +65,7 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::Away { .. } => Problem::unavailable(error),
+            Error::Address(error) => error.into(),
             Error::Trail(error) => error.into(),
             Error::Store(error) => error.into(),
         }
@@ -123,6 +128,7 @@ struct Inner {
     record: Record,
     holders: Arc<Holders>,
     policy: PolicyRoles,
+    addresses: Addresses,
 }
 
 struct Issuer {
@@ -138,7 +144,7 @@ impl Issuers {
         clock: Arc<dyn Clock>,
         record: Record,
         holders: Arc<Holders>,
-        policy: PolicyRoles,
+        sessions: &Sessions,
     ) -> Self {
         Issuers(Arc::new(Inner {
             issuers: all.0.into_iter().map(Issuer::new).collect(),
@@ -147,7 +153,8 @@ impl Issuers {
             clock,
             record,
             holders,
-            policy,
+            policy: sessions.policy().clone(),
+            addresses: sessions.addresses().clone(),
         }))
     }
 
@@ -308,11 +315,18 @@ impl Issuers {
     ) -> Result<(), Error> {
         let inner = &*self.0;
         let now = inner.clock.now();
+        let user = UserId::new();
+        let email: String = email.unwrap_or_default().chars().take(254).collect();
+        let kept = inner
+            .addresses
+            .shown(users::TABLE, &user.to_string(), &email)
+            .await?;
         let mut tx = inner.db.begin().await?;
         let new = store::NewIdentity {
+            user,
             issuer: &settings.config.issuer,
             subject,
-            email,
+            email: &kept,
             roles: &settings.config.roles,
         };
         let Some(user) = store::create(&mut tx, &new, now).await? else {

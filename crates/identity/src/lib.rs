@@ -5,6 +5,7 @@
 //! miss, and the router of [`api`] for the calls that people make.
 
 pub mod accounts;
+pub mod addresses;
 pub mod admin_api;
 pub mod admin_pages;
 pub mod api;
@@ -39,6 +40,7 @@ pub mod visitors;
 mod testing;
 
 pub use accounts::{Accounts, Client};
+pub use addresses::Addresses;
 pub use api_keys::ApiKeys;
 pub use bearers::{Bearer, Bearers};
 pub use email::Email;

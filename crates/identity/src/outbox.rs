@@ -65,6 +65,8 @@ pub enum Message {
     VerifyAsked { user: UserId },
     /// Something was done to the account, and its owner should know.
     Told { to: String, news: News },
+    /// The same where the account's address is sealed: it is opened when the letter is written.
+    ToldOwner { user: UserId, news: News },
 }
 
 impl Message {
@@ -74,7 +76,7 @@ impl Message {
             Message::ResetAsked { .. } => b"reset",
             Message::RegistrationAsked { .. } => b"register",
             Message::VerifyAsked { .. } => b"verify",
-            Message::Told { .. } => b"told",
+            Message::Told { .. } | Message::ToldOwner { .. } => b"told",
         }
     }
 }

@@ -25,6 +25,7 @@ use portcullis_vault::{Token, TokenHash};
 use serde::Deserialize;
 
 use crate::accounts::{Accounts, By, Client, Error};
+use crate::addresses::Names;
 use crate::outbox::{Message, News, Outbox};
 use crate::record::{Act, Entry};
 use crate::{Email, Finding, backoff, users};
@@ -208,7 +209,7 @@ impl Accounts {
         let proven = find(&parts.db, &hash, Link::Reset, now)
             .await?
             .ok_or(Error::LinkSpent)?;
-        let email = Email::parse(&proven.email)?;
+        let (email, names) = self.address_of(&proven).await?;
         parts
             .policy
             .check(new, &email)
@@ -219,7 +220,7 @@ impl Accounts {
         let proven = redeem(&mut tx, &hash, Link::Reset, now)
             .await?
             .ok_or(Error::LinkSpent)?;
-        if !users::verify_email(&mut tx, proven.user, &proven.email, now).await? {
+        if !users::verify_email(&mut tx, proven.user, &names, now).await? {
             return Err(Error::LinkSpent);
         }
         users::set_password(&mut tx, proven.user, &password_hash, now).await?;
@@ -246,11 +247,15 @@ impl Accounts {
         let parts = self.parts();
         let hash = Token::parse(token.expose()).ok_or(Error::LinkSpent)?.hash();
         let now = parts.clock.now();
+        let proven = find(&parts.db, &hash, Link::Verify, now)
+            .await?
+            .ok_or(Error::LinkSpent)?;
+        let (_, names) = self.address_of(&proven).await?;
         let mut tx = parts.db.begin().await?;
         let proven = redeem(&mut tx, &hash, Link::Verify, now)
             .await?
             .ok_or(Error::LinkSpent)?;
-        if !users::verify_email(&mut tx, proven.user, &proven.email, now).await? {
+        if !users::verify_email(&mut tx, proven.user, &names, now).await? {
             return Err(Error::LinkSpent);
         }
         forget_links(&mut tx, proven.user, Link::Verify).await?;
@@ -264,10 +269,25 @@ impl Accounts {
     }
 }
 
+impl Accounts {
+    /// The address that a link proves, provided that it still is the account's.
+    async fn address_of(&self, proven: &Proven) -> Result<(Email, Names), Error> {
+        let canonical = self.addresses().canonical(proven.user).await?;
+        let email = Email::parse(&canonical.ok_or(Error::LinkSpent)?)?;
+        let names = self.addresses().names(email.canonical()).await?;
+        if names.has(&proven.name) {
+            Ok((email, names))
+        } else {
+            Err(Error::LinkSpent)
+        }
+    }
+}
+
 /// What a token proves: that somebody read the mail of this address when it was this account's.
 struct Proven {
     user: UserId,
-    email: String,
+    /// The address's name ([`crate::addresses`]).
+    name: String,
 }
 
 async fn find(
@@ -302,7 +322,7 @@ async fn redeem(
 fn proven(row: &portcullis_store::Row) -> Result<Proven, portcullis_store::Error> {
     Ok(Proven {
         user: row.user_id("user_id")?,
-        email: row.text("email_canonical")?,
+        name: row.text("email_canonical")?,
     })
 }
 

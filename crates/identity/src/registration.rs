@@ -12,15 +12,18 @@ mod pages;
 
 use portcullis_core::{Secret, Span, Timestamp};
 use portcullis_events::Actor;
-use portcullis_store::{Db, Tx};
+use portcullis_store::Tx;
 use portcullis_vault::{Token, TokenHash};
 
 use crate::accounts::{AccountView, Accounts, By, Client, Error, Registering, Registration};
+use crate::addresses::row_of;
 use crate::outbox::Message;
 use crate::record::Act;
 use crate::{Email, users};
 
 pub(crate) use http::routes;
+
+const TABLE: &str = "registration_token";
 
 /// What somebody who received a letter opens their account with.
 pub(crate) struct Opening<'a> {
@@ -57,8 +60,7 @@ impl Accounts {
         let hash = token.hash();
         let now = parts.clock.now();
         // A password that is too weak must not cost the link: looked at first, used up last.
-        let email = find(&parts.db, &hash, now).await?;
-        let email = email.ok_or(Error::LinkSpent)?;
+        let email = self.address_of_link(&hash, now).await?;
         let new = Registering {
             email: &email,
             password: opening.password,
@@ -72,12 +74,15 @@ impl Accounts {
             return Err(Error::LinkSpent);
         }
         let user = prepared.with(None, &parts.config.registration_roles);
-        let id = match self.open_in(&mut tx, &user, Act::UserRegistered, &by).await {
+        let id = match self
+            .open_in(&mut tx, prepared.id, &user, Act::UserRegistered, &by)
+            .await
+        {
             // By another link, or by the operator, since the letter was written.
             Err(Error::EmailTaken) => return Err(Error::LinkSpent),
             opened => opened?,
         };
-        users::verify_email(&mut tx, id, prepared.email.canonical(), now).await?;
+        users::verify_email(&mut tx, id, prepared.names(), now).await?;
         tx.commit().await?;
         self.get(id).await
     }
@@ -94,15 +99,24 @@ impl Accounts {
         let token = Token::generate()?;
         let hash = token.hash();
         let expires_at = parts.clock.now() + lifetime;
-        let args = [
-            hash.as_bytes().into(),
-            email.typed().into(),
-            expires_at.into(),
-        ];
+        let row = row_of(hash.as_bytes());
+        let kept = self.addresses().shown(TABLE, &row, email.typed()).await?;
+        let args = [hash.as_bytes().into(), (&kept).into(), expires_at.into()];
         let mut tx = parts.db.begin().await?;
         tx.execute(SQL, &args).await?;
         tx.commit().await?;
         Ok(token)
+    }
+
+    /// The address that the link was sent to.
+    async fn address_of_link(&self, hash: &TokenHash, now: Timestamp) -> Result<String, Error> {
+        const SQL: &str =
+            "SELECT email FROM registration_token WHERE token_hash = $1 AND expires_at > $2";
+        let args = [hash.as_bytes().into(), now.into()];
+        let row = self.parts().db.fetch_optional(SQL, &args).await?;
+        let kept = row.ok_or(Error::LinkSpent)?.text("email")?;
+        let row = row_of(hash.as_bytes());
+        Ok(self.addresses().read(TABLE, &row, kept).await?)
     }
 
     fn opens_by_link(&self) -> Result<(), Error> {
@@ -111,20 +125,6 @@ impl Accounts {
             Registration::Closed | Registration::Open => Err(Error::RegistrationClosed),
         }
     }
-}
-
-/// The address that the link was sent to.
-async fn find(
-    db: &Db,
-    hash: &TokenHash,
-    now: Timestamp,
-) -> Result<Option<String>, portcullis_store::Error> {
-    const SQL: &str =
-        "SELECT email FROM registration_token WHERE token_hash = $1 AND expires_at > $2";
-    db.fetch_optional(SQL, &[hash.as_bytes().into(), now.into()])
-        .await?
-        .map(|row| row.text("email"))
-        .transpose()
 }
 
 /// Uses the token up. Of two at once, one gets `false`.
@@ -139,7 +139,10 @@ async fn redeem(
 }
 
 /// Deletes what no longer counts.
-pub(crate) async fn prune(db: &Db, now: Timestamp) -> Result<(), portcullis_store::Error> {
+pub(crate) async fn prune(
+    db: &portcullis_store::Db,
+    now: Timestamp,
+) -> Result<(), portcullis_store::Error> {
     const SQL: &str = "DELETE FROM registration_token WHERE expires_at <= $1";
     let mut tx = db.begin().await?;
     tx.execute(SQL, &[now.into()]).await?;

@@ -30,6 +30,7 @@ use portcullis_store::revocations::{Feed, Revocation};
 use portcullis_store::{Db, Tx};
 use portcullis_vault::{Token, TokenHash, tokens};
 
+use crate::addresses::{self, Addresses};
 use crate::openid_login::Standing;
 use crate::revoke;
 use crate::tenants::PolicyRoles;
@@ -47,6 +48,8 @@ pub enum Error {
     Store(#[from] portcullis_store::Error),
     #[error(transparent)]
     Token(#[from] tokens::Error),
+    #[error(transparent)]
+    Address(#[from] addresses::Error),
     #[error("the user has as many sessions as one may have")]
     Full,
 }
@@ -56,6 +59,7 @@ impl From<Error> for Problem {
         match error {
             Error::Store(error) => error.into(),
             Error::Token(error) => error.into(),
+            Error::Address(error) => error.into(),
             Error::Full => Problem::new(&problem::CONFLICT)
                 .detail("This account is signed in on as many devices as it may be. Sign out on one of them first."),
         }
@@ -81,12 +85,19 @@ pub struct Sessions {
     /// What permissions that were lent are compared with.
     policy: PolicyRoles,
     standing: Standing,
+    addresses: Addresses,
 }
 
 impl Sessions {
     /// Hand each revocation that `feed` brings to [`Sessions::revoked`]: memory is trusted while
     /// the feed is fresh.
-    pub fn new(db: Db, feed: Arc<Feed>, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        db: Db,
+        feed: Arc<Feed>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        addresses: Addresses,
+    ) -> Self {
         Sessions {
             cache: Arc::new(SessionCache::new(settings.idle_timeout)),
             db,
@@ -95,6 +106,7 @@ impl Sessions {
             clock,
             policy: PolicyRoles::default(),
             standing: Standing::default(),
+            addresses,
         }
     }
 
@@ -106,6 +118,11 @@ impl Sessions {
     /// What is made of sessions that a provider vouched for.
     pub(crate) const fn standing(&self) -> &Standing {
         &self.standing
+    }
+
+    /// How addresses are kept, here and by whoever works with sessions.
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     pub fn settings(&self) -> &Settings {
@@ -153,7 +170,12 @@ impl Sessions {
         if let Some((issuer, email)) = &found.vouched
             && !self
                 .standing
-                .apply(issuer, email.as_deref(), &mut found.roles)
+                .apply(
+                    issuer,
+                    (&self.addresses, email.as_deref()),
+                    &mut found.roles,
+                )
+                .await?
         {
             self.cache.forget(hash);
             return Ok(None);

@@ -34,6 +34,7 @@ use portcullis_store::{Db, Tx};
 use portcullis_vault::tokens;
 
 use crate::accounts::By;
+use crate::addresses;
 use crate::email::NotAnEmail;
 use crate::holders::Holders;
 use crate::sessions::Sessions;
@@ -68,6 +69,8 @@ pub enum Error {
     NotAnEmail(#[from] NotAnEmail),
     #[error(transparent)]
     Randomness(#[from] tokens::Error),
+    #[error(transparent)]
+    Address(#[from] addresses::Error),
     #[error(transparent)]
     Trail(#[from] portcullis_events::audit::Error),
     #[error(transparent)]
@@ -107,6 +110,7 @@ impl From<Error> for Problem {
             }
             Error::NotAnEmail(_) => invalid("email", "must be an e-mail address".to_owned()),
             Error::Randomness(error) => error.into(),
+            Error::Address(error) => error.into(),
             Error::Trail(error) => error.into(),
             Error::Store(error) => error.into(),
         }

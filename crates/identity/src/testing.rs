@@ -12,6 +12,7 @@ use portcullis_vault::{Fields, Keks, KeyRing, Keys, Passwords, kek};
 use tempfile::TempDir;
 
 use crate::accounts::{self, Accounts, By, Parts, Registering, Registration, SignedIn};
+use crate::addresses::{Addresses, Form};
 use crate::backoff::Backoff;
 use crate::bearers::{self, Bearers};
 use crate::factors::{self, Factors};
@@ -71,6 +72,15 @@ fn recovery(db: &Db, clock: &Arc<dyn Clock>) -> Recovery {
 
 /// A node over the database in `folder`.
 pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Accounts, Arc<Feed>) {
+    node_with(folder, clock, Form::Clear).await
+}
+
+/// The same, with addresses in this form.
+pub(crate) async fn node_with(
+    folder: &TempDir,
+    clock: &Arc<ManualClock>,
+    form: Form,
+) -> (Db, Accounts, Arc<Feed>) {
     let holders = Arc::<Holders>::default();
     let url = format!("sqlite://{}", folder.path().join("test.db").display());
     let db = Db::open(
@@ -87,7 +97,15 @@ pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Acc
     let settings = config.compile(true).unwrap();
     let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
     let feed = Arc::new(Feed::open(db.clone(), clock.now()).await.unwrap());
-    let sessions = Sessions::new(db.clone(), Arc::clone(&feed), settings, Arc::clone(&clock));
+    let vault = fields(&db, &clock, &keys());
+    let addresses = Addresses::open(db.clone(), &vault, form).await.unwrap();
+    let sessions = Sessions::new(
+        db.clone(),
+        Arc::clone(&feed),
+        settings,
+        Arc::clone(&clock),
+        addresses,
+    );
     let trail = Trail::start(
         db.clone(),
         Arc::clone(&clock),
@@ -114,6 +132,7 @@ pub(crate) async fn node(folder: &TempDir, clock: &Arc<ManualClock>) -> (Db, Acc
         config: accounts::Config {
             registration: Registration::Open,
             registration_roles: vec!["member".to_owned()],
+            seal_addresses: form == Form::Sealed,
             origin: None,
         },
         evenly: accounts::Evenly::default(),
@@ -155,7 +174,7 @@ pub(crate) async fn bearers(
             Arc::clone(&clock),
             accounts.record().clone(),
             Arc::clone(&holders),
-            accounts.sessions().policy().clone(),
+            accounts.sessions(),
         ),
         holders,
         feed: Arc::clone(feed),
@@ -248,6 +267,7 @@ impl House {
             feed: Arc::clone(&self.feed),
             clock,
             trail,
+            addresses: self.accounts.addresses().clone(),
             config,
             imported: imported.map(secret),
         };

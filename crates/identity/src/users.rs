@@ -11,6 +11,7 @@ use portcullis_core::{TenantId, Timestamp, UserId};
 use portcullis_store::{Db, Error, Row, Tx};
 use uuid::Uuid;
 
+use crate::addresses::{self, Addresses, Kept, Names};
 use crate::paging;
 use crate::tenants::delegations::reach_borrowers;
 use crate::{Email, factors, issuers, revoke, tokens};
@@ -43,7 +44,7 @@ impl std::fmt::Debug for PasswordHash {
 /// A new account.
 #[derive(Debug)]
 pub struct NewUser<'a> {
-    pub email: &'a Email,
+    pub email: &'a Kept,
     /// A PHC string, or an imported bcrypt hash.
     pub password_hash: &'a str,
     pub display_name: Option<&'a str>,
@@ -55,7 +56,7 @@ pub struct NewUser<'a> {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, email, password_hash, display_name, tenant_id, created_at, ",
+            "SELECT id, email_canonical, email, password_hash, display_name, tenant_id, created_at, ",
             "deactivated_at, email_verified_at FROM users ",
             $rest
         )
@@ -63,23 +64,32 @@ macro_rules! select {
 }
 use select;
 
-const FIND_BY_EMAIL: &str = select!("WHERE email_canonical = $1");
+/// The table, as its addresses are bound to it.
+pub(crate) const TABLE: &str = "users";
+const FIND_BY_EMAIL: &str = select!("WHERE email_canonical IN ($1, $2)");
 const FIND_BY_ID: &str = select!("WHERE id = $1");
 const ROLES: &str = "SELECT role FROM user_role WHERE user_id = $1 ORDER BY role";
 
-pub async fn find_by_email(db: &Db, email: &Email) -> Result<Option<Account>, Error> {
-    match db
-        .fetch_optional(FIND_BY_EMAIL, &[email.canonical().into()])
-        .await?
-    {
-        Some(row) => read(db, &row).await.map(Some),
+pub async fn find_by_email(
+    db: &Db,
+    addresses: &Addresses,
+    email: &Email,
+) -> Result<Option<Account>, addresses::Error> {
+    let names = addresses.names(email.canonical()).await?;
+    let args = [names.kept().into(), names.other().into()];
+    match db.fetch_optional(FIND_BY_EMAIL, &args).await? {
+        Some(row) => read(db, addresses, &row).await.map(Some),
         None => Ok(None),
     }
 }
 
-pub async fn find(db: &Db, id: UserId) -> Result<Option<Account>, Error> {
+pub async fn find(
+    db: &Db,
+    addresses: &Addresses,
+    id: UserId,
+) -> Result<Option<Account>, addresses::Error> {
     match db.fetch_optional(FIND_BY_ID, &[id.into()]).await? {
-        Some(row) => read(db, &row).await.map(Some),
+        Some(row) => read(db, addresses, &row).await.map(Some),
         None => Ok(None),
     }
 }
@@ -87,34 +97,38 @@ pub async fn find(db: &Db, id: UserId) -> Result<Option<Account>, Error> {
 /// Id and hash of an active account: all that a sign-in needs, in one query whatever the answer.
 pub(crate) async fn find_credentials(
     db: &Db,
-    email: &Email,
-) -> Result<Option<(UserId, PasswordHash)>, Error> {
-    const SQL: &str =
-        "SELECT id, password_hash FROM users WHERE email_canonical = $1 AND deactivated_at IS NULL";
-    match db.fetch_optional(SQL, &[email.canonical().into()]).await? {
-        Some(row) => Ok(Some((
-            row.user_id("id")?,
-            PasswordHash(row.text("password_hash")?),
-        ))),
+    addresses: &Addresses,
+    names: &Names,
+) -> Result<Option<(UserId, PasswordHash)>, addresses::Error> {
+    const SQL: &str = "SELECT id, email_canonical, email, password_hash FROM users WHERE email_canonical IN ($1, $2) AND deactivated_at IS NULL";
+    let args = [names.kept().into(), names.other().into()];
+    match db.fetch_optional(SQL, &args).await? {
+        Some(row) => {
+            let id = row.user_id("id")?;
+            // SECURITY: the row must be of this address. Without this, two names that were swapped in the
+            // table give each the account of the other.
+            address(addresses, &row, id).await?;
+            Ok(Some((id, PasswordHash(row.text("password_hash")?))))
+        }
         None => Ok(None),
     }
 }
 
-/// The name that an account is found and counted by: its canonical address, or what stands for it
-/// where another issuer vouches for its owner.
-pub(crate) async fn canonical(db: &Db, id: UserId) -> Result<Option<String>, Error> {
-    const SQL: &str = "SELECT email_canonical FROM users WHERE id = $1";
-    let row = db.fetch_optional(SQL, &[id.into()]).await?;
-    row.map(|row| row.text("email_canonical")).transpose()
+/// The address that a row shows.
+async fn address(addresses: &Addresses, row: &Row, id: UserId) -> Result<String, addresses::Error> {
+    let (name, kept) = (row.text("email_canonical")?, row.text("email")?);
+    let id = id.to_string();
+    addresses.read_named(TABLE, &id, &name, kept).await
 }
 
 /// Accounts, newest first, at most `limit`; from the first behind `after`. Nothing where there is
 /// no such account.
 pub async fn list(
     db: &Db,
+    addresses: &Addresses,
     after: Option<UserId>,
     limit: u32,
-) -> Result<Option<Vec<Account>>, Error> {
+) -> Result<Option<Vec<Account>>, addresses::Error> {
     const SQL: &str =
         select!("WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3");
     let Some((at, id)) = behind(db, after).await? else {
@@ -122,7 +136,7 @@ pub async fn list(
     };
     let args = [at.into(), id.into(), i64::from(limit).into()];
     let rows = db.fetch_all(SQL, &args).await?;
-    read_all(db, &rows).await.map(Some)
+    read_all(db, addresses, &rows).await.map(Some)
 }
 
 /// Where a list by age goes on. Nothing where there is no such account.
@@ -131,19 +145,30 @@ async fn behind(db: &Db, after: Option<UserId>) -> Result<Option<(Timestamp, Uui
     paging::behind(db, SQL, None, after.map(UserId::as_uuid)).await
 }
 
-async fn read_all(db: &Db, rows: &[Row]) -> Result<Vec<Account>, Error> {
+async fn read_all(
+    db: &Db,
+    addresses: &Addresses,
+    rows: &[Row],
+) -> Result<Vec<Account>, addresses::Error> {
     let mut accounts = Vec::with_capacity(rows.len());
     for row in rows {
-        accounts.push(read(db, row).await?);
+        let id = row.user_id("id")?;
+        let email = addresses::or_damaged(address(addresses, row, id).await)?;
+        accounts.push(account(db, row, email).await?);
     }
     Ok(accounts)
 }
 
-async fn read(db: &Db, row: &Row) -> Result<Account, Error> {
+async fn read(db: &Db, addresses: &Addresses, row: &Row) -> Result<Account, addresses::Error> {
+    let email = address(addresses, row, row.user_id("id")?).await?;
+    Ok(account(db, row, email).await?)
+}
+
+async fn account(db: &Db, row: &Row, email: String) -> Result<Account, Error> {
     let id = row.user_id("id")?;
     Ok(Account {
         id,
-        email: row.text("email")?,
+        email,
         display_name: row.opt_text("display_name")?,
         tenant: row.opt_tenant_id("tenant_id")?,
         roles: roles(db, id).await?,
@@ -162,21 +187,7 @@ pub(crate) async fn roles(db: &Db, id: UserId) -> Result<Vec<String>, Error> {
         .collect()
 }
 
-/// Creates an account; `None` when the address has one already, in the same transaction and
-/// without spoiling it.
-pub async fn create(
-    tx: &mut Tx,
-    new: &NewUser<'_>,
-    now: Timestamp,
-) -> Result<Option<UserId>, Error> {
-    let id = UserId::new();
-    Ok(match create_as(tx, id, new, now).await? {
-        Created::Yes => Some(id),
-        Created::AddressTaken | Created::IdTaken => None,
-    })
-}
-
-/// What came of [`create_as`].
+/// What came of [`create`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Created {
     Yes,
@@ -184,19 +195,32 @@ pub(crate) enum Created {
     IdTaken,
 }
 
-/// The same with an id of the caller's own.
-pub(crate) async fn create_as(
+/// Creates an account, unless the address or the id has one already, in the same transaction and without
+/// spoiling it. The address was kept for this id.
+pub(crate) async fn create(
     tx: &mut Tx,
     id: UserId,
     new: &NewUser<'_>,
     now: Timestamp,
 ) -> Result<Created, Error> {
+    // INVARIANT: looked for before the other is inserted. A row that is moved meanwhile goes from this name
+    // to that one, so it is found here or there.
+    const BY_OTHER: &str = "SELECT id FROM users WHERE email_canonical = $1";
     const SQL: &str = "INSERT INTO users (id, email_canonical, email, password_hash, display_name, tenant_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT DO NOTHING";
     const BY_ID: &str = "SELECT id FROM users WHERE id = $1";
+    let names = new.email.names();
+    if let Some(other) = names.other()
+        && tx
+            .fetch_optional(BY_OTHER, &[other.into()])
+            .await?
+            .is_some()
+    {
+        return Ok(Created::AddressTaken);
+    }
     let args = [
         id.into(),
-        new.email.canonical().into(),
-        new.email.typed().into(),
+        names.kept().into(),
+        new.email.shown().into(),
         new.password_hash.into(),
         new.display_name.into(),
         new.tenant.into(),
@@ -269,16 +293,21 @@ pub(crate) async fn reactivate(tx: &mut Tx, id: UserId, now: Timestamp) -> Resul
     Ok(true)
 }
 
-/// Takes note that the owner of an open account receives the mail of `email`, provided that it
-/// still is the account's address. Whether it is.
+/// Takes note that the owner of an open account receives the mail of an address, provided that it
+/// still is the account's. Whether it is.
 pub(crate) async fn verify_email(
     tx: &mut Tx,
     id: UserId,
-    canonical: &str,
+    names: &Names,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    const SQL: &str = "UPDATE users SET email_verified_at = $3 WHERE id = $1 AND email_canonical = $2 AND deactivated_at IS NULL";
-    let args = [id.into(), canonical.into(), now.into()];
+    const SQL: &str = "UPDATE users SET email_verified_at = $3 WHERE id = $1 AND email_canonical IN ($2, $4) AND deactivated_at IS NULL";
+    let args = [
+        id.into(),
+        names.kept().into(),
+        now.into(),
+        names.other().into(),
+    ];
     Ok(tx.execute(SQL, &args).await? == 1)
 }
 
@@ -341,7 +370,7 @@ pub(crate) async fn hold_open(tx: &mut Tx, id: UserId) -> Result<bool, Error> {
     Ok(tx.execute(SQL, &[id.into()]).await? == 1)
 }
 
-/// Where letters to the account's owner go.
+/// Where letters to the account's owner go, as the row keeps it: it may be sealed.
 pub(crate) async fn address_in(tx: &mut Tx, id: UserId) -> Result<Option<String>, Error> {
     const SQL: &str = "SELECT email FROM users WHERE id = $1";
     let row = tx.fetch_optional(SQL, &[id.into()]).await?;

@@ -11,6 +11,7 @@ use portcullis_events::{
     SecretStore, Trail, UploadStore, Webhooks, secret_store, upload_store, webhooks,
 };
 use portcullis_identity::accounts::{self, Accounts};
+use portcullis_identity::addresses::{Addresses, Form};
 use portcullis_identity::backoff::Backoff;
 use portcullis_identity::factors::{Factors, Relying};
 use portcullis_identity::password_policy::PasswordPolicy;
@@ -69,13 +70,26 @@ pub(crate) async fn identity(
     let vault =
         Vault::new(loaded, keys, db, trail, clock).map_err(|findings| anyhow!("{findings:?}"))?;
     let feed = Arc::new(Feed::open(db.clone(), clock.now()).await?);
-    let sessions = Sessions::new(db.clone(), Arc::clone(&feed), settings, Arc::clone(clock));
+    let form = if config.accounts.seal_addresses {
+        Form::Sealed
+    } else {
+        Form::Clear
+    };
+    let addresses = Addresses::open(db.clone(), &vault.fields, form).await?;
+    let sessions = Sessions::new(
+        db.clone(),
+        Arc::clone(&feed),
+        settings,
+        Arc::clone(clock),
+        addresses.clone(),
+    );
     let api_keys = ApiKeys::new(
         api_keys::Parts {
             db: db.clone(),
             feed: Arc::clone(&feed),
             clock: Arc::clone(clock),
             trail: trail.clone(),
+            addresses,
             config: config.api_keys.clone(),
             imported: loaded.secrets.imported_api_keys.clone(),
         },
@@ -247,7 +261,7 @@ fn bearers(
         Arc::clone(clock),
         record.clone(),
         Arc::clone(&holders),
-        sessions.policy().clone(),
+        sessions,
     );
     let tokens = compiled.tokens.map(|settings| {
         let parts = tokens::Parts {

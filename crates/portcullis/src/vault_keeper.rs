@@ -1,6 +1,6 @@
-//! What the vault needs beside the requests: the gate's own secrets taken into it, its keys wrapped
-//! anew under the KEK in use, keys whose time is over out of memory, and news of the service that
-//! holds the KEK.
+//! What the vault needs beside the requests: the gate's own secrets taken into it, addresses brought into
+//! the form that the configuration names, its keys wrapped anew under the KEK in use, keys whose time is
+//! over out of memory, and news of the service that holds the KEK.
 //!
 //! A node that starts without that service is sealed: it serves everything else, and 503 where the
 //! vault is needed. The service is asked here until it is back, so that the metric is true without
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_events::metrics::Dependency;
+use portcullis_identity::addresses::Settled;
 use portcullis_vault::fields::{Fields, Rewrapped, Which};
 use portcullis_vault::kek::Health;
 
@@ -18,6 +19,8 @@ use crate::upkeep::Identity;
 
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(5);
+/// Rounds from one look at all addresses to the next: five minutes.
+const SETTLE_EVERY: u32 = 60;
 /// Data keys that are wrapped anew before the log says how many are left.
 const STEP: u32 = 500;
 
@@ -28,6 +31,7 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
         let fields = &identity.vault.fields;
         let mut ticks = tokio::time::interval(EVERY);
         let mut is_done = false;
+        let mut rounds = 0_u32;
         loop {
             ticks.tick().await;
             fields.keep_house();
@@ -43,6 +47,11 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
             if is_there != Some(false) {
                 // Again and again: letters are sealed elsewhere while the vault is not open.
                 told("letters", identity.accounts.carry_over_letters().await);
+                rounds = if settle(&identity, rounds).await {
+                    rounds.wrapping_add(1)
+                } else {
+                    0
+                };
             }
         }
     });
@@ -69,6 +78,37 @@ async fn carry_over(identity: &Identity) -> bool {
     let factors = told("second factors", factors);
     let messages = told("messages of webhooks", identity.webhooks.carry_over().await);
     factors && messages
+}
+
+/// Brings addresses into the form that the configuration names. Whether that was done: else it is gone on
+/// with in the next round. Now and then again, for another node may have another configuration.
+async fn settle(identity: &Identity, rounds: u32) -> bool {
+    let addresses = identity.accounts.addresses();
+    let settled = if rounds.is_multiple_of(SETTLE_EVERY) {
+        addresses.settle().await
+    } else {
+        addresses.look().await.map(|_| Settled::default())
+    };
+    match settled {
+        Ok(Settled {
+            moved: 0,
+            failed: 0,
+        }) => true,
+        Ok(Settled { moved, failed }) => {
+            let sealed = addresses.are_sealed();
+            tracing::info!(
+                moved,
+                failed,
+                sealed,
+                "addresses were brought into the form that `accounts.seal-addresses` names"
+            );
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "addresses could not be brought into the form that `accounts.seal-addresses` names: it is tried again");
+            false
+        }
+    }
 }
 
 fn told<E: std::fmt::Display>(what: &'static str, came: Result<usize, E>) -> bool {

@@ -239,7 +239,7 @@ async fn link(stores: &Stores, user: &str, provider: &str, subject: &str) -> any
 }
 
 async fn list_users(format: Format, stores: &Stores) -> anyhow::Result<()> {
-    let list = everybody(&stores.db).await?;
+    let list = everybody(stores).await?;
     match format {
         Format::Json => output::json(&list.iter().map(|account| serde_json::json!({ "id": account.id, "email": account.email, "roles": account.roles, "deactivated": account.deactivated_at.is_some(), "email_verified_at": account.email_verified_at.map(|at| at.to_string()) })).collect::<Vec<_>>()),
         Format::Text => {
@@ -348,15 +348,18 @@ async fn users(format: Format, verb: &Users, stores: &Stores) -> anyhow::Result<
 /// The account with this address or id.
 pub(crate) async fn find(stores: &Stores, who: &str) -> anyhow::Result<UserId> {
     use portcullis_identity::{Email, users};
+    let addresses = stores.identity.accounts.addresses();
     let found = if let Ok(id) = who.parse::<UserId>() {
-        users::find(&stores.db, id).await?.map(|account| account.id)
+        users::find(&stores.db, addresses, id)
+            .await?
+            .map(|account| account.id)
     } else {
         let email = Email::parse(who).map_err(|_| {
             Usage::error(format!(
                 "`{who}` is neither an e-mail address nor the id of an account"
             ))
         })?;
-        users::find_by_email(&stores.db, &email)
+        users::find_by_email(&stores.db, addresses, &email)
             .await?
             .map(|account| account.id)
     };
@@ -389,11 +392,11 @@ pub(crate) fn told(error: impl Into<portcullis_core::Problem>) -> String {
 }
 
 /// All accounts, read page by page.
-pub(crate) async fn everybody(db: &Db) -> anyhow::Result<Vec<Account>> {
+pub(crate) async fn everybody(stores: &Stores) -> anyhow::Result<Vec<Account>> {
     let mut list: Vec<Account> = Vec::new();
     loop {
         let behind = list.last().map(|account| account.id);
-        match portcullis_identity::users::list(db, behind, 1000).await? {
+        match stores.identity.accounts.list(behind, 1000).await? {
             Some(page) if !page.is_empty() => list.extend(page),
             Some(_) | None => return Ok(list),
         }

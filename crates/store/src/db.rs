@@ -27,6 +27,9 @@ use crate::tx::Tx;
 use crate::value::{for_postgres, for_sqlite};
 use crate::{Error, Row, Value, postgres, sqlite};
 
+/// How long SQLite may take to write its file anew.
+const PURGE_LIMIT: Duration = Duration::from_mins(10);
+
 /// Which database answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -152,6 +155,34 @@ impl Db {
     /// Whether the database answers: one trivial query within the time limits. For readiness.
     pub async fn ping(&self) -> Result<(), Error> {
         self.fetch_optional("SELECT 1 AS one", &[]).await.map(drop)
+    }
+
+    /// Leaves nothing in the files of what was overwritten or deleted: SQLite writes its file anew and
+    /// empties its log, which keeps writers waiting for as long as the file is large. Whether that was done:
+    /// a reader may be in the way, and PostgreSQL keeps dead rows and its log as its operator says.
+    pub fn purge(&self) -> BoxFuture<'_, Result<bool, Error>> {
+        Box::pin(async move {
+            match &self.pools {
+                Pools::Sqlite { write, .. } => {
+                    let limits = Limits {
+                        statement: PURGE_LIMIT,
+                        ..self.limits
+                    };
+                    let mut connection = acquire(write, limits).await?;
+                    for sql in ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+                        let row =
+                            fetch_optional(&mut connection, limits, for_sqlite(sql, &[])).await?;
+                        if let Some(row) = row
+                            && row.int("busy")? != 0
+                        {
+                            return Ok(false);
+                        }
+                    }
+                    Ok(true)
+                }
+                Pools::Postgres(_) => Ok(false),
+            }
+        })
     }
 
     /// Closes every connection; what is under way ends first. SQLite then folds its log into the

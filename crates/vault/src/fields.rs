@@ -295,6 +295,19 @@ impl Fields {
         key.index(table, field, plain)
     }
 
+    /// What everything begins with that the newest key seals, as far as it can be told from the key alone:
+    /// what begins otherwise was sealed by an older one, or not at all.
+    pub async fn begins(&self, tenant: Option<TenantId>) -> Result<String, Error> {
+        let line = Line::new(self.owner(tenant), None, Use::Seal)?;
+        Ok(envelope::begins(&*self.keys.newest(&line).await?))
+    }
+
+    /// Whether [`Fields::blind_index`] was ever asked for this tenant. No key is made or unwrapped.
+    pub async fn has_index(&self, tenant: Option<TenantId>) -> Result<bool, Error> {
+        let line = Line::new(self.owner(tenant), None, Use::Index)?;
+        self.keys.exists(&line).await
+    }
+
     /// Retires the keys in use, of one tenant or of all: what is sealed from now on is sealed under new
     /// ones. How many were retired.
     pub async fn rotate(&self, tenant: Option<TenantId>) -> Result<u64, Error> {

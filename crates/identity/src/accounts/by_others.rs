@@ -18,7 +18,7 @@ impl Accounts {
         after: Option<UserId>,
         limit: u32,
     ) -> Result<Vec<Account>, Error> {
-        Ok(search::search(&self.0.db, words, after, limit).await?)
+        Ok(search::search(&self.0.db, self.addresses(), words, after, limit).await?)
     }
 
     /// The live sessions of somebody, newest first.

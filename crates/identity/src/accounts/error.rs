@@ -3,6 +3,7 @@
 use portcullis_core::{Problem, Span, problem};
 use portcullis_vault::{fields, passwords, seal, tokens};
 
+use crate::addresses;
 use crate::email::NotAnEmail;
 use crate::factors::{self, Challenge};
 use crate::password_policy::Weak;
@@ -83,6 +84,8 @@ pub enum Error {
     #[error(transparent)]
     Passwords(#[from] passwords::Error),
     #[error(transparent)]
+    Address(#[from] addresses::Error),
+    #[error(transparent)]
     Sessions(#[from] sessions::Error),
     #[error(transparent)]
     Randomness(#[from] tokens::Error),
@@ -147,6 +150,7 @@ impl From<Error> for Problem {
             Error::LinkSpent => Problem::new(&problem::LINK_NOT_VALID),
             Error::Outbox(error) => error.into(),
             Error::Passwords(error) => error.into(),
+            Error::Address(error) => error.into(),
             Error::Sessions(error) => error.into(),
             Error::Randomness(error) => error.into(),
             Error::Trail(error) => error.into(),

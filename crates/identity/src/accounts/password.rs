@@ -27,7 +27,7 @@ impl Accounts {
         client: &Client,
     ) -> Result<SignedIn, Error> {
         let parts = &*self.0;
-        let account = users::find(&parts.db, user.id)
+        let account = users::find(&parts.db, self.addresses(), user.id)
             .await?
             .ok_or(Error::NotFound)?;
         let email = Email::parse(&account.email)?;
@@ -97,7 +97,9 @@ impl Accounts {
         by: &By,
     ) -> Result<(), Error> {
         let parts = &*self.0;
-        let account = users::find(&parts.db, user).await?.ok_or(Error::NotFound)?;
+        let account = users::find(&parts.db, self.addresses(), user)
+            .await?
+            .ok_or(Error::NotFound)?;
         let email = Email::parse(&account.email)?;
         parts
             .policy

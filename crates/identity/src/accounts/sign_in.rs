@@ -41,13 +41,18 @@ impl Accounts {
         let parts = &*self.0;
         let email = Email::parse(address).ok();
         let canonical = email.as_ref().map_or(address, Email::canonical);
+        // Before the attempt is counted: while the vault is not open, none is made.
+        let names = match &email {
+            Some(email) => Some(self.addresses().names(email.canonical()).await?),
+            None => None,
+        };
         let subject = parts
             .backoff
             .subject(canonical, client.device.as_deref(), parts.clock.now());
         self.take_attempt(&subject, client).await?;
 
-        let found = match &email {
-            Some(email) => users::find_credentials(&parts.db, email).await?,
+        let found = match &names {
+            Some(names) => users::find_credentials(&parts.db, self.addresses(), names).await?,
             None => None,
         };
         let stored = found.as_ref().map(|(_, hash)| hash.0.as_str());

@@ -126,7 +126,10 @@ async fn an_imported_bcrypt_hash_is_replaced_at_the_first_sign_in() {
     let house = House::build().await;
     brought_along(&house, &bcrypt::hash(PASSWORD, 4).unwrap()).await;
     assert!(login(&house, EMAIL, PASSWORD, None).await.is_ok());
-    let account = users::find(&house.db, house.user).await.unwrap().unwrap();
+    let account = users::find(&house.db, house.accounts.addresses(), house.user)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(account.password_hash.0.starts_with("$argon2id$"));
     assert!(login(&house, EMAIL, PASSWORD, None).await.is_ok());
 }
@@ -248,7 +251,10 @@ async fn a_new_password_must_be_good_and_new() {
 async fn a_sign_in_that_overlaps_a_password_change_leaves_no_session() {
     let house = House::build().await;
     // The sign-in has verified the old password ..
-    let account = users::find(&house.db, house.user).await.unwrap().unwrap();
+    let account = users::find(&house.db, house.accounts.addresses(), house.user)
+        .await
+        .unwrap()
+        .unwrap();
     // .. the password is changed ..
     house
         .accounts

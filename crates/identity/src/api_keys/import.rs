@@ -151,6 +151,7 @@ impl Taker<'_> {
         ready: &Ready,
     ) -> Result<Result<Option<Owner>, String>, Error> {
         let db = &self.keys.0.db;
+        let addresses = &self.keys.0.addresses;
         let by_id = match &ready.user_id {
             None => None,
             Some(id) => {
@@ -162,7 +163,7 @@ impl Taker<'_> {
                     },
                 };
                 let account = match found {
-                    Some(user) => users::find(db, user).await?,
+                    Some(user) => users::find(db, addresses, user).await?,
                     None => None,
                 };
                 if account.is_none() {
@@ -181,7 +182,7 @@ impl Taker<'_> {
         let by_email = match &ready.email {
             None => None,
             Some(email) => {
-                let account = users::find_by_email(db, email).await?;
+                let account = users::find_by_email(db, addresses, email).await?;
                 if account.is_none() {
                     return Ok(Err("there is no account with this `email`".to_owned()));
                 }

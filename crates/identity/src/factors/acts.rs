@@ -8,6 +8,7 @@ use portcullis_store::Tx;
 
 use super::{Enrolment, Status, Typed, Unusable, codes, may_change, status, status_in, totp};
 use crate::accounts::{Accounts, By, Client, Error, SignedIn};
+use crate::addresses;
 use crate::backoff::Subject;
 use crate::outbox::{Message, News};
 use crate::record::{Act, Entry};
@@ -273,10 +274,13 @@ impl Accounts {
             return Ok(());
         }
         if let Some(to) = users::address_in(tx, user).await? {
-            recovery
-                .outbox
-                .post(tx, &Message::Told { to, news })
-                .await?;
+            // Not opened here: no transaction waits for the vault.
+            let message = if addresses::is_sealed(&to) {
+                Message::ToldOwner { user, news }
+            } else {
+                Message::Told { to, news }
+            };
+            recovery.outbox.post(tx, &message).await?;
         }
         Ok(())
     }

@@ -276,7 +276,7 @@ impl Accounts {
         let parts = self.parts();
         // SECURITY: not the address that is shown. That of another issuer's account may be anybody's,
         // and its device would be a known one of theirs.
-        let canonical = users::canonical(&parts.db, user).await?;
+        let canonical = parts.sessions.addresses().account_name(user).await?;
         let canonical = canonical.ok_or(Error::NotFound)?;
         let now = parts.clock.now();
         let subject = parts

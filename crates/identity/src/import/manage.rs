@@ -130,6 +130,7 @@ impl From<Error> for Failure {
                 invalid("rows", error.to_string())
             }
             Error::Store(error) => Failure(error.into()),
+            Error::Address(error) => Failure(error.into()),
             Error::Trail(error) => Failure(error.into()),
         }
     }

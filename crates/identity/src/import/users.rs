@@ -74,6 +74,10 @@ struct Taker<'a> {
 impl super::Taker for Taker<'_> {
     const COLUMNS: &'static [&'static str] = COLUMNS;
 
+    async fn warm(&self) -> Result<(), Error> {
+        Ok(self.accounts.addresses().warm().await?)
+    }
+
     async fn take(&mut self, tx: &mut Tx, row: &Row) -> Result<Result<Fate, String>, Error> {
         let now = self.accounts.parts().clock.now();
         let ready = match read(row, self.plan, now) {
@@ -160,14 +164,18 @@ impl Accounts {
             Ok(id) if !id.as_uuid().is_nil() => id,
             Ok(_) | Err(_) => UserId::new(),
         };
+        let kept = self
+            .addresses()
+            .keep(users::TABLE, &id.to_string(), &ready.email)
+            .await?;
         let new = NewUser {
-            email: &ready.email,
+            email: &kept,
             password_hash: &ready.password_hash,
             display_name: ready.display_name.as_deref(),
             tenant,
             roles,
         };
-        match users::create_as(tx, id, &new, ready.created_at).await? {
+        match users::create(tx, id, &new, ready.created_at).await? {
             users::Created::Yes => {}
             users::Created::AddressTaken => {
                 return Ok(Err(

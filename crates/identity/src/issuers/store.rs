@@ -22,8 +22,9 @@ pub(super) struct Found {
 pub(super) struct NewIdentity<'a> {
     pub(super) issuer: &'a str,
     pub(super) subject: &'a str,
-    /// To show, and for nothing else.
-    pub(super) email: Option<&'a str>,
+    pub(super) user: UserId,
+    /// What the row keeps of the address: to show, and for nothing else.
+    pub(super) email: &'a str,
     pub(super) roles: &'a [String],
 }
 
@@ -74,13 +75,12 @@ pub(super) async fn create(
     // SECURITY: the canonical address is what people sign in with and are found by. An account of
     // another issuer has none: whatever address its token names, it is never a local account's.
     const USER: &str = "INSERT INTO users (id, email_canonical, email, password_hash, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)";
-    let (id, user) = (Uuid::new_v4(), UserId::new());
+    let (id, user) = (Uuid::new_v4(), new.user);
     let canonical = format!("foreign:{id}");
-    let email: String = new.email.unwrap_or_default().chars().take(254).collect();
     let args = [
         user.into(),
         (&canonical).into(),
-        (&email).into(),
+        new.email.into(),
         NO_PASSWORD.into(),
         now.into(),
     ];

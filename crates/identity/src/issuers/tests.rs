@@ -93,7 +93,7 @@ impl Place {
             clock,
             house.accounts.record().clone(),
             Arc::clone(house.accounts.holders()),
-            house.accounts.sessions().policy().clone(),
+            house.accounts.sessions(),
         );
         Place {
             house,

@@ -42,12 +42,17 @@ impl OpenidLogin {
         let user = self.account(provider, person, client).await?;
         let here = accounts.at_known_device(user, client).await?;
         let now = parts.clock.now();
+        let name = match &person.verified {
+            None => None,
+            Some(email) => {
+                let names = parts.sessions.addresses().names(email.canonical()).await;
+                let names = names.map_err(accounts::Error::from)?;
+                Some(names.kept().to_owned())
+            }
+        };
         let vouched = Vouched {
             issuer: provider.url().to_owned(),
-            email: person
-                .verified
-                .as_ref()
-                .map(|email| email.canonical().to_owned()),
+            email: name,
             // SECURITY: who does not say when is taken to say long ago.
             authenticated_at: person.said.authenticated_at.unwrap_or(Timestamp::EPOCH),
         };

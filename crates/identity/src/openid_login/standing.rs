@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::Issuers;
+use crate::addresses::{self, Addresses};
 
 /// The providers of the configuration, for whoever loads sessions. Cheap to clone.
 ///
@@ -36,23 +37,28 @@ impl Standing {
     }
 
     /// Adds to the roles of a session that `issuer` vouched for. False where it is not to be.
-    pub(crate) fn apply(
+    /// `name` is what the session keeps of the address that was verified.
+    pub(crate) async fn apply(
         &self,
         issuer: &str,
-        email: Option<&str>,
+        (addresses, name): (&Addresses, Option<&str>),
         roles: &mut Vec<Arc<str>>,
-    ) -> bool {
+    ) -> Result<bool, addresses::Error> {
         let known = self.0.get().map_or(&[][..], Vec::as_slice);
         let Some(rule) = known.iter().find(|rule| rule.issuer == issuer) else {
-            return false;
+            return Ok(false);
         };
-        let is_administrator =
-            email.is_some_and(|email| rule.administrators.iter().any(|known| known == email));
-        if is_administrator {
-            roles.extend(rule.roles.iter().cloned());
-            roles.sort();
-            roles.dedup();
+        let Some(name) = name else {
+            return Ok(true);
+        };
+        for administrator in &rule.administrators {
+            if addresses.is_name_of(name, administrator).await? {
+                roles.extend(rule.roles.iter().cloned());
+                roles.sort();
+                roles.dedup();
+                break;
+            }
         }
-        true
+        Ok(true)
     }
 }

@@ -10,7 +10,8 @@ use super::flow::LIFETIME;
 #[derive(Debug, Clone)]
 pub(crate) struct Vouched {
     pub(super) issuer: String,
-    /// The canonical address that the provider says it verified.
+    /// The address that the provider says it verified, by its name ([`crate::addresses`]): it is
+    /// compared, and never shown.
     pub(super) email: Option<String>,
     /// When the person proved who they are there.
     pub(super) authenticated_at: Timestamp,

@@ -10,6 +10,7 @@ use portcullis_vault::Token;
 
 use super::{Link, letters};
 use crate::accounts::{Accounts, Error};
+use crate::addresses;
 use crate::outbox::{Message, Taken};
 use crate::{Email, users};
 
@@ -57,7 +58,16 @@ impl Postman {
         let Some(taken) = outbox.take().await? else {
             return Ok(Delivered::Nothing);
         };
-        let Some(letter) = self.write(&taken).await? else {
+        let letter = match self.write(&taken).await {
+            Ok(letter) => letter,
+            // It will not become readable: out of the way of the others.
+            Err(Error::Address(error @ addresses::Error::Damaged { .. })) => {
+                tracing::error!(%error, "a letter has nobody to go to");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(letter) = letter else {
             outbox.done(&taken).await?;
             return Ok(Delivered::Done);
         };
@@ -83,10 +93,11 @@ impl Postman {
     async fn write(&self, taken: &Taken) -> Result<Option<Letter>, Error> {
         let parts = self.accounts.parts();
         let config = &parts.recovery.config;
+        let addresses = self.accounts.addresses();
         match &taken.message {
             Message::ResetAsked { email } => {
                 let email = Email::parse(email)?;
-                let found = users::find_by_email(&parts.db, &email).await?;
+                let found = users::find_by_email(&parts.db, addresses, &email).await?;
                 let Some(account) = found.filter(|account| account.deactivated_at.is_none()) else {
                     return Ok(None);
                 };
@@ -100,7 +111,7 @@ impl Postman {
             Message::RegistrationAsked { email } => {
                 let email = Email::parse(email)?;
                 let to = email.typed();
-                if let Some(account) = users::find_by_email(&parts.db, &email).await? {
+                if let Some(account) = users::find_by_email(&parts.db, addresses, &email).await? {
                     let is_open = account.deactivated_at.is_none();
                     let letter = letters::has_account(to, &self.origin, self.mount);
                     return Ok(is_open.then_some(letter));
@@ -111,7 +122,7 @@ impl Postman {
                 Ok(Some(letters::register(to, &self.origin, &link, lifetime)))
             }
             Message::VerifyAsked { user } => {
-                let found = users::find(&parts.db, *user).await?;
+                let found = users::find(&parts.db, addresses, *user).await?;
                 let Some(account) = found.filter(|account| account.deactivated_at.is_none()) else {
                     return Ok(None);
                 };
@@ -122,6 +133,10 @@ impl Postman {
                     .await?;
                 let letter = letters::verify(&account.email, &self.origin, &link, lifetime);
                 Ok(Some(letter))
+            }
+            Message::ToldOwner { user, news } => {
+                let found = users::find(&parts.db, addresses, *user).await?;
+                Ok(found.map(|account| letters::told(&account.email, &self.origin, *news)))
             }
             Message::Told { to, news } => Ok(Some(letters::told(to, &self.origin, *news))),
         }
@@ -141,11 +156,12 @@ impl Postman {
         let token = Token::generate()?;
         let expires_at: Timestamp = parts.clock.now() + lifetime;
         let hash = token.hash();
+        let names = self.accounts.addresses().names(email.canonical()).await?;
         let args = [
             hash.as_bytes().into(),
             user.into(),
             link.word().into(),
-            email.canonical().into(),
+            names.kept().into(),
             expires_at.into(),
         ];
         let mut tx = parts.db.begin().await?;

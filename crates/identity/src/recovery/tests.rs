@@ -113,6 +113,8 @@ async fn nothing_but_hashes_is_kept() {
     let parsed = portcullis_vault::Token::parse(token.expose()).unwrap();
     assert_eq!(stored, parsed.hash().as_bytes());
     let email = Email::parse(EMAIL).unwrap();
-    let found = users::find_by_email(&house.db, &email).await.unwrap();
+    let found = users::find_by_email(&house.db, house.accounts.addresses(), &email)
+        .await
+        .unwrap();
     assert!(found.is_some());
 }

@@ -83,15 +83,18 @@ impl Tenants {
         skipped: u32,
         limit: u32,
     ) -> Result<Vec<Lending>, Error> {
-        const SQL: &str = "SELECT d.id, d.user_id, d.permission, d.granted_by, d.created_at, d.expires_at, borrower.email AS borrower, lender.email AS lender FROM delegation d JOIN users borrower ON borrower.id = d.user_id JOIN users lender ON lender.id = d.granted_by WHERE d.tenant_id = $1 AND d.revoked_at IS NULL AND d.expires_at > $2 ORDER BY d.created_at DESC, d.id DESC LIMIT $3 OFFSET $4";
+        const SQL: &str = "SELECT d.id, d.user_id, d.permission, d.granted_by, d.created_at, d.expires_at, borrower.email_canonical AS borrower_name, borrower.email AS borrower, lender.email_canonical AS lender_name, lender.email AS lender FROM delegation d JOIN users borrower ON borrower.id = d.user_id JOIN users lender ON lender.id = d.granted_by WHERE d.tenant_id = $1 AND d.revoked_at IS NULL AND d.expires_at > $2 ORDER BY d.created_at DESC, d.id DESC LIMIT $3 OFFSET $4";
         let now = self.clock.now();
         let args = [tenant.into(), now.into(), limit.into(), skipped.into()];
         let mut list = Vec::new();
         for row in self.db.fetch_all(SQL, &args).await? {
+            let lent = Delegation::read(&row)?;
+            let borrower = ("borrower_name", "borrower");
+            let lender = ("lender_name", "lender");
             list.push(Lending {
-                lent: Delegation::read(&row)?,
-                borrower: row.text("borrower")?,
-                lender: row.text("lender")?,
+                borrower: self.shown(&row, borrower, lent.user_id).await?,
+                lender: self.shown(&row, lender, lent.granted_by).await?,
+                lent,
             });
         }
         Ok(list)

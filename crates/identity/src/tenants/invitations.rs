@@ -14,10 +14,12 @@ use uuid::Uuid;
 use super::register::Tenant;
 use super::standing::{From, Held};
 use super::{By, Done, Error, Giver, Tenants, made_roles, members, register, words};
+use crate::addresses::{self, Names};
 use crate::{Client, Email, paging};
 use portcullis_core::roles::CUSTOM;
-use portcullis_store::Tx;
+use portcullis_store::{Row, Tx};
 
+const TABLE: &str = "invitation";
 const LIFETIME: Span = Span::from_days(7);
 /// A tenant has no more of them open.
 const MOST: i64 = 1000;
@@ -50,16 +52,17 @@ impl Tenants {
         limit: u32,
     ) -> Result<Option<Vec<Invitation>>, Error> {
         const ROW: &str = "SELECT created_at FROM invitation WHERE id = $1 AND tenant_id = $2";
-        const SQL: &str = "SELECT id, email, roles, invited_by, created_at, expires_at FROM invitation WHERE tenant_id = $1 AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > $2 AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5";
+        const SQL: &str = "SELECT id, email_canonical, email, roles, invited_by, created_at, expires_at FROM invitation WHERE tenant_id = $1 AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > $2 AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5";
         let now = self.clock.now();
         let page = (after, limit);
         let rows = paging::open(&self.db, (ROW, SQL), (tenant, now), page).await?;
         let Some(rows) = rows else { return Ok(None) };
         let mut list = Vec::with_capacity(rows.len());
         for row in rows {
+            let id = row.uuid("id")?;
             list.push(Invitation {
-                id: row.uuid("id")?,
-                email: row.text("email")?,
+                id,
+                email: addresses::or_damaged(self.address(&row, id).await)?,
                 roles: words(&row.text("roles")?),
                 invited_by: row.opt_uuid("invited_by")?.map(UserId::from_uuid),
                 created_at: row.timestamp("created_at")?,
@@ -104,6 +107,12 @@ impl Tenants {
         const COUNT: &str = "SELECT count(*) AS n FROM invitation WHERE tenant_id = $1 AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > $2";
         let email = Email::parse(email)?;
         let token = Token::generate()?;
+        let id = Uuid::now_v7();
+        let kept = self
+            .sessions
+            .addresses()
+            .keep(TABLE, &id.to_string(), &email)
+            .await?;
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         self.check_giving(&mut tx, tenant, roles, on_behalf_of)
@@ -115,7 +124,7 @@ impl Tenants {
             return Err(Error::TooMany);
         }
         let invitation = Invitation {
-            id: Uuid::now_v7(),
+            id,
             email: email.typed().to_owned(),
             roles: roles.to_vec(),
             invited_by: match on_behalf_of {
@@ -131,8 +140,8 @@ impl Tenants {
             invitation.id.into(),
             hash.as_bytes().into(),
             tenant.into(),
-            email.canonical().into(),
-            email.typed().into(),
+            kept.names().kept().into(),
+            kept.shown().into(),
             (&given).into(),
             invitation.invited_by.into(),
             now.into(),
@@ -184,8 +193,9 @@ impl Tenants {
         // One statement takes the token: of two that come at once, one finds nothing.
         // SECURITY: of an account without a password the address that is shown proves nothing. What
         // its provider verified stands at the session alone.
-        const SQL: &str = "UPDATE invitation SET redeemed_at = $2 WHERE token_hash = $1 AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > $2 AND email_canonical IN (SELECT u.email_canonical FROM users u WHERE u.id = $3 AND u.deactivated_at IS NULL UNION ALL SELECT s.openid_email FROM session s JOIN users u ON u.id = s.user_id WHERE s.id = $4 AND s.user_id = $3 AND s.revoked_at IS NULL AND s.openid_email IS NOT NULL AND u.deactivated_at IS NULL) AND tenant_id IN (SELECT id FROM tenant WHERE suspended_at IS NULL) RETURNING id, tenant_id, roles, invited_by";
+        const SQL: &str = "UPDATE invitation SET redeemed_at = $2 WHERE token_hash = $1 AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > $2 AND EXISTS (SELECT 1 FROM users u WHERE u.id = $3 AND u.deactivated_at IS NULL AND (u.email_canonical IN ($5, $6) OR EXISTS (SELECT 1 FROM session s WHERE s.id = $4 AND s.user_id = u.id AND s.revoked_at IS NULL AND s.openid_email IN ($5, $6)))) AND tenant_id IN (SELECT id FROM tenant WHERE suspended_at IS NULL) RETURNING id, tenant_id, roles, invited_by";
         let hash: TokenHash = Token::parse(token.expose()).ok_or(Error::NotFound)?.hash();
+        let names = self.addressed_to(&hash).await?;
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         let args = [
@@ -193,6 +203,8 @@ impl Tenants {
             now.into(),
             user.into(),
             session.into(),
+            names.kept().into(),
+            names.other().into(),
         ];
         let row = tx
             .fetch_optional(SQL, &args)
@@ -221,6 +233,25 @@ impl Tenants {
         register::find(&self.db, tenant)
             .await?
             .ok_or(Error::NotFound)
+    }
+
+    /// The names of the address that an invitation is for.
+    async fn addressed_to(&self, hash: &TokenHash) -> Result<Names, Error> {
+        const SQL: &str = "SELECT id, email_canonical, email FROM invitation WHERE token_hash = $1";
+        let row = self
+            .db
+            .fetch_optional(SQL, &[hash.as_bytes().into()])
+            .await?
+            .ok_or(Error::NotFound)?;
+        let email = Email::parse(&self.address(&row, row.uuid("id")?).await?)?;
+        Ok(self.sessions.addresses().names(email.canonical()).await?)
+    }
+
+    async fn address(&self, row: &Row, id: Uuid) -> Result<String, addresses::Error> {
+        let (name, kept) = (row.text("email_canonical")?, row.text("email")?);
+        let id = id.to_string();
+        let addresses = self.sessions.addresses();
+        addresses.read_named(TABLE, &id, &name, kept).await
     }
 
     /// The inviter may have lost since what the invitation gives.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::register::Tenant;
 use super::standing::{From, Held};
 use super::{By, Done, Error, Giver, PAGE, Tenants, delegations, made_roles, person};
+use crate::{addresses, users};
 
 /// More members than this are not listed at once, and no member has more roles.
 const MOST_ROLES: usize = 32;
@@ -40,14 +41,14 @@ impl Tenants {
         tenant: TenantId,
         after: Option<UserId>,
     ) -> Result<Vec<Member>, Error> {
-        const SQL: &str = "SELECT u.id, u.email, u.display_name, u.deactivated_at, m.created_at, r.role FROM membership m JOIN users u ON u.id = m.user_id LEFT JOIN member_role r ON r.user_id = m.user_id AND r.tenant_id = m.tenant_id WHERE m.tenant_id = $1 AND m.user_id IN (SELECT user_id FROM membership WHERE tenant_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3) ORDER BY u.id, r.role";
+        const SQL: &str = "SELECT u.id, u.email_canonical, u.email, u.display_name, u.deactivated_at, m.created_at, r.role FROM membership m JOIN users u ON u.id = m.user_id LEFT JOIN member_role r ON r.user_id = m.user_id AND r.tenant_id = m.tenant_id WHERE m.tenant_id = $1 AND m.user_id IN (SELECT user_id FROM membership WHERE tenant_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3) ORDER BY u.id, r.role";
         let after = after.unwrap_or(UserId::from_uuid(uuid::Uuid::nil()));
         let args = [tenant.into(), after.into(), PAGE.into()];
         let mut members: Vec<Member> = Vec::new();
         for row in self.db.fetch_all(SQL, &args).await? {
             let id = row.user_id("id")?;
             if members.last().is_none_or(|member| member.user_id != id) {
-                members.push(read(&row, id)?);
+                members.push(self.read_member(&row, id).await?);
             }
             if let Some(member) = members.last_mut() {
                 member.roles.extend(row.opt_text("role")?);
@@ -58,17 +59,42 @@ impl Tenants {
 
     /// One member of a tenant.
     pub async fn member(&self, tenant: TenantId, user: UserId) -> Result<Member, Error> {
-        const SQL: &str = "SELECT u.id, u.email, u.display_name, u.deactivated_at, m.created_at, r.role FROM membership m JOIN users u ON u.id = m.user_id LEFT JOIN member_role r ON r.user_id = m.user_id AND r.tenant_id = m.tenant_id WHERE m.tenant_id = $1 AND m.user_id = $2 ORDER BY r.role";
+        const SQL: &str = "SELECT u.id, u.email_canonical, u.email, u.display_name, u.deactivated_at, m.created_at, r.role FROM membership m JOIN users u ON u.id = m.user_id LEFT JOIN member_role r ON r.user_id = m.user_id AND r.tenant_id = m.tenant_id WHERE m.tenant_id = $1 AND m.user_id = $2 ORDER BY r.role";
         let rows = self
             .db
             .fetch_all(SQL, &[tenant.into(), user.into()])
             .await?;
         let first = rows.first().ok_or(Error::NotFound)?;
-        let mut member = read(first, user)?;
+        let mut member = self.read_member(first, user).await?;
         for row in &rows {
             member.roles.extend(row.opt_text("role")?);
         }
         Ok(member)
+    }
+
+    async fn read_member(&self, row: &Row, id: UserId) -> Result<Member, Error> {
+        Ok(Member {
+            user_id: id,
+            email: self.shown(row, ("email_canonical", "email"), id).await?,
+            display_name: row.opt_text("display_name")?,
+            roles: Vec::new(),
+            joined_at: row.timestamp("created_at")?,
+            active: row.opt_timestamp("deactivated_at")?.is_none(),
+        })
+    }
+
+    /// The address of an account, from a row that has its name and what is kept of it in these columns.
+    pub(super) async fn shown(
+        &self,
+        row: &Row,
+        (name, kept): (&str, &str),
+        user: UserId,
+    ) -> Result<String, Error> {
+        let (name, kept) = (row.text(name)?, row.text(kept)?);
+        let id = user.to_string();
+        let addresses = self.sessions.addresses();
+        let read = addresses.read_named(users::TABLE, &id, &name, kept).await;
+        Ok(addresses::or_damaged(read)?)
     }
 
     /// The tenants that somebody is a member of.
@@ -225,17 +251,6 @@ impl Tenants {
         }
         Ok(())
     }
-}
-
-fn read(row: &Row, id: UserId) -> Result<Member, portcullis_store::Error> {
-    Ok(Member {
-        user_id: id,
-        email: row.text("email")?,
-        display_name: row.opt_text("display_name")?,
-        roles: Vec::new(),
-        joined_at: row.timestamp("created_at")?,
-        active: row.opt_timestamp("deactivated_at")?.is_none(),
-    })
 }
 
 /// Makes a member; whether they were none. New sessions of whoever had no tenant begin in this one.

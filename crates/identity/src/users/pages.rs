@@ -60,6 +60,18 @@ async fn list(
     let first = after.map(|_| at(None));
     let last = found.last().filter(|_| more);
     let next = last.map(|account| at(Some(account.id)));
+    // Of a sealed address no part can be found.
+    let (what, none) = if accounts.addresses().are_sealed() {
+        (
+            "A whole address, or part of a name",
+            "No account has this for its address or in its name. Addresses are sealed: only a whole one is found.",
+        )
+    } else {
+        (
+            "Part of an address or a name",
+            "No account has this in its address or name.",
+        )
+    };
     let body = html! {
         div.above {
             p.quiet { "Newest first." }
@@ -67,13 +79,13 @@ async fn list(
         }
         form.search role="search" method="get" action=(visit.to("/users")) {
             div {
-                label for="find" { "Part of an address or a name" }
+                label for="find" { (what) }
                 input id="find" name="find" type="search" value=(find) maxlength="254" autocomplete="off" autocapitalize="none" spellcheck="false";
             }
             button.plain type="submit" { "Find" }
         }
         @if found.is_empty() {
-            div.sheet { p { @if find.is_empty() { "There are no accounts here." } @else { "No account has this in its address or name." } } }
+            div.sheet { p { @if find.is_empty() { "There are no accounts here." } @else { (none) } } }
         } @else {
             ul.rows { @for account in &found { (row(&visit, account)) } }
         }

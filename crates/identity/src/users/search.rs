@@ -1,26 +1,29 @@
-//! Finding accounts by a part of their address or name, a page at a time.
+//! Finding accounts by a part of their address or name, a page at a time. Of an address that is sealed no
+//! part is found, but the whole is.
 
 use portcullis_core::UserId;
-use portcullis_store::{Db, Error};
+use portcullis_store::Db;
 
 use super::{Account, behind, find_by_email, list, read_all, select};
 use crate::Email;
+use crate::addresses::{self, Addresses};
 
 /// Accounts, newest first, from the first behind `after`. With `words`, those whose address or name has
 /// them in it; the one with exactly this address, where there is one.
 pub(crate) async fn search(
     db: &Db,
+    addresses: &Addresses,
     words: &str,
     after: Option<UserId>,
     limit: u32,
-) -> Result<Vec<Account>, Error> {
+) -> Result<Vec<Account>, addresses::Error> {
     const WITH: &str = select!(
-        "WHERE (created_at, id) < ($1, $2) AND (email_canonical LIKE $4 ESCAPE '\\' OR lower(display_name) LIKE $4 ESCAPE '\\') ORDER BY created_at DESC, id DESC LIMIT $3"
+        "WHERE (created_at, id) < ($1, $2) AND ((email_canonical LIKE '%@%' AND email_canonical LIKE $4 ESCAPE '\\') OR lower(display_name) LIKE $4 ESCAPE '\\') ORDER BY created_at DESC, id DESC LIMIT $3"
     );
     let words = words.trim();
     // A whole address is found by its index, however many accounts there are.
     if let Ok(email) = Email::parse(words)
-        && let Some(account) = find_by_email(db, &email).await?
+        && let Some(account) = find_by_email(db, addresses, &email).await?
     {
         return Ok(if after.is_none() {
             vec![account]
@@ -30,7 +33,7 @@ pub(crate) async fn search(
     }
     // Accounts are never deleted: nobody was given one to go on behind that is not there.
     if words.is_empty() {
-        return Ok(list(db, after, limit).await?.unwrap_or_default());
+        return Ok(list(db, addresses, after, limit).await?.unwrap_or_default());
     }
     let Some((at, id)) = behind(db, after).await? else {
         return Ok(Vec::new());
@@ -43,7 +46,7 @@ pub(crate) async fn search(
         (&pattern).into(),
     ];
     let rows = db.fetch_all(WITH, &args).await?;
-    read_all(db, &rows).await
+    read_all(db, addresses, &rows).await
 }
 
 /// `LIKE` without its wild cards: somebody looks for `a_b` and means it.

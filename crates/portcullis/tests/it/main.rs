@@ -65,6 +65,7 @@ mod reload;
 mod roles;
 mod schema;
 mod schemathesis;
+mod sealed_addresses;
 mod second_factor;
 mod secrets;
 mod security_txt;

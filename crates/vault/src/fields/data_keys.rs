@@ -282,6 +282,16 @@ impl DataKeys {
         (self.works(&key, now) && key.head.seals(self.rotate_after, now)).then_some(key)
     }
 
+    /// Whether there is a key of this line, whoever can unwrap it.
+    pub(super) async fn exists(&self, line: &Line) -> Result<bool, Error> {
+        let args = [
+            (&line.tenant).into(),
+            (&line.subject).into(),
+            line.purpose.word().into(),
+        ];
+        Ok(self.db.fetch_optional(NEWEST, &args).await?.is_some())
+    }
+
     async fn newest_of_table(&self, line: &Line, now: Timestamp) -> Result<Arc<DataKey>, Error> {
         let args = [
             (&line.tenant).into(),

@@ -63,6 +63,13 @@ pub(super) fn seal_bytes(key: &DataKey, place: &Bound<'_>, plain: &[u8]) -> Resu
     Ok(whole)
 }
 
+/// The mark, and of the key's id all but its last two bits: those share a letter with the nonce.
+pub(super) fn begins(key: &DataKey) -> String {
+    let id = BASE64URL.encode(key.id().as_bytes());
+    let whole = id.chars().take(ID_LEN * 8 / 6);
+    MARK.chars().chain(whole).collect()
+}
+
 pub(super) fn read(sealed: &str) -> Result<Envelope, Error> {
     let whole = sealed
         .strip_prefix(MARK)

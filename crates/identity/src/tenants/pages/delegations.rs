@@ -123,8 +123,9 @@ async fn member(visit: &Visit, address: &str) -> Result<Option<UserId>, Failure>
     let Ok(email) = Email::parse(address) else {
         return Ok(None);
     };
-    let db = &visit.console.admin.accounts.parts().db;
-    let found = users::find_by_email(db, &email)
+    let accounts = &visit.console.admin.accounts;
+    let (db, addresses) = (&accounts.parts().db, accounts.addresses());
+    let found = users::find_by_email(db, addresses, &email)
         .await
         .map_err(Problem::from)?;
     Ok(found.map(|account| account.id))

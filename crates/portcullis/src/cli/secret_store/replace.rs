@@ -196,7 +196,7 @@ async fn end_sessions(args: &Args, stores: &Stores) -> anyhow::Result<String> {
         return Ok(String::new());
     }
     let by = By::operator();
-    let accounts = everybody(&stores.db).await?;
+    let accounts = everybody(stores).await?;
     for account in &accounts {
         let ended = stores.identity.accounts.end_sessions_of(account.id, &by);
         ended

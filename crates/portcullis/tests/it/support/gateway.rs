@@ -220,6 +220,7 @@ url = "{url}"
     }
 }
 
+const SEALS: [&str; 2] = ["seal-addresses = false", "seal-addresses = true"];
 const MASTER_ALONE: &str = "master = { file = \"master\" }";
 const MASTER_AND_OLD: &str =
     "master = { file = \"master\" }\nprevious = [{ file = \"old-master\" }]";
@@ -377,6 +378,20 @@ impl GatewayBuilder {
 
     pub(crate) fn write(&self) {
         std::fs::write(self.folder.path().join("portcullis.toml"), &self.config).unwrap();
+    }
+
+    /// With `accounts.seal-addresses` as it is said.
+    pub(crate) fn sealing_addresses(mut self, seals: bool) -> Self {
+        let (now, before) = (SEALS[usize::from(seals)], SEALS[usize::from(!seals)]);
+        if self.config.contains(before) {
+            self.config = self.config.replace(before, now);
+        } else if self.config.contains("[accounts]\n") {
+            let table = format!("[accounts]\n{now}\n");
+            self.config = self.config.replace("[accounts]\n", &table);
+        } else {
+            self.config.push_str(&format!("\n[accounts]\n{now}\n"));
+        }
+        self
     }
 
     /// Runs the command line with this configuration.
