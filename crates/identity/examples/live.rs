@@ -57,7 +57,7 @@ const USER: Insertion = Insertion {
     shared: 1,
     row: &["?", "?", "'bench'", "'!'", "?", "$1", "$1"],
 };
-const USER: &str = "SELECT id AS user_id FROM users WHERE email_canonical = $1";
+const ACCOUNT: &str = "SELECT id AS user_id FROM users WHERE email_canonical = $1";
 const MEMBERSHIP: Insertion = Insertion {
     into: "membership (user_id, tenant_id, created_at)",
     shared: 1,
@@ -84,7 +84,7 @@ async fn fill() -> Result<()> {
     let now = SystemClock.now();
     let db = Db::open(&Config::default(), &Secret::new(url.clone()), now).await?;
     let found = db
-        .fetch_optional(USER, &[Email::parse(email)?.canonical().into()])
+        .fetch_optional(ACCOUNT, &[Email::parse(email)?.canonical().into()])
         .await?;
     let master = std::fs::read_to_string(master)?.trim().to_owned();
     let keys = Keys::new(Secret::new(master), Vec::new());

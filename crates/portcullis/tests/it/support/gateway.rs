@@ -377,20 +377,16 @@ impl GatewayBuilder {
     }
 
     pub(crate) fn write(&self) {
-        std::fs::write(self.folder.path().join("portcullis.toml"), &self.config).unwrap();
+        let config = match std::env::var_os("PORTCULLIS_TEST_SEALED_ADDRESSES") {
+            Some(_) if !self.config.contains("seal-addresses") => sealing(&self.config, true),
+            Some(_) | None => self.config.clone(),
+        };
+        std::fs::write(self.folder.path().join("portcullis.toml"), config).unwrap();
     }
 
     /// With `accounts.seal-addresses` as it is said.
     pub(crate) fn sealing_addresses(mut self, seals: bool) -> Self {
-        let (now, before) = (SEALS[usize::from(seals)], SEALS[usize::from(!seals)]);
-        if self.config.contains(before) {
-            self.config = self.config.replace(before, now);
-        } else if self.config.contains("[accounts]\n") {
-            let table = format!("[accounts]\n{now}\n");
-            self.config = self.config.replace("[accounts]\n", &table);
-        } else {
-            self.config.push_str(&format!("\n[accounts]\n{now}\n"));
-        }
+        self.config = sealing(&self.config, seals);
         self
     }
 
@@ -444,6 +440,18 @@ impl GatewayBuilder {
             environment: self.environment,
             printed,
         }
+    }
+}
+
+/// The configuration, with `accounts.seal-addresses` as it is said.
+fn sealing(config: &str, seals: bool) -> String {
+    let (now, before) = (SEALS[usize::from(seals)], SEALS[usize::from(!seals)]);
+    if config.contains(before) || config.contains(now) {
+        config.replace(before, now)
+    } else if config.contains("[accounts]\n") {
+        config.replace("[accounts]\n", &format!("[accounts]\n{now}\n"))
+    } else {
+        format!("{config}\n[accounts]\n{now}\n")
     }
 }
 
