@@ -153,6 +153,17 @@ impl SecretStore {
 
     /// Writes a secret: makes it, gives it a new version, or says something else about it.
     pub async fn put(&self, label: &Label, change: &Change, by: &By) -> Result<Done, Error> {
+        self.put_of(label, change, by, None).await
+    }
+
+    /// The same, where its tenant may have no more than `most` of them.
+    async fn put_of(
+        &self,
+        label: &Label,
+        change: &Change,
+        by: &By,
+        most: Option<u32>,
+    ) -> Result<Done, Error> {
         if change.made == Some(Made::File) {
             return Err(Error::Invalid(
                 "made",
@@ -164,16 +175,22 @@ impl SecretStore {
         if gives && found.is_some_and(|stored| stored.made == Made::File) {
             return Err(Error::Invalid("value", OF_A_FILE));
         }
-        self.put_any(label, change, by).await
+        self.put_any(label, change, by, most).await
     }
 
     /// The same, also for what comes from a file.
-    async fn put_any(&self, label: &Label, change: &Change, by: &By) -> Result<Done, Error> {
+    async fn put_any(
+        &self,
+        label: &Label,
+        change: &Change,
+        by: &By,
+        most: Option<u32>,
+    ) -> Result<Done, Error> {
         check_change(change)?;
         for _ in 0..TRIES {
             let found = rows::find(&self.db, label).await?;
             let done = match found {
-                None => self.create(label, change, by).await,
+                None => self.create(label, change, by, most).await,
                 Some(stored) => self.change(&stored, change, by).await,
             };
             match done {
@@ -300,7 +317,13 @@ impl SecretStore {
         })
     }
 
-    async fn create(&self, label: &Label, change: &Change, by: &By) -> Result<Option<Done>, Error> {
+    async fn create(
+        &self,
+        label: &Label,
+        change: &Change,
+        by: &By,
+        most: Option<u32>,
+    ) -> Result<Option<Done>, Error> {
         if let Some(tenant) = label.tenant
             && !rows::has_tenant(&self.db, tenant).await?
         {
@@ -330,6 +353,17 @@ impl SecretStore {
         };
         let sealed = self.seal(&stored, 1, &value).await?;
         let mut tx = self.db.begin().await?;
+        if let (Some(tenant), Some(most)) = (label.tenant, most) {
+            // SECURITY: counted while the tenant is held, so that many at once count each other.
+            rows::hold_tenant(&mut tx, tenant).await?;
+            if rows::count(&mut tx, tenant).await? >= i64::from(most) {
+                // Another call may have made this very one.
+                return match rows::find(&self.db, label).await? {
+                    Some(_) => Ok(None),
+                    None => Err(Error::Invalid("name", of_tenant::FULL)),
+                };
+            }
+        }
         if !rows::insert(&mut tx, &stored).await? {
             return Ok(None);
         }

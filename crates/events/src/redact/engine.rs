@@ -196,6 +196,31 @@ impl Engine {
         judged
     }
 
+    /// Where the secret ends that a name before `until` gives away and that goes on behind it.
+    fn named(&self, view: &View<'_>, from: usize, until: usize) -> Option<usize> {
+        let automaton = self.automaton.as_ref()?;
+        let mut at = from;
+        while at < until {
+            let hit = automaton.find(Input::new(view.bytes).span(at..until))?;
+            at = hit.start() + 1;
+            let marks = self.marks.get(hit.pattern().as_usize());
+            for mark in marks
+                .into_iter()
+                .flatten()
+                .filter(|mark| is_beside_a_name(**mark))
+            {
+                let judged = self.recognise(*mark, hit.start(), hit.end(), view, &mut 0);
+                let Some(found) = judged.found else { continue };
+                match found.end {
+                    End::At(end) if found.start <= until && end > until => return Some(end),
+                    End::At(end) => at = at.max(end),
+                    End::Open(_) => return None,
+                }
+            }
+        }
+        None
+    }
+
     fn recognise(
         &self,
         mark: Mark,
@@ -227,7 +252,11 @@ impl Engine {
                     None => Judged::default(),
                 };
             }
-            Mark::UserInformation => shapes::user_information(view, end, clear),
+            Mark::UserInformation => {
+                shapes::user_information(view, end, clear, |view, from, until| {
+                    self.named(view, from, until)
+                })
+            }
             Mark::At => shapes::email(view, start, end, self.rules.any_domain),
             Mark::Home => shapes::home(view, start, end),
             Mark::WindowsHome => shapes::windows_home(view, start, end),
@@ -237,6 +266,22 @@ impl Engine {
             found,
             goes_on: false,
         }
+    }
+}
+
+/// Whether what it finds is a secret because of what stands beside it, so that it may be anything.
+const fn is_beside_a_name(mark: Mark) -> bool {
+    match mark {
+        Mark::Part | Mark::Whole(_) | Mark::InQuery | Mark::Scheme => true,
+        Mark::Key(_)
+        | Mark::Prefix(_)
+        | Mark::Jwt
+        | Mark::PrivateKey
+        | Mark::UserInformation
+        | Mark::At
+        | Mark::Home
+        | Mark::WindowsHome
+        | Mark::Query => false,
     }
 }
 

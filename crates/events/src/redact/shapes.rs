@@ -128,8 +128,14 @@ pub(super) fn private_key(view: &View<'_>, start: usize, end: usize) -> Option<(
     Some((found, goes_on))
 }
 
-/// `scheme://user:password@host`. `clear` is up to where no `@` can be.
-pub(super) fn user_information(view: &View<'_>, end: usize, clear: &mut usize) -> Option<Found> {
+/// `scheme://user:password@host`. `clear` is up to where no `@` can be. `named` knows where a secret ends that
+/// begins between two places, because of a name beside it, and goes on behind the second.
+pub(super) fn user_information(
+    view: &View<'_>,
+    end: usize,
+    clear: &mut usize,
+    named: impl Fn(&View<'_>, usize, usize) -> Option<usize>,
+) -> Option<Found> {
     if end < *clear {
         return None;
     }
@@ -139,29 +145,43 @@ pub(super) fn user_information(view: &View<'_>, end: usize, clear: &mut usize) -
     let is_web = ["http", "https", "ws", "wss", "ftp"]
         .iter()
         .any(|web| scheme.eq_ignore_ascii_case(web.as_bytes()));
-    let authority = view
-        .from(end)
-        .iter()
-        .take(MAX_USER_INFORMATION)
-        .position(|byte| {
-            byte.is_ascii_whitespace()
-                || matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>' | b'?' | b'\\')
-                || (is_web && matches!(byte, b'/' | b'#'))
-        });
-    let length = authority.unwrap_or_else(|| view.from(end).len().min(MAX_USER_INFORMATION));
-    let authority = view.slice(end, end + length);
-    let Some(at) = authority.iter().rposition(|byte| *byte == b'@') else {
-        *clear = end + length;
-        return None;
+    let ends = |byte: &u8| {
+        byte.is_ascii_whitespace()
+            || matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>' | b'?' | b'\\')
+            || (is_web && matches!(byte, b'/' | b'#'))
     };
-    let content = view.slice(end, end + at);
+    let most = view.bytes.len().min(end + MAX_USER_INFORMATION);
+    let near = View {
+        bytes: view.slice(0, most),
+        whole: view.whole && most == view.bytes.len(),
+        ..*view
+    };
+    let (mut from, mut last) = (end, None);
+    loop {
+        let authority = near.from(from);
+        let length = authority.iter().position(ends).unwrap_or(authority.len());
+        let authority = near.slice(from, from + length);
+        if let Some(at) = authority.iter().rposition(|byte| *byte == b'@') {
+            last = Some(from + at);
+        } else if from == end {
+            *clear = end + length;
+        }
+        // What ended it may be part of a secret that will be masked. Then it goes on behind the mask, as
+        // whoever goes over the result sees it.
+        match named(&near, from, from + length) {
+            Some(behind) => from = behind,
+            None => break,
+        }
+    }
+    let at = last?;
+    let content = view.slice(end, at);
     if content.is_empty() || content == MASK.as_bytes() {
         return None;
     }
     Some(Found {
         kind: Kind::Urls,
         start: end,
-        end: End::At(end + at),
+        end: End::At(at),
         cover: Cover::Mask,
     })
 }

@@ -202,6 +202,48 @@ fn lines_of_products_lose_their_secrets_and_nothing_else() {
     }
 }
 
+/// A secret by its name may hold what ends a host; behind its mask the host goes on.
+#[test]
+fn what_was_redacted_is_redacted_no_further_where_a_secret_held_the_end_of_a_host() {
+    let engine = usual();
+    for (input, output) in [
+        (
+            "GET http://password=one/two,three@host/x",
+            "GET http://[redacted]@host/x",
+        ),
+        ("wss://api_key=one#two;three@host", "wss://[redacted]@host"),
+        (
+            "redis://password=one?two,three@host",
+            "redis://[redacted]@host",
+        ),
+        (
+            "https://me@password=one/two&token=three/four,five@host",
+            "https://[redacted]@host",
+        ),
+        // No host goes on here.
+        (
+            "http://password=one/two, mail or not",
+            "http://password=[redacted], mail or not",
+        ),
+        (
+            "http://host/password=one/two,three@corp",
+            "http://host/password=[redacted],three@corp",
+        ),
+    ] {
+        let once = engine.scrub(input);
+        assert_eq!(once, output, "of {input}");
+        assert_eq!(engine.scrub(&once), once, "a second time");
+        for size in [1, 7, 64] {
+            let (mut stream, mut out) = (Stream::new(&engine), Vec::new());
+            for piece in input.as_bytes().chunks(size) {
+                stream.push(piece, &mut out);
+            }
+            stream.finish(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), once, "in pieces of {size}");
+        }
+    }
+}
+
 #[test]
 fn json_stays_json() {
     let engine = usual();

@@ -181,7 +181,7 @@ impl SecretStore {
             purpose: of_new("a file of `secret-store.files`"),
             ..Change::default()
         };
-        self.put_any(&label, &change, &By::SYSTEM).await?;
+        self.put_any(&label, &change, &By::SYSTEM, None).await?;
         followed.known.insert(name.clone(), digest);
         Ok(())
     }

@@ -23,6 +23,9 @@ use crate::audit::By;
 /// As many secrets may a tenant make: each is a row for every administrator, and costs money where it is
 /// carried to.
 const MOST: u32 = 200;
+/// What whoever wants one more is told.
+pub(super) const FULL: &str =
+    "must be that of one that is there: the tenant has 200, and may have no more";
 
 /// For whatever state has the slice in it.
 pub fn routes<S>() -> OpenApiRouter<S>
@@ -100,21 +103,6 @@ impl SecretStore {
     async fn view_of_tenant(&self, label: &Label) -> Result<Json<SecretView>, Error> {
         Ok(Json(self.whole_view(label).await?.for_tenants()))
     }
-
-    /// Whether the tenant may have one more.
-    async fn has_room(&self, label: &Label) -> Result<(), Error> {
-        match self.find(label).await {
-            Ok(_) => return Ok(()),
-            Err(Error::NotFound) => {}
-            Err(error) => return Err(error),
-        }
-        let all = self.list(Listed::Of(label.tenant), None, MOST).await?;
-        if u32::try_from(all.len()).is_ok_and(|count| count < MOST) {
-            return Ok(());
-        }
-        let said = "must be that of one that is there: the tenant has 200, and may have no more";
-        Err(Error::Invalid("name", said))
-    }
 }
 
 /// Lists the secrets of the caller's tenant, without their values.
@@ -168,9 +156,9 @@ async fn write_own_secret(
     named: Named,
     written: Keyed<Written>,
 ) -> Result<(StatusCode, Json<SecretView>), Failure> {
-    store.has_room(&named.label).await?;
     let change = written.into_change()?;
-    let done = store.put(&named.label, &change, &named.by).await?;
+    let (label, by) = (&named.label, &named.by);
+    let done = store.put_of(label, &change, by, Some(MOST)).await?;
     Ok((
         manage::status_of(done),
         store.view_of_tenant(&named.label).await?,

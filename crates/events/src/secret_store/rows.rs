@@ -380,6 +380,21 @@ pub(super) async fn forget_values(db: &Db, now: Timestamp) -> Result<u64, Error>
     Ok(forgotten)
 }
 
+/// Takes hold of a tenant for the rest of the transaction.
+pub(super) async fn hold_tenant(tx: &mut Tx, tenant: TenantId) -> Result<(), Error> {
+    const SQL: &str = "UPDATE tenant SET slug = slug WHERE id = $1";
+    tx.execute(SQL, &[tenant.into()]).await?;
+    Ok(())
+}
+
+/// How many secrets a tenant has.
+pub(super) async fn count(tx: &mut Tx, tenant: TenantId) -> Result<i64, Error> {
+    const SQL: &str = "SELECT count(*) AS n FROM stored_secret WHERE tenant = $1";
+    let tenant = tenant_text(Some(tenant));
+    let row = tx.fetch_optional(SQL, &[(&tenant).into()]).await?;
+    row.map_or(Ok(0), |row| Ok(row.int("n")?))
+}
+
 /// Whether there is such a tenant.
 pub(super) async fn has_tenant(db: &Db, tenant: TenantId) -> Result<bool, Error> {
     const SQL: &str = "SELECT id FROM tenant WHERE id = $1";
