@@ -65,31 +65,17 @@ pub(crate) async fn identity(
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Identity> {
     let config = &loaded.config;
-    let said = |findings: Vec<portcullis_identity::Finding>| anyhow!("{findings:?}");
-    let settings = config.sessions.compile(is_secure(config)).map_err(said)?;
     let vault =
         Vault::new(loaded, keys, db, trail, clock).map_err(|findings| anyhow!("{findings:?}"))?;
     let feed = Arc::new(Feed::open(db.clone(), clock.now()).await?);
-    let form = if config.accounts.seal_addresses {
-        Form::Sealed
-    } else {
-        Form::Clear
-    };
-    let addresses = Addresses::open(db.clone(), &vault.fields, form).await?;
-    let sessions = Sessions::new(
-        db.clone(),
-        Arc::clone(&feed),
-        settings,
-        Arc::clone(clock),
-        addresses.clone(),
-    );
+    let sessions = sessions(loaded, db, &feed, &vault).await?;
     let api_keys = ApiKeys::new(
         api_keys::Parts {
             db: db.clone(),
             feed: Arc::clone(&feed),
             clock: Arc::clone(clock),
             trail: trail.clone(),
-            addresses,
+            addresses: sessions.addresses().clone(),
             config: config.api_keys.clone(),
             imported: loaded.secrets.imported_api_keys.clone(),
         },
@@ -175,6 +161,27 @@ pub(crate) async fn identity(
         upload_store,
         feed,
     })
+}
+
+/// Sessions, and how addresses are kept beside them.
+async fn sessions(
+    loaded: &Loaded,
+    db: &Db,
+    feed: &Arc<Feed>,
+    vault: &Vault,
+) -> anyhow::Result<Sessions> {
+    let config = &loaded.config;
+    let said = |findings: Vec<portcullis_identity::Finding>| anyhow!("{findings:?}");
+    let settings = config.sessions.compile(is_secure(config)).map_err(said)?;
+    let form = if config.accounts.seal_addresses {
+        Form::Sealed
+    } else {
+        Form::Clear
+    };
+    let addresses = Addresses::open(db.clone(), &vault.fields, form).await?;
+    let clock = Arc::clone(&vault.clock);
+    let (db, feed) = (db.clone(), Arc::clone(feed));
+    Ok(Sessions::new(db, feed, settings, clock, addresses))
 }
 
 /// What others tell the product, and what the gate does.

@@ -99,8 +99,20 @@ async fn whatever_is_done_with_addresses_leaves_none_in_the_clear() {
         .sealing_addresses(true)
         .start()
         .await;
-    let stranger = gateway.browser();
+    letters(&gateway, &mailbox).await;
+    let root = gateway.signed_in(ROOT).await;
+    let guest = members(&gateway, &root).await;
+    others(&gateway, &root, &guest).await;
 
+    let all = [ROOT, ADA, NEWCOMER, GUEST, OLD];
+    assert_none_in_the_clear(&gateway, &all).await;
+    assert_none_in_the_clear(&gateway.twin().await, &all).await;
+    assert!(!gateway.printed().to_lowercase().contains("guest.person"));
+}
+
+/// Registration, recovery and proof of an address.
+async fn letters(gateway: &Gateway, mailbox: &Mailbox) {
+    let stranger = gateway.browser();
     // Somebody registers by a letter; whoever asks again is told that there is an account.
     let ask = json!({ "email": NEWCOMER });
     let request = format!("{AUTH}/request-registration");
@@ -126,9 +138,9 @@ async fn whatever_is_done_with_addresses_leaves_none_in_the_clear() {
     let new = json!({ "token": link.token(), "new_password": NEW_PASSWORD });
     post(&stranger, &format!("{AUTH}/reset-password"), &new).await;
     mailbox.wait_for(4).await;
-    assert_eq!(login(&gateway, ADA, PASSWORD).await.status, 401);
+    assert_eq!(login(gateway, ADA, PASSWORD).await.status, 401);
     assert_eq!(
-        login(&gateway, &ADA.to_uppercase(), NEW_PASSWORD)
+        login(gateway, &ADA.to_uppercase(), NEW_PASSWORD)
             .await
             .status,
         200
@@ -147,11 +159,14 @@ async fn whatever_is_done_with_addresses_leaves_none_in_the_clear() {
     let page = format!("{AUTH}/verify-email");
     let answer = stranger.form(&page, &fields).send().await;
     assert_eq!(answer.status, 200, "{}", answer.text());
+}
 
+/// What administrators do, and invitations. The id of an account that was opened.
+async fn members(gateway: &Gateway, root: &Browser) -> String {
     // An administrator lists, opens an account, and is refused a second one of the same address.
     let path = format!("{ADMIN}/users");
     let guest = json!({ "email": GUEST, "password": PASSWORD });
-    let answer = post(&root, &path, &guest).await;
+    let answer = post(root, &path, &guest).await;
     let guest_id = answer.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(answer.json()["email"], GUEST);
     let again = json!({ "email": GUEST.to_lowercase(), "password": PASSWORD });
@@ -164,9 +179,9 @@ async fn whatever_is_done_with_addresses_leaves_none_in_the_clear() {
     assert_eq!(listed, [ADA, GUEST, NEWCOMER, ROOT]);
 
     // Invitations: for whom it is, and for nobody else.
-    done(&gateway, &["tenants", "create", "acme"]);
+    done(gateway, &["tenants", "create", "acme"]);
     let written = done(
-        &gateway,
+        gateway,
         &[
             "--output",
             "json",
@@ -184,11 +199,16 @@ async fn whatever_is_done_with_addresses_leaves_none_in_the_clear() {
     let guest = gateway.signed_in(GUEST).await;
     post(&guest, &invitation, &token).await;
     // One that stays open.
-    done(&gateway, &["tenants", "invite", "acme", NEWCOMER]);
-    assert!(done(&gateway, &["tenants", "invitations", "acme"]).contains(NEWCOMER));
-    assert!(done(&gateway, &["tenants", "members", "acme"]).contains(GUEST));
-    done(&gateway, &["tenants", "set-roles", "acme", ROOT, "admin"]);
+    done(gateway, &["tenants", "invite", "acme", NEWCOMER]);
+    assert!(done(gateway, &["tenants", "invitations", "acme"]).contains(NEWCOMER));
+    assert!(done(gateway, &["tenants", "members", "acme"]).contains(GUEST));
+    done(gateway, &["tenants", "set-roles", "acme", ROOT, "admin"]);
 
+    guest_id
+}
+
+/// Lending, taking over from another product, and looking for somebody.
+async fn others(gateway: &Gateway, root: &Browser, guest_id: &str) {
     // Lending shows both.
     let choose = json!({ "tenant": "acme" });
     root.post(&format!("{AUTH}/tenant"))
@@ -220,14 +240,14 @@ async fn whatever_is_done_with_addresses_leaves_none_in_the_clear() {
     let import = [
         "import", "users", "--source", "old", "--file", &file, "--apply",
     ];
-    assert!(done(&gateway, &import).contains("1 accounts read: 1 taken over"));
-    assert!(done(&gateway, &import).contains("1 there already"));
+    assert!(done(gateway, &import).contains("1 accounts read: 1 taken over"));
+    assert!(done(gateway, &import).contains("1 there already"));
     std::fs::remove_file(&file).unwrap();
-    let users = done(&gateway, &["users", "list"]);
+    let users = done(gateway, &["users", "list"]);
     for address in [ROOT, ADA, NEWCOMER, GUEST, OLD] {
         assert!(users.contains(address), "{address}: {users}");
     }
-    done(&gateway, &["users", "deactivate", &OLD.to_lowercase()]);
+    done(gateway, &["users", "deactivate", &OLD.to_lowercase()]);
 
     // The console finds a whole address, and a part of none; it says so.
     let found = async |words: &str| {
@@ -242,11 +262,6 @@ async fn whatever_is_done_with_addresses_leaves_none_in_the_clear() {
     );
     // Nor is what stands in place of an address.
     assert!(!found("index").await.contains("@corp.test"));
-
-    let all = [ROOT, ADA, NEWCOMER, GUEST, OLD];
-    assert_none_in_the_clear(&gateway, &all).await;
-    assert_none_in_the_clear(&gateway.twin().await, &all).await;
-    assert!(!gateway.printed().to_lowercase().contains("guest.person"));
 }
 
 #[tokio::test]
@@ -346,7 +361,10 @@ async fn a_database_is_moved_while_people_sign_in_and_goes_on_after_a_kill() {
     eventually_asked("the move has begun", async || sealed(&gateway).await != "0").await;
     let builder = gateway.kill();
     let left: usize = count_in(builder.folder(), CLEAR).await.parse().unwrap();
-    assert!((1..MANY + 2).contains(&left), "killed in the middle: {left}");
+    assert!(
+        (1..MANY + 2).contains(&left),
+        "killed in the middle: {left}"
+    );
     let gateway = builder.start().await;
     assert_eq!(login(&gateway, ADA, PASSWORD).await.status, 200);
     // Moved or not, an address has one account.
