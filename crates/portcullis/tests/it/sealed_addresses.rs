@@ -337,10 +337,8 @@ async fn a_database_is_moved_while_people_sign_in_and_goes_on_after_a_kill() {
     const MANY: usize = 2000;
     let upstream = Upstream::start().await;
     let gateway = builder(&upstream).await.start().await;
-    let mut csv = "id,email\n".to_owned();
-    for number in 0..MANY {
-        csv.push_str(&format!("{number},customer{number}@elsewhere.test\n"));
-    }
+    let rows = (0..MANY).map(|number| format!("{number},customer{number}@elsewhere.test"));
+    let csv = format!("id,email\n{}\n", rows.collect::<Vec<_>>().join("\n"));
     let file = gateway.folder.join("old.csv");
     std::fs::write(&file, csv).unwrap();
     let file = file.to_str().unwrap().to_owned();
