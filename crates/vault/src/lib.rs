@@ -10,6 +10,7 @@ mod gcm;
 pub mod jws;
 pub mod kek;
 pub mod keys;
+pub mod note;
 pub mod passwords;
 pub mod ring;
 pub mod seal;
