@@ -351,6 +351,7 @@ pub fn default_roles() -> BTreeMap<String, RoleConfig> {
                         "manage:keys",
                         "manage:secrets",
                         "manage:uploads",
+                        "manage:audit",
                         "manage:system",
                     ],
                 )

@@ -8,24 +8,38 @@
 //!   per client, so that a flood of refusals fills neither memory nor disk; what does not fit is
 //!   counted per action, and the numbers are an event themselves (`audit.overflow`).
 //!
-//! The table refuses UPDATE and DELETE by trigger. Not in here: retention, alerts, a hash chain.
-//! Sources: OWASP Logging Cheat Sheet, CWE-778 (too little recorded), CWE-532 (secrets recorded),
+//! The table refuses UPDATE and DELETE by trigger. Every event becomes a leaf of one Merkle log ([`Log`]),
+//! so that whoever takes the trigger away is found out ([`Log::verify`]). Not in here: alerts.
+//! Sources: RFC 6962, c2sp.org/tlog-tiles, c2sp.org/tlog-checkpoint, OWASP Logging Cheat Sheet, CWE-778 (too little recorded), CWE-532 (secrets recorded),
 //! CWE-117 (records forged through control characters).
 
+pub mod anchor;
 mod by;
+pub mod checkpoint;
 mod event;
 mod inbox;
+mod leaf;
 mod list;
+mod log;
+pub mod manage;
+mod personal;
 mod sink;
 mod trail;
+pub mod tree;
+mod verify;
 
+#[cfg(test)]
+mod log_tests;
 #[cfg(test)]
 mod tests;
 
 pub use by::By;
 pub use event::{Action, Actor, Event, Metadata, Outcome, Target};
 pub use list::{Cursor, Filter, Page, list};
+pub use log::{Log, Parts};
+pub use personal::Personal;
 pub use trail::{Config, Trail};
+pub use verify::{Fault, Finding, Report};
 
 use portcullis_core::Problem;
 use portcullis_store::Tx;
@@ -49,6 +63,20 @@ pub enum Error {
     Full,
     #[error("the audit trail is closed")]
     Closed,
+    #[error("the system gave no random bytes")]
+    Randomness,
+    #[error("the log of the audit trail cannot be signed")]
+    Key,
+    #[error("the log of the audit trail is damaged at {0}: `portcullis audit verify` says where")]
+    Damaged(&'static str),
+    #[error("the vault is closed: its KEK (`[kek]`) does not answer")]
+    Vault,
+    #[error("the file of `audit.anchor-file` {0}")]
+    Anchor(&'static str),
+    #[error("there is no such event in the log")]
+    NotInLog,
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::Error),
     #[error("an event in the audit trail has an unknown `{0}`")]
     Unreadable(&'static str),
     #[error("`{0}` is not a place in the audit trail")]
@@ -66,10 +94,18 @@ impl From<portcullis_store::Error> for Error {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
-            Error::Store(_) | Error::TimedOut | Error::Full | Error::Closed => {
-                Problem::unavailable(error)
-            }
-            Error::Unreadable(_) => Problem::internal(error),
+            Error::Store(_)
+            | Error::TimedOut
+            | Error::Full
+            | Error::Closed
+            | Error::Randomness
+            | Error::Vault => Problem::unavailable(error),
+            Error::NotInLog => Problem::new(&portcullis_core::problem::NOT_FOUND),
+            Error::Unreadable(_)
+            | Error::Key
+            | Error::Damaged(_)
+            | Error::Anchor(_)
+            | Error::Checkpoint(_) => Problem::internal(error),
             Error::Cursor(_) => Problem::new(&portcullis_core::problem::INVALID_INPUT)
                 .field("cursor", "this is not a place in the audit trail"),
         }

@@ -172,6 +172,7 @@ struct Audit {
     lost: [AtomicU64; Action::COUNT],
     written: AtomicU64,
     failures: AtomicU64,
+    anchor_failures: AtomicU64,
     depth: AtomicU64,
 }
 
@@ -182,6 +183,7 @@ impl Default for Audit {
             lost: [const { AtomicU64::new(0) }; Action::COUNT],
             written: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            anchor_failures: AtomicU64::new(0),
             depth: AtomicU64::new(0),
         }
     }
@@ -274,6 +276,10 @@ impl Metrics {
 
     pub(crate) fn audit_failed(&self) {
         self.audit.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn anchor_failed(&self) {
+        self.audit.anchor_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn audit_depth(&self, events: usize) {

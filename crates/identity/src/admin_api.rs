@@ -13,7 +13,9 @@ use http::Method;
 use http::request::Parts;
 use portcullis_console::api::{Failure, no_store};
 use portcullis_core::{Principal, Problem, problem};
-use portcullis_events::{SecretStore, UploadStore, Webhooks, secret_store, upload_store, webhooks};
+use portcullis_events::{
+    SecretStore, UploadStore, Webhooks, audit, secret_store, upload_store, webhooks,
+};
 use serde::Serialize;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
@@ -44,6 +46,13 @@ pub struct Admin {
     pub upload_store: UploadStore,
     pub signing_keys: SigningKeys,
     pub openid: OpenidLogin,
+    pub audit_log: audit::Log,
+}
+
+impl FromRef<Admin> for audit::Log {
+    fn from_ref(admin: &Admin) -> Self {
+        admin.audit_log.clone()
+    }
 }
 
 impl FromRef<Admin> for SecretStore {
@@ -98,6 +107,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .merge(secret_store::manage::routes())
         .merge(secret_store::of_tenant::routes())
         .merge(upload_store::manage::routes())
+        .merge(audit::manage::routes())
 }
 
 /// The handlers, relative to [`MOUNT`].

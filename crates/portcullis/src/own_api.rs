@@ -65,6 +65,7 @@ pub(crate) fn router(
         upload_store: identity.upload_store.clone(),
         signing_keys: identity.signing_keys.clone(),
         openid: identity.openid.clone(),
+        audit_log: identity.audit_log.clone(),
     };
     router = router.nest(
         &format!("{BASE}{}", admin_api::MOUNT),

@@ -254,7 +254,7 @@ async fn assemble(
         reports,
         panics: AtomicU64::default(),
     });
-    upkeep::start(&gate, &identity);
+    upkeep::start(&gate, &identity, loaded);
     vault_keeper::start(&gate, &identity);
     gate.webhooks
         .set(Arc::clone(&gate.snapshot.load().webhooks));

@@ -8,7 +8,7 @@ use portcullis_core::roles::Roles;
 use portcullis_core::{Clock, Mode};
 use portcullis_events::metrics::Dependency;
 use portcullis_events::{
-    SecretStore, Trail, UploadStore, Webhooks, secret_store, upload_store, webhooks,
+    SecretStore, Trail, UploadStore, Webhooks, audit, secret_store, upload_store, webhooks,
 };
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::addresses::{Addresses, Form};
@@ -27,6 +27,8 @@ use portcullis_vault::keys::Keys;
 use portcullis_vault::passwords::Passwords;
 use portcullis_vault::{Fields, KeyRing};
 
+use tokio::time::MissedTickBehavior;
+
 use crate::config::{self, Loaded, mail};
 use crate::gate::Gate;
 use crate::memory;
@@ -37,6 +39,9 @@ use crate::vault_api::Vault;
 
 /// Activity is written and what has ended is dropped this often.
 const HOUSEKEEPING: Duration = Duration::from_mins(1);
+
+/// How long an event waits for a signed head of the audit log, about.
+const SIGN_EVERY: Duration = Duration::from_secs(1);
 
 /// The slice that knows accounts and sessions, put together.
 #[derive(Clone)]
@@ -53,6 +58,7 @@ pub(crate) struct Identity {
     pub(crate) vault: Vault,
     pub(crate) secret_store: SecretStore,
     pub(crate) upload_store: UploadStore,
+    pub(crate) audit_log: audit::Log,
     feed: Arc<Feed>,
 }
 
@@ -146,6 +152,13 @@ pub(crate) async fn identity(
     let webhooks = webhooks(&signing_keys, &vault.fields, keys)?;
     let secret_store = secret_store(loaded, db, &vault, &webhooks)?;
     let upload_store = upload_store(loaded, &signing_keys, &vault);
+    let audit_log = audit::Log::new(audit::Parts {
+        db: db.clone(),
+        keys: keys.clone(),
+        fields: vault.fields.clone(),
+        clock: Arc::clone(clock),
+        trail: trail.clone(),
+    });
     Ok(Identity {
         accounts,
         sessions,
@@ -159,6 +172,7 @@ pub(crate) async fn identity(
         vault,
         secret_store,
         upload_store,
+        audit_log,
         feed,
     })
 }
@@ -293,13 +307,14 @@ fn bearers(
 }
 
 /// Starts the tasks that keep memory true.
-pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
+pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity, loaded: &Loaded) {
     follow_revocations(
         gate,
         Arc::clone(&identity.feed),
         identity.vault.fields.clone(),
     );
     memory::start(&gate.back);
+    keep_log(gate, &identity.audit_log, loaded);
     let (gate, identity) = (Arc::clone(gate), identity.clone());
     gate.back.clone().spawn(async move {
         let mut ticks = tokio::time::interval(HOUSEKEEPING);
@@ -328,6 +343,48 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity) {
             keep_bearers(&identity).await;
             gate.streams.forget_ended();
             gate.probe.readiness().await;
+        }
+    });
+}
+
+/// Gives what was recorded its place in the signed log. Every node tries: one of them does it.
+fn keep_log(gate: &Gate, log: &audit::Log, loaded: &Loaded) {
+    let keeping = log.clone();
+    gate.back.spawn(async move {
+        let mut ticks = tokio::time::interval(SIGN_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = keeping.keep().await {
+                tracing::warn!(%error, "the log of the audit trail could not be brought up to date");
+            }
+        }
+    });
+    let config = &loaded.config.audit;
+    let (keep, every) = (config.keep, config.anchor_every);
+    let file = config.anchor_file.as_deref().map(|file| loaded.path(file));
+    let (log, clock) = (log.clone(), Arc::clone(&gate.clock));
+    gate.back.spawn(async move {
+        let mut ticks = tokio::time::interval(HOUSEKEEPING);
+        let mut anchored_at = None;
+        loop {
+            ticks.tick().await;
+            if let Some(keep) = keep
+                && let Err(error) = log.retain(keep).await
+            {
+                tracing::warn!(%error, "audit events past `audit.keep` could not be removed");
+            }
+            let is_due = anchored_at.is_none_or(|at| clock.now().since(at) >= every);
+            let Some(file) = file.as_deref().filter(|_| is_due) else {
+                continue;
+            };
+            // What failed is tried again in a minute.
+            match log.anchor(file).await {
+                Ok(_) => anchored_at = Some(clock.now()),
+                Err(error) => {
+                    tracing::error!(%error, "the audit log's checkpoint could not be kept outside");
+                }
+            }
         }
     });
 }

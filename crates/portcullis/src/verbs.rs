@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Secret, Timestamp, UserId};
-use portcullis_events::audit::Filter;
 use portcullis_events::{Actor, Metrics, Trail};
 use portcullis_identity::accounts::{By, Registering};
 use portcullis_identity::users::Account;
@@ -17,7 +16,7 @@ use serde::Serialize;
 use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
 use crate::cli::{
-    Audit, Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, backup, secret_store, sessions,
+    Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, audit, backup, secret_store, sessions,
     upload_store, vault, visitors, webhooks,
 };
 use crate::config::Loaded;
@@ -87,9 +86,12 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         Verb::Webhooks(verb) => with_stores(&cli.config, async |stores| {
             webhooks::run(cli.output, verb, stores).await
         }),
-        Verb::Audit(verb) => with_stores(&cli.config, async |stores| {
-            audit(cli.output, verb, stores).await
-        }),
+        Verb::Audit(verb) => match audit::offline(cli.output, verb) {
+            Some(answer) => answer,
+            None => with_stores(&cli.config, async |stores| {
+                audit::run(cli.output, verb, stores).await
+            }),
+        },
         Verb::Backup(args) => backup::backup(cli, args),
         Verb::Restore(args) => backup::restore(cli, args),
         Verb::Scrub(args) => scrub::run(args, cli.output),
@@ -429,59 +431,6 @@ fn password(from_stdin: bool) -> anyhow::Result<(Secret, bool)> {
         return Err(Usage::error("no password came on standard input"));
     }
     Ok((Secret::new(text), false))
-}
-
-async fn audit(format: Format, verb: &Audit, stores: &Stores) -> anyhow::Result<bool> {
-    let Audit::List { limit, action } = verb;
-    let action = match action.as_deref() {
-        Some(name) => Some(name.parse().map_err(|_| unknown_action(name))?),
-        None => None,
-    };
-    let filter = Filter {
-        action,
-        ..Filter::default()
-    };
-    let page =
-        portcullis_events::audit::list(&stores.db, &filter, None, (*limit).clamp(1, 1000)).await?;
-    match format {
-        Format::Json => output::json(
-            &page
-                .events
-                .iter()
-                .map(portcullis_events::Event::to_json)
-                .collect::<Vec<_>>(),
-        ),
-        Format::Text => {
-            for event in &page.events {
-                let target = event
-                    .target
-                    .as_ref()
-                    .map_or("-", portcullis_events::Target::as_str);
-                let client = event
-                    .client
-                    .map_or_else(|| "-".to_owned(), |client| client.to_string());
-                output::line(format_args!(
-                    "{}  {:<20} {:<8} {:<39} {client}  {target}",
-                    event.at,
-                    event.action.as_str(),
-                    event.outcome.as_str(),
-                    event.actor
-                ));
-            }
-        }
-    }
-    Ok(true)
-}
-
-fn unknown_action(name: &str) -> anyhow::Error {
-    let known: Vec<&str> = portcullis_events::audit::Action::ALL
-        .iter()
-        .map(|action| action.as_str())
-        .collect();
-    Usage::error(format!(
-        "there is no action `{name}`: there are {}",
-        known.join(", ")
-    ))
 }
 
 /// Compiles a configuration for verbs that only look at it.

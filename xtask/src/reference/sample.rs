@@ -241,6 +241,8 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "\"aws-credentials\"",
     ),
     ("secret-store.remote", "kms-key", "\"alias/portcullis\""),
+    ("audit", "keep", "\"400d\""),
+    ("audit", "anchor-file", "\"/mnt/elsewhere/checkpoints\""),
     ("kek", "secret", "{ env = \"KEK_SECRET\" }"),
     ("kek", "address", "\"https://bao.internal:8200\""),
     ("kek", "key", "\"portcullis\""),

@@ -11,6 +11,7 @@ use portcullis_core::{
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::Personal;
 use crate::redact;
 
 /// Who acted.
@@ -203,6 +204,8 @@ actions! {
     GateStarted = "gate.started", Kept;
     GateStopped = "gate.stopped", Kept;
     AuditOverflow = "audit.overflow", Kept;
+    AuditErased = "audit.erased", Kept;
+    AuditRetained = "audit.retained", Kept;
 }
 
 impl Action {
@@ -221,8 +224,25 @@ impl fmt::Display for Action {
 }
 
 #[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not an outcome: allowed, denied or failed")]
+pub struct UnknownOutcome(String);
+
+#[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not an action of the audit trail")]
 pub struct UnknownAction(String);
+
+impl FromStr for Outcome {
+    type Err = UnknownOutcome;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "allowed" => Ok(Outcome::Allowed),
+            "denied" => Ok(Outcome::Denied),
+            "failed" => Ok(Outcome::Failed),
+            _ => Err(UnknownOutcome(redact::text(word))),
+        }
+    }
+}
 
 impl FromStr for Action {
     type Err = UnknownAction;
@@ -328,6 +348,11 @@ impl Metadata {
     pub const fn as_map(&self) -> &Map<String, Value> {
         &self.0
     }
+
+    /// Puts back what was kept apart. It went through redaction on its way in.
+    pub(super) fn restore(&mut self, details: Map<String, Value>) {
+        self.0.extend(details);
+    }
 }
 
 /// One record of the trail.
@@ -343,6 +368,8 @@ pub struct Event {
     pub client: Option<IpAddr>,
     pub tenant: Option<TenantId>,
     pub metadata: Metadata,
+    /// Whether what identifies a person is here. Only of events that were read.
+    pub personal: Personal,
 }
 
 impl Event {
@@ -359,6 +386,7 @@ impl Event {
             client: None,
             tenant: None,
             metadata: Metadata::default(),
+            personal: Personal::Open,
         }
     }
 
@@ -401,7 +429,7 @@ impl Event {
 
     /// As one JSON object: the form of `--output json` and of the admin API.
     pub fn to_json(&self) -> Value {
-        serde_json::json!({
+        let mut json = serde_json::json!({
             "id": self.id,
             "at": self.at.to_string(),
             "actor": self.actor.kind(),
@@ -413,7 +441,16 @@ impl Event {
             "client_address": self.client,
             "tenant_id": self.tenant,
             "metadata": self.metadata.0,
-        })
+        });
+        let word = match self.personal {
+            Personal::Open => return json,
+            Personal::Sealed => "sealed",
+            Personal::Erased => "erased",
+        };
+        if let Some(object) = json.as_object_mut() {
+            object.insert("personal".to_owned(), word.into());
+        }
+        json
     }
 
     pub(crate) fn target_from_store(text: String) -> Target {

@@ -59,7 +59,7 @@ async fn all(db: &Db) -> Vec<Event> {
 
 fn of(user: UserId) -> Filter {
     Filter {
-        actor: Some(user),
+        actor: Some(user.as_uuid()),
         ..Filter::default()
     }
 }

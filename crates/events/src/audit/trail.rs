@@ -1,10 +1,11 @@
 //! The trail: the three ways in, and the one writer that commits whatever waits.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portcullis_core::Clock;
 use portcullis_core::finding::Finding;
+use portcullis_core::{Clock, Span};
 use portcullis_store::{Db, Tx};
 use serde::Deserialize;
 use tokio::sync::oneshot;
@@ -37,6 +38,17 @@ pub struct Config {
     /// are counted only. Higher values let a flood from many addresses fill the disk faster: an
     /// event takes about 400 bytes. Acts (logins, changes) are not subject to it.
     pub notes_per_second: u32,
+    /// How long the content of an event is kept, such as `"400d"`, from `"1d"` on. Default: for good. What
+    /// is older loses its content and keeps its hash, so that the proofs of all others hold; up to a day
+    /// later. Whoever investigates finds nothing that is older.
+    pub keep: Option<Span>,
+    /// A file that signed checkpoints are added to, relative to this one's folder. Default: none. Put it where
+    /// whoever can change the database cannot: without a checkpoint elsewhere nothing tells an older copy of
+    /// the database from the newest.
+    pub anchor_file: Option<PathBuf>,
+    /// How often a checkpoint is added, where there is a new one. Default `"1h"`, from `"1m"` on. What happened
+    /// since the last one can be taken back unseen.
+    pub anchor_every: Span,
 }
 
 impl Default for Config {
@@ -45,6 +57,9 @@ impl Default for Config {
             enabled: true,
             queue: 10_000,
             notes_per_second: 500,
+            keep: None,
+            anchor_file: None,
+            anchor_every: Span::from_hours(1),
         }
     }
 }
@@ -71,6 +86,18 @@ impl Config {
                     format!("`{}` is outside 100 to 1000000", self.queue),
                 )
                 .remedy("remove the key for the default of 10000"),
+            );
+        }
+        if self.anchor_every < Span::from_minutes(1) {
+            findings.push(
+                Finding::error("audit", "audit.anchor-every", "it is shorter than a minute")
+                    .remedy("remove the key for the default of 1h"),
+            );
+        }
+        if self.keep.is_some_and(|keep| keep < Span::from_days(1)) {
+            findings.push(
+                Finding::error("audit", "audit.keep", "it is shorter than a day")
+                    .remedy("write it as \"400d\", or remove the key to keep everything"),
             );
         }
         if !(10..=100_000).contains(&self.notes_per_second) {
@@ -326,8 +353,17 @@ impl Writer {
 fn is_permanent(error: &Error) -> bool {
     match error {
         Error::Store(error) => !error.is_unavailable(),
-        Error::TimedOut | Error::Full | Error::Closed | Error::Unreadable(_) | Error::Cursor(_) => {
-            false
-        }
+        Error::TimedOut
+        | Error::Full
+        | Error::Closed
+        | Error::Randomness
+        | Error::Key
+        | Error::Vault
+        | Error::Damaged(_)
+        | Error::Anchor(_)
+        | Error::NotInLog
+        | Error::Checkpoint(_)
+        | Error::Unreadable(_)
+        | Error::Cursor(_) => false,
     }
 }

@@ -190,6 +190,11 @@ impl Metrics {
             "Batches of the audit trail that the database did not take",
             self.audit.failures.load(Ordering::Relaxed),
         )?;
+        page.counter(
+            "portcullis_audit_anchor_failures",
+            "Checkpoints of the audit log that could not be kept in `audit.anchor-file`",
+            self.audit.anchor_failures.load(Ordering::Relaxed),
+        )?;
         let depth = self.audit.depth.load(Ordering::Relaxed);
         page.gauge(
             "portcullis_audit_queue_events",

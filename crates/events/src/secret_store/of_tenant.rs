@@ -45,8 +45,8 @@ where
 }
 
 /// The caller's tenant, and who they are.
-struct Own {
-    tenant: TenantId,
+pub(crate) struct Own {
+    pub(crate) tenant: TenantId,
     by: By,
 }
 

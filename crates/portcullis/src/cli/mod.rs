@@ -1,6 +1,7 @@
 //! The command line: what each verb takes, and where it leads.
 
 pub(crate) mod api_keys;
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod output;
 mod page;
@@ -173,9 +174,9 @@ pub(crate) enum Verb {
     /// Like `users`, it works on the database: a running gate delivers within a second.
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
-    /// Read the audit trail.
+    /// Read the audit trail, verify it, and prove events of it to others.
     #[command(subcommand)]
-    Audit(Audit),
+    Audit(audit::Audit),
     /// Write the whole database into one encrypted file, while gates run, and try to restore it.
     ///
     ///   portcullis backup keygen --to backup.key               (once; keep backup.key elsewhere)
@@ -313,19 +314,6 @@ pub(crate) enum SigningKeys {
         /// The key's id, as `list` shows it.
         #[arg(value_name = "KEY")]
         kid: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Audit {
-    /// Show events, newest first.
-    List {
-        /// At most this many, up to 1000.
-        #[arg(long, default_value_t = 50, value_name = "NUMBER")]
-        limit: u32,
-        /// Only this action, such as `login.failed`.
-        #[arg(long, value_name = "ACTION")]
-        action: Option<String>,
     },
 }
 

@@ -39,6 +39,11 @@ pub(crate) fn line(text: impl Display) {
     println!("{text}");
 }
 
+/// Writes a text that ends its own lines.
+pub(crate) fn exactly(text: impl Display) {
+    print!("{text}");
+}
+
 /// Writes a line that is not the answer: progress, a hint, an error.
 pub(crate) fn aside(text: impl Display) {
     eprintln!("{text}");

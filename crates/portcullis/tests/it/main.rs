@@ -18,6 +18,7 @@ mod api_keys;
 mod at_rest;
 mod attacks;
 mod audit;
+mod audit_log;
 mod backoff;
 mod backup;
 mod check;

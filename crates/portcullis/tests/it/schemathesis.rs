@@ -54,6 +54,7 @@ async fn the_admin_api_is_what_its_document_says() {
         "manage:system",
         "manage:secrets",
         "manage:uploads",
+        "manage:audit",
     ] {
         arguments.extend(["--permission", permission]);
     }

@@ -15,7 +15,7 @@ use crate::api_keys::make;
 use crate::support::{Answer, Browser, Gateway, GatewayBuilder, Upstream, database};
 
 const ADMIN: &str = "/.portcullis/admin/v1/secrets";
-const ROOT: &str = "root@corp.test";
+pub(crate) const ROOT: &str = "root@corp.test";
 
 /// No form that redaction knows: where it is printed, it is seen.
 pub(crate) const CANARY: &str = "quartz canary of the payments team 7f3a";

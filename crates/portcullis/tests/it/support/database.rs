@@ -24,6 +24,12 @@ pub(crate) async fn execute(folder: &Path, sql: &str) {
     }
 }
 
+/// Runs one statement, in the words of the engine.
+pub(crate) async fn execute_either(folder: &Path, sqlite: &str, postgres: &str) {
+    let is_postgres = url(folder).starts_with("postgres");
+    execute(folder, if is_postgres { postgres } else { sqlite }).await;
+}
+
 /// The text in the only column of the only row.
 pub(crate) async fn text(folder: &Path, sql: &str) -> String {
     let url = url(folder);

@@ -1,0 +1,347 @@
+//! `portcullis audit`: the audit trail, and what proves it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use portcullis_core::id::EventId;
+use portcullis_core::{TenantId, Timestamp};
+use portcullis_events::audit::checkpoint::{Checkpoint, Proof};
+use portcullis_events::audit::{self, Filter, Outcome};
+use portcullis_events::{Action, By, Event, Target};
+use portcullis_vault::note::Verifier;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::Usage;
+use super::output::{self, Format};
+use crate::verbs::Stores;
+
+/// Events in one page of an export.
+const PAGE: u32 = 500;
+
+/// `portcullis audit`
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Audit {
+    /// Show events, newest first.
+    List {
+        /// At most this many, up to 1000.
+        #[arg(long, default_value_t = 50, value_name = "NUMBER")]
+        limit: u32,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Write events with their proofs, newest first: one JSON object a line.
+    ///
+    /// Each line has the event, the leaf as it was hashed, and its proof under the log's newest checkpoint.
+    Export {
+        #[command(flatten)]
+        which: Which,
+        /// Into this file, which must not be there yet. Default: standard output.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+    /// Verify the whole log against the table and its signed head. Exit code 1 where something is wrong.
+    ///
+    ///   portcullis audit verify
+    ///   portcullis audit verify --checkpoint kept.txt       (also: cut short, rolled back, forked?)
+    ///   portcullis audit verify --proof event.tlog-proof --key VKEY    (needs no database)
+    #[command(verbatim_doc_comment)]
+    Verify {
+        /// A checkpoint that was kept elsewhere, as `audit checkpoint` printed it, or the file of
+        /// `audit.anchor-file`, whose last one counts.
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+        /// Verify only this proof, as `audit prove` wrote it.
+        #[arg(
+            long,
+            value_name = "FILE",
+            requires = "key",
+            conflicts_with = "checkpoint"
+        )]
+        proof: Option<PathBuf>,
+        /// The log's verifier key, as `audit key` prints it. May be given several times.
+        #[arg(long, value_name = "VKEY", requires = "proof")]
+        key: Vec<String>,
+    },
+    /// Write the proof that an event is in the log: a file that whoever has the log's key can verify.
+    Prove {
+        /// The event's id, as `list --output json` shows it.
+        #[arg(value_name = "EVENT")]
+        event: Uuid,
+        /// Into this file, which must not be there yet. Default: standard output.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+    /// Print the log's newest signed checkpoint. Keep it where nobody who runs the gate can change it.
+    Checkpoint,
+    /// Print the keys that verify the log's checkpoints, the one in use first.
+    Key,
+    /// Destroy the key under which a person's addresses and the like are sealed in the trail.
+    ///
+    /// The events stay, and so do all proofs: they name an id that names nobody any more. Copies of the
+    /// database, such as backups, still hold the key: it is gone with the last copy.
+    Erase {
+        /// The person: the id of a user or a visitor.
+        #[arg(value_name = "ID")]
+        person: Uuid,
+        /// Do it. Without this nothing is destroyed.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which events.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// Only this action, such as `login.failed`.
+    #[arg(long, value_name = "ACTION")]
+    action: Option<String>,
+    /// Only by this user, API key or visitor, by its id.
+    #[arg(long, value_name = "ID")]
+    actor: Option<Uuid>,
+    /// Only in this tenant, by its id.
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<Uuid>,
+    /// Only what was `allowed`, `denied` or `failed`.
+    #[arg(long, value_name = "OUTCOME", value_parser = ["allowed", "denied", "failed"])]
+    outcome: Option<String>,
+    /// Not before this time, such as `2026-01-31T00:00:00Z`.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Before this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+impl Which {
+    fn filter(&self) -> anyhow::Result<Filter> {
+        let action = self.action.as_deref().map(|name| {
+            let action: Result<Action, _> = name.parse();
+            action.map_err(|_| unknown_action(name))
+        });
+        let outcome: Option<Outcome> = self.outcome.as_deref().map(str::parse).transpose()?;
+        Ok(Filter {
+            since: time("since", self.since.as_deref())?,
+            until: time("until", self.until.as_deref())?,
+            actor: self.actor,
+            action: action.transpose()?,
+            outcome,
+            tenant: self.tenant.map(TenantId::from_uuid),
+        })
+    }
+}
+
+fn time(flag: &str, text: Option<&str>) -> anyhow::Result<Option<Timestamp>> {
+    let parse = |text: &str| {
+        text.parse().map_err(|_| {
+            Usage::error(format!(
+                "--{flag} `{text}` is no time: write it as 2026-01-31T00:00:00Z"
+            ))
+        })
+    };
+    text.map(parse).transpose()
+}
+
+fn unknown_action(name: &str) -> anyhow::Error {
+    let known: Vec<&str> = Action::ALL.iter().map(|action| action.as_str()).collect();
+    Usage::error(format!(
+        "there is no action `{name}`: there are {}",
+        known.join(", ")
+    ))
+}
+
+/// What needs no database; nothing where one is needed.
+pub(crate) fn offline(format: Format, verb: &Audit) -> Option<anyhow::Result<bool>> {
+    match verb {
+        Audit::Verify {
+            proof: Some(file),
+            key,
+            checkpoint: _,
+        } => Some(verify_proof(format, file, key)),
+        Audit::Verify { proof: None, .. }
+        | Audit::List { .. }
+        | Audit::Export { .. }
+        | Audit::Prove { .. }
+        | Audit::Checkpoint
+        | Audit::Key
+        | Audit::Erase { .. } => None,
+    }
+}
+
+/// Runs what was asked for.
+pub(crate) async fn run(format: Format, verb: &Audit, stores: &Stores) -> anyhow::Result<bool> {
+    let log = &stores.identity.audit_log;
+    match verb {
+        Audit::List { limit, which } => {
+            let page = log
+                .list(&which.filter()?, None, (*limit).clamp(1, 1000))
+                .await?;
+            list(format, &page.events);
+        }
+        Audit::Export { which, to } => export(log, &which.filter()?, to.as_deref()).await?,
+        Audit::Verify { checkpoint, .. } => {
+            let kept = checkpoint.as_deref().map(last_checkpoint).transpose()?;
+            let report = log.verify(kept.as_deref()).await?;
+            output::answer(format, &report);
+            return Ok(report.holds());
+        }
+        Audit::Prove { event, to } => {
+            // Where no gate runs, nobody else gives it its place.
+            log.sequence().await?;
+            let id = EventId::from_uuid(*event);
+            let Some(proof) = log.prove(id, None).await? else {
+                return Err(Usage::error(format!(
+                    "there is no event `{event}` in the log"
+                )));
+            };
+            write(to.as_deref(), &proof.text())?;
+        }
+        Audit::Checkpoint => {
+            log.sequence().await?;
+            let checkpoint = log.checkpoint().await?.context("there is no event yet")?;
+            output::exactly(&checkpoint);
+        }
+        Audit::Key => {
+            log.sequence().await?;
+            for key in log.verifiers().await? {
+                output::line(key);
+            }
+        }
+        Audit::Erase { person, yes } => {
+            if !yes {
+                return Err(Usage::error(
+                    "nothing was destroyed: what it sealed would never open again. Say --yes",
+                ));
+            }
+            let destroyed = log.erase(*person, &By::OPERATOR).await?;
+            output::line(format_args!("{destroyed} keys were destroyed"));
+        }
+    }
+    Ok(true)
+}
+
+fn list(format: Format, events: &[Event]) {
+    match format {
+        Format::Json => output::json(&events.iter().map(Event::to_json).collect::<Vec<_>>()),
+        Format::Text => {
+            for event in events {
+                let target = event.target.as_ref().map_or("-", Target::as_str);
+                let client = match event.personal {
+                    audit::Personal::Open => event.client.map(|client| client.to_string()),
+                    audit::Personal::Sealed => Some("sealed".to_owned()),
+                    audit::Personal::Erased => Some("erased".to_owned()),
+                };
+                output::line(format_args!(
+                    "{}  {:<20} {:<8} {:<39} {}  {target}",
+                    event.at,
+                    event.action.as_str(),
+                    event.outcome.as_str(),
+                    event.actor,
+                    client.as_deref().unwrap_or("-"),
+                ));
+            }
+        }
+    }
+}
+
+async fn export(log: &audit::Log, filter: &Filter, to: Option<&Path>) -> anyhow::Result<()> {
+    log.sequence().await?;
+    let mut lines = Vec::new();
+    let mut file = to.map(create).transpose()?;
+    let mut cursor = None;
+    loop {
+        let (found, next) = log.export(filter, cursor, PAGE).await?;
+        for (event, proof) in &found {
+            lines.extend(line(event, proof.as_ref()).to_string().into_bytes());
+            lines.push(b'\n');
+        }
+        match &mut file {
+            Some(file) => file.write_all(&lines)?,
+            None => output::exactly(String::from_utf8_lossy(&lines)),
+        }
+        lines.clear();
+        cursor = next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if let Some(file) = file {
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+fn line(event: &Event, proof: Option<&Proof>) -> Value {
+    json!({
+        "event": event.to_json(),
+        "leaf": proof.map(|proof| String::from_utf8_lossy(&proof.entry).into_owned()),
+        "index": proof.map(|proof| proof.index),
+        "proof": proof.map(Proof::text),
+    })
+}
+
+fn create(path: &Path) -> anyhow::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path);
+    file.with_context(|| format!("`{}` cannot be made", path.display()))
+}
+
+fn write(to: Option<&Path>, text: &str) -> anyhow::Result<()> {
+    match to {
+        Some(path) => {
+            let mut file = create(path)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+        }
+        None => output::exactly(text),
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Usage::error(format!("`{}` cannot be read: {error}", path.display())))
+}
+
+/// The newest checkpoint of a file of them.
+fn last_checkpoint(path: &Path) -> anyhow::Result<String> {
+    audit::anchor::last(&read(path)?)
+        .ok_or_else(|| Usage::error(format!("`{}` has no checkpoint", path.display())))
+}
+
+fn verify_proof(format: Format, file: &Path, keys: &[String]) -> anyhow::Result<bool> {
+    let keys: Result<Vec<Verifier>, _> = keys.iter().map(|key| key.parse()).collect();
+    let keys = keys.map_err(|error| Usage::error(format!("--key: {error}")))?;
+    let proof = Proof::parse(&read(file)?);
+    match proof.and_then(|proof| proof.verify(&keys).map(|checkpoint| (proof, checkpoint))) {
+        Ok((proof, checkpoint)) => {
+            proved(format, &proof, &checkpoint);
+            Ok(true)
+        }
+        Err(error) => {
+            output::aside(format_args!("the proof does not hold: {error}"));
+            Ok(false)
+        }
+    }
+}
+
+fn proved(format: Format, proof: &Proof, checkpoint: &Checkpoint) {
+    let entry = String::from_utf8_lossy(&proof.entry);
+    match format {
+        Format::Json => output::json(&json!({
+            "holds": true,
+            "origin": checkpoint.origin,
+            "size": checkpoint.size,
+            "index": proof.index,
+            "leaf": entry,
+        })),
+        Format::Text => output::line(format_args!(
+            "leaf {} of {} in {}:\n{entry}",
+            proof.index, checkpoint.size, checkpoint.origin
+        )),
+    }
+}
