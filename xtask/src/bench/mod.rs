@@ -57,6 +57,7 @@ const REMEDY: &str = "cargo xtask bench --install";
   cargo xtask bench --only uploads
   cargo xtask bench --only limiter
   cargo xtask bench --only seal
+  cargo xtask bench --only audit_log
   cargo xtask bench --only scrub")]
 pub(crate) struct Options {
     /// First install what is missing (see `cargo xtask test --help`).
@@ -80,7 +81,7 @@ pub(crate) struct Options {
     /// sessions-1k, sessions-1m, sessions-1m-even, keys-1k, keys-1m, keys-1m-even (live sessions and API keys in the
     /// gate's database); tenants-1k, tenants-1m (users in 10 and in 10,000 tenants); revocation (how soon another node
     /// hears of it); limiter and decision (of these two alone, per second and core, without a network); seal (a sealed field beside
-    /// the bare cipher);
+    /// the bare cipher); audit_log (events a second with proofs, and a proof among ten million leaves);
     /// uploads (a file of 32 MiB, forwarded by nginx and forwarded, screened and kept by the gate);
     /// scrub (redaction of logs, beside a scan for literals and Python's `re`).
     #[arg(long, value_delimiter = ',', value_parser = known)]
@@ -103,6 +104,9 @@ const FILLED: [&str; 3] = ["sessions-", "keys-", "tenants-"];
 /// The same: what a sealed field costs beside the bare cipher.
 const SEAL: &str = "seal";
 
+/// The same: what the signed log of the audit trail costs.
+const AUDIT_LOG: &str = "audit_log";
+
 /// A filter: it reads no socket.
 const SCRUB: &str = "scrub";
 
@@ -114,7 +118,7 @@ const UPLOADS: &str = "uploads";
 
 fn known(name: &str) -> Result<String, String> {
     let mut names: Vec<&str> = ALL.iter().map(|contestant| contestant.name).collect();
-    names.extend([LIMITER, DECISION, SEAL, REVOCATION, SCRUB, UPLOADS]);
+    names.extend([LIMITER, DECISION, SEAL, AUDIT_LOG, REVOCATION, SCRUB, UPLOADS]);
     if names.contains(&name) {
         Ok(name.to_owned())
     } else {
@@ -135,6 +139,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         (LIMITER, "portcullis-store"),
         (DECISION, "portcullis-core"),
         (SEAL, "portcullis-vault"),
+        (AUDIT_LOG, "portcullis-events"),
     ] {
         if options.only.iter().any(|only| only == name) {
             example(name, package)?;
