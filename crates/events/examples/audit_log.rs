@@ -29,18 +29,29 @@ fn main() -> Anything<()> {
     let kept = tempfile::tempdir()?;
     let folder = kept.path().display().to_string();
     let events: u32 = arguments.next().map_or(Ok(50_000), |text| text.parse())?;
-    let leaves: u64 = arguments.next().map_or(Ok(10_000_000), |text| text.parse())?;
+    let leaves: u64 = arguments
+        .next()
+        .map_or(Ok(10_000_000), |text| text.parse())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let mut out = std::io::stdout().lock();
     let (spent, proofs) = runtime.block_on(sustained(&folder, events))?;
     let rate = f64::from(events) / spent.as_secs_f64();
-    writeln!(out, "events a second, recorded, signed and sealed: {rate:.0}")?;
+    writeln!(
+        out,
+        "events a second, recorded, signed and sealed: {rate:.0}"
+    )?;
     let each = proofs / PROOFS;
-    writeln!(out, "a proof from the database, of {events} events: {each:?}")?;
+    writeln!(
+        out,
+        "a proof from the database, of {events} events: {each:?}"
+    )?;
     let each = in_memory(leaves)?;
-    writeln!(out, "a proof among {leaves} leaves, tiles in memory: {each:?}")?;
+    writeln!(
+        out,
+        "a proof among {leaves} leaves, tiles in memory: {each:?}"
+    )?;
     Ok(())
 }
 

@@ -118,7 +118,9 @@ const UPLOADS: &str = "uploads";
 
 fn known(name: &str) -> Result<String, String> {
     let mut names: Vec<&str> = ALL.iter().map(|contestant| contestant.name).collect();
-    names.extend([LIMITER, DECISION, SEAL, AUDIT_LOG, REVOCATION, SCRUB, UPLOADS]);
+    names.extend([
+        LIMITER, DECISION, SEAL, AUDIT_LOG, REVOCATION, SCRUB, UPLOADS,
+    ]);
     if names.contains(&name) {
         Ok(name.to_owned())
     } else {

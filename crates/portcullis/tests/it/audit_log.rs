@@ -131,8 +131,8 @@ async fn a_changed_missing_moved_or_added_row_is_found_and_named() {
     // The hashes that proofs are made of, and the signature.
     database::execute_either(
         folder,
-        "UPDATE audit_tile SET hashes = x'00' || substr(hashes, 2)",
-        "UPDATE audit_tile SET hashes = '\\x00'::bytea || substr(hashes, 2)",
+        "UPDATE audit_tile SET hashes = zeroblob(length(hashes))",
+        "UPDATE audit_tile SET hashes = decode(repeat('00', length(hashes)), 'hex')",
     )
     .await;
     let (code, report) = verify(&builder, &[]);
@@ -148,8 +148,8 @@ async fn nothing_is_signed_on_top_of_hashes_that_somebody_changed() {
     let builder = log().await;
     database::execute_either(
         builder.folder(),
-        "UPDATE audit_tile SET hashes = x'00' || substr(hashes, 2)",
-        "UPDATE audit_tile SET hashes = '\\x00'::bytea || substr(hashes, 2)",
+        "UPDATE audit_tile SET hashes = zeroblob(length(hashes))",
+        "UPDATE audit_tile SET hashes = decode(repeat('00', length(hashes)), 'hex')",
     )
     .await;
     more_events(&builder, "b", 1);
@@ -429,7 +429,11 @@ const API: &str = "/.portcullis/admin/v1";
 #[tokio::test]
 async fn a_tenant_reads_and_proves_its_own_events_and_no_others() {
     let upstream = Upstream::start().await;
-    let gateway = crate::secrets::builder(&upstream).await.start().await;
+    let builder = crate::secrets::builder(&upstream).await;
+    let gateway = builder
+        .replace("\"manage:secrets\"", "\"manage:secrets\", \"manage:audit\"")
+        .start()
+        .await;
     for slug in ["acme", "globex"] {
         text(&gateway.cli(&["tenants", "create", slug]));
     }
