@@ -246,6 +246,8 @@ async fn keys_are_replaced_under_way_and_values_sealed_anew() {
         .as_array()
         .unwrap()
         .iter()
+        // Without those of the gate itself, for its audit trail.
+        .filter(|key| key["tenant"] != "portcullis")
         .map(|key| &key["state"])
         .collect();
     assert_eq!(states, ["opening", "sealing"], "{told}");
