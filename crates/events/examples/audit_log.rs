@@ -61,9 +61,9 @@ async fn sustained(folder: &str, events: u32) -> Anything<(Duration, Duration)> 
     let db = Db::open(&portcullis_store::Config::default(), &url, clock.now()).await?;
     let keys = Keys::new(Secret::new("of the bench alone".to_owned()), Vec::new());
     let master = kek::Settings::of(kek::KekKind::Master);
-    let keks = Keks::new(&master, &[], &keys, &clock)?;
+    let under = Keks::new(&master, &[], &keys, &clock)?;
     let (of_fields, remember) = (fields::Config::default(), Span::from_minutes(15));
-    let fields = Fields::new(db.clone(), keks, Arc::clone(&clock), &of_fields, remember);
+    let fields = Fields::new(db.clone(), under, Arc::clone(&clock), &of_fields, remember);
     let config = Config::default();
     let trail = Trail::start(db.clone(), Arc::clone(&clock), Metrics::new(), &config);
     let log = Log::new(Parts {

@@ -26,7 +26,7 @@ pub fn last(notes: &str) -> Option<String> {
     let parts: Vec<&str> = notes.trim_end().split("\n\n").collect();
     let at = parts.len().checked_sub(2)?;
     match parts.get(at..) {
-        Some([text, signatures]) if parts.len() % 2 == 0 => {
+        Some([text, signatures]) if parts.len().is_multiple_of(2) => {
             Some(format!("{text}\n\n{signatures}\n"))
         }
         Some(_) | None => None,

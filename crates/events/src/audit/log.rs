@@ -228,8 +228,8 @@ impl Log {
         }
         let sql = tx.engine().pick(PLACE_SQLITE, PLACE_POSTGRES);
         let places = Value::Array(places).to_string();
-        let placed = tx.execute(sql, &[(&places).into()]).await?;
-        if placed != rows.len() as u64 {
+        let taken = tx.execute(sql, &[(&places).into()]).await?;
+        if taken != rows.len() as u64 {
             return Err(Error::Damaged("an event that waits"));
         }
         for (place, hashes) in tiles.take_changed() {

@@ -38,10 +38,10 @@ fn counted(
     let keys = Keys::new(masters.next().unwrap(), masters.collect());
     let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
     let master = kek::Settings::of(kek::KekKind::Master);
-    let keks = Keks::new(&master, &[], &keys, &clock).unwrap();
+    let under = Keks::new(&master, &[], &keys, &clock).unwrap();
     let config = fields::Config::default();
     let remember = Span::from_minutes(15);
-    let fields = Fields::new(db.clone(), keks, Arc::clone(&clock), &config, remember);
+    let fields = Fields::new(db.clone(), under, Arc::clone(&clock), &config, remember);
     let trail = Trail::start(db.clone(), Arc::clone(&clock), metrics, &Config::default());
     let parts = Parts {
         db: db.clone(),

@@ -410,8 +410,8 @@ mod tests {
             .collect();
         let tiles = tree(&all);
         let mut edge = Edge::default();
-        for (size, expected) in (1..).zip(ROOTS) {
-            edge.push(all[size as usize - 1]);
+        for ((size, expected), leaf) in (1..).zip(ROOTS).zip(&all) {
+            edge.push(*leaf);
             assert_eq!(edge.root(), hash(expected), "{size}");
             assert_eq!(tiles.root(size), Some(hash(expected)));
         }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use portcullis_core::id::EventId;
 use portcullis_store::Row;
+use portcullis_vault::note::Verifier;
 use serde::Serialize;
 
 use super::checkpoint::Checkpoint;
@@ -184,7 +185,7 @@ impl Log {
             self.verify_tile(&mut walk, from, to).await?;
             from = to;
         }
-        self.verify_head(&mut walk, &head, &keys);
+        walk.verify_head(&head, &keys);
         self.verify_upper_tiles(&mut walk, &head).await?;
         self.verify_beyond(&mut walk, &head).await?;
         Ok(walk.finish())
@@ -224,12 +225,11 @@ impl Log {
         for index in from..to {
             let is_here = |row: &&Row| row.int("leaf").is_ok_and(|leaf| leaf == signed(index));
             let kept = tiles.leaf(index);
-            let hash = match rows.next_if(is_here) {
-                Some(row) => self.verify_row(walk, row, index, kept).await?,
-                None => {
-                    walk.is_gone(index);
-                    kept.unwrap_or_default()
-                }
+            let hash = if let Some(row) = rows.next_if(is_here) {
+                self.verify_row(walk, row, index, kept).await?
+            } else {
+                walk.is_gone(index);
+                kept.unwrap_or_default()
             };
             walk.edge.push(hash);
             if walk
@@ -296,25 +296,6 @@ impl Log {
         Ok(())
     }
 
-    fn verify_head(&self, walk: &mut Walk, head: &Head, keys: &[portcullis_vault::note::Verifier]) {
-        let said = head
-            .checkpoint
-            .as_deref()
-            .map(|text| Checkpoint::verify(text, keys));
-        let is_ours = match said {
-            Some(Ok(said)) => said.size == head.size && said.root == head.root,
-            Some(Err(_)) => false,
-            None => head.size == 0,
-        };
-        if !is_ours {
-            walk.report.add(
-                Fault::Head,
-                (None, None),
-                "the head of the log is not signed by this gate's key",
-            );
-        }
-    }
-
     /// What proofs are made of, above the leaves: each tile against those below it.
     async fn verify_upper_tiles(&self, walk: &mut Walk, head: &Head) -> Result<(), Error> {
         let (mut level, mut entries) = (1_u8, head.size / TILE);
@@ -379,6 +360,25 @@ impl Log {
 }
 
 impl Walk {
+    fn verify_head(&mut self, head: &Head, keys: &[Verifier]) {
+        let said = head
+            .checkpoint
+            .as_deref()
+            .map(|text| Checkpoint::verify(text, keys));
+        let is_ours = match said {
+            Some(Ok(said)) => said.size == head.size && said.root == head.root,
+            Some(Err(_)) => false,
+            None => head.size == 0,
+        };
+        if !is_ours {
+            self.report.add(
+                Fault::Head,
+                (None, None),
+                "the head of the log is not signed by this gate's key",
+            );
+        }
+    }
+
     fn is_gone(&mut self, index: u64) {
         match self.gone.last_mut() {
             Some((_, to)) if *to == index => *to = index.saturating_add(1),
