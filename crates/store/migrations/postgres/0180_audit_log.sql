@@ -47,6 +47,8 @@ BEGIN
         AND (NEW.leaf IS NOT DISTINCT FROM OLD.leaf OR OLD.leaf IS NULL)
         AND (NEW.personal IS NOT DISTINCT FROM OLD.personal OR NEW.personal IS NULL)
         AND (NEW.sealed IS NOT DISTINCT FROM OLD.sealed OR NEW.sealed IS NULL OR OLD.sealed IS NULL)
+        AND (NEW.leaf IS DISTINCT FROM OLD.leaf OR NEW.personal IS DISTINCT FROM OLD.personal
+            OR NEW.sealed IS DISTINCT FROM OLD.sealed)
     THEN
         RETURN NEW;
     END IF;
@@ -54,10 +56,12 @@ BEGIN
 END
 $$;
 
+-- The retention rule removes what is past it, and never what is younger than a day, whatever `kept_from` says.
 CREATE FUNCTION audit_event_refuse_delete() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF OLD.leaf IS NOT NULL
         AND OLD.at < coalesce((SELECT kept_from FROM audit_log), -9223372036854775807)
+        AND OLD.at < (extract(epoch FROM now())::bigint - 86400) * 1000000
     THEN
         RETURN OLD;
     END IF;

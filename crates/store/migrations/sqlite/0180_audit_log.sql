@@ -41,14 +41,18 @@ WHEN NOT (
     AND (NEW.leaf IS OLD.leaf OR OLD.leaf IS NULL)
     AND (NEW.personal IS OLD.personal OR NEW.personal IS NULL)
     AND (NEW.sealed IS OLD.sealed OR NEW.sealed IS NULL OR OLD.sealed IS NULL)
+    AND NOT (NEW.leaf IS OLD.leaf AND NEW.personal IS OLD.personal AND NEW.sealed IS OLD.sealed)
 )
 BEGIN
     SELECT RAISE(ABORT, 'the audit trail is append-only');
 END;
 
+-- The retention rule removes what is past it, and never what is younger than a day, whatever `kept_from` says.
 DROP TRIGGER audit_event_refuse_delete;
 CREATE TRIGGER audit_event_refuse_delete BEFORE DELETE ON audit_event
-WHEN OLD.leaf IS NULL OR OLD.at >= coalesce((SELECT kept_from FROM audit_log), -9223372036854775807)
+WHEN OLD.leaf IS NULL
+    OR OLD.at >= coalesce((SELECT kept_from FROM audit_log), -9223372036854775807)
+    OR OLD.at >= (unixepoch() - 86400) * 1000000
 BEGIN
     SELECT RAISE(ABORT, 'the audit trail is append-only');
 END;
