@@ -1,5 +1,7 @@
 //! What happened: the audit trail, metrics and the log.
 //!
+//! - [`alerts`]: who is told of what somebody should know.
+//! - [`anomalies`]: what is conspicuous in the trail, by stated rules.
 //! - [`audit`]: security events, append-only in the database; fails closed where the act demands it.
 //! - [`metrics`]: numbers for Prometheus; relaxed atomics per lane, summed when they are asked for.
 //! - [`access_log`]: one line per request, written by a thread of its own; overflow drops and counts.
@@ -12,6 +14,8 @@
 //! Audit fails closed, telemetry fails open: that is the rule behind every bound in this crate.
 
 pub mod access_log;
+pub mod alerts;
+pub mod anomalies;
 pub mod audit;
 pub mod log;
 pub mod metrics;
@@ -21,6 +25,8 @@ pub mod upload_store;
 pub mod webhooks;
 
 pub use access_log::AccessLog;
+pub use alerts::Alerts;
+pub use anomalies::Anomalies;
 pub use audit::{Action, Actor, By, Event, Outcome, Target, Trail};
 pub use metrics::Metrics;
 pub use secret_store::SecretStore;

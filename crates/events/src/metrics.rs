@@ -25,6 +25,7 @@ use portcullis_core::problem::{self, Kind};
 pub use encode::CONTENT_TYPE;
 pub use lane::{Exit, Lane, Stage};
 
+use crate::anomalies::DETECTORS;
 use crate::audit::Action;
 
 /// Problems that an ordinary client does not run into.
@@ -136,6 +137,26 @@ impl UploadMark {
     }
 }
 
+/// What became of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertMark {
+    Sent,
+    Retried,
+    Dead,
+}
+
+impl AlertMark {
+    const ALL: [AlertMark; 3] = [AlertMark::Sent, AlertMark::Retried, AlertMark::Dead];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            AlertMark::Sent => "sent",
+            AlertMark::Retried => "retried",
+            AlertMark::Dead => "dead",
+        }
+    }
+}
+
 /// All numbers of one process.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -158,6 +179,11 @@ pub struct Metrics {
     secret_files: AtomicI64,
     secrets_to_carry: AtomicI64,
     secrets_drifted: AtomicI64,
+    /// By [`DETECTORS`].
+    anomalies: [AtomicU64; DETECTORS.len()],
+    alerts: [AtomicU64; AlertMark::ALL.len()],
+    alerts_waiting: AtomicI64,
+    alerts_dead: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -259,6 +285,37 @@ impl Metrics {
     pub(crate) fn webhooks_kept(&self, waiting: i64, dead: i64) {
         self.webhooks_waiting.store(waiting, Ordering::Relaxed);
         self.webhooks_dead.store(dead, Ordering::Relaxed);
+    }
+
+    /// A detector found something. Counted by the node that looks.
+    pub(crate) fn anomaly(&self, detector: &str) {
+        if let Some(position) = DETECTORS.iter().position(|known| *known == detector) {
+            add(&self.anomalies, position, 1);
+        }
+    }
+
+    pub(crate) fn alert(&self, mark: AlertMark) {
+        add(&self.alerts, mark as usize, 1);
+    }
+
+    /// As the database said when it was last asked.
+    pub(crate) fn alerts_kept(&self, waiting: i64, dead: i64) {
+        self.alerts_waiting.store(waiting, Ordering::Relaxed);
+        self.alerts_dead.store(dead, Ordering::Relaxed);
+    }
+
+    /// How many batches of the audit trail the database has not taken.
+    pub fn audit_failures(&self) -> u64 {
+        self.audit.failures.load(Ordering::Relaxed)
+    }
+
+    /// How many requests were answered, and how many of them with 5xx.
+    pub fn answers(&self) -> (u64, u64) {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = lanes.iter().map(|lane| lane.answers());
+        answers.fold((0, 0), |(all, bad), (more, more_bad)| {
+            (all.saturating_add(more), bad.saturating_add(more_bad))
+        })
     }
 
     pub(crate) fn observe(&self, action: Action) {

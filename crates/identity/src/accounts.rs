@@ -90,6 +90,8 @@ pub struct Client {
     pub request: Option<RequestId>,
     /// Value of the device cookie.
     pub device: Option<String>,
+    /// The cookie that came was of a device that this account was used on before.
+    pub is_known: bool,
 }
 
 impl Client {
@@ -528,6 +530,7 @@ impl Accounts {
             client: client.address,
             roles: None,
             seen: None,
+            is_new_device: false,
             provider: None,
         }
     }

@@ -14,7 +14,8 @@ use http::request::Parts;
 use portcullis_console::api::{Failure, no_store};
 use portcullis_core::{Principal, Problem, problem};
 use portcullis_events::{
-    SecretStore, UploadStore, Webhooks, audit, secret_store, upload_store, webhooks,
+    Alerts, Anomalies, SecretStore, UploadStore, Webhooks, alerts, anomalies, audit, secret_store,
+    upload_store, webhooks,
 };
 use serde::Serialize;
 use utoipa::openapi::path::{Operation, PathItem};
@@ -42,6 +43,8 @@ pub struct Admin {
     pub tenants: Tenants,
     pub visitors: Visitors,
     pub webhooks: Webhooks,
+    pub alerts: Alerts,
+    pub anomalies: Anomalies,
     pub secret_store: SecretStore,
     pub upload_store: UploadStore,
     pub signing_keys: SigningKeys,
@@ -64,6 +67,18 @@ impl FromRef<Admin> for SecretStore {
 impl FromRef<Admin> for UploadStore {
     fn from_ref(admin: &Admin) -> Self {
         admin.upload_store.clone()
+    }
+}
+
+impl FromRef<Admin> for Alerts {
+    fn from_ref(admin: &Admin) -> Self {
+        admin.alerts.clone()
+    }
+}
+
+impl FromRef<Admin> for Anomalies {
+    fn from_ref(admin: &Admin) -> Self {
+        admin.anomalies.clone()
     }
 }
 
@@ -104,6 +119,8 @@ fn routes() -> OpenApiRouter<Admin> {
         .merge(tenants::manage::routes())
         .merge(visitors::manage::routes())
         .merge(webhooks::manage::routes())
+        .merge(anomalies::manage::routes())
+        .merge(alerts::manage::routes())
         .merge(secret_store::manage::routes())
         .merge(secret_store::of_tenant::routes())
         .merge(upload_store::manage::routes())

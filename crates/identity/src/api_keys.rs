@@ -18,6 +18,7 @@ mod grantor;
 pub mod handlers;
 pub mod import;
 pub(crate) mod manage;
+mod networks;
 pub(crate) mod pages;
 mod store;
 mod text;
@@ -40,6 +41,7 @@ use serde::Deserialize;
 use self::cache::Cache;
 pub use self::cache::Found;
 pub use self::grantor::Grantor;
+use self::networks::Networks;
 pub use self::store::KeyInfo;
 pub use self::text::{Prefixes, Shape, generate};
 use crate::Finding;
@@ -199,6 +201,7 @@ struct Inner {
     trail: Trail,
     addresses: Addresses,
     cache: Cache,
+    networks: Networks,
     config: Config,
     prefixes: Prefixes,
     mac: Mac,
@@ -220,6 +223,7 @@ impl ApiKeys {
             trail: parts.trail,
             addresses: parts.addresses,
             cache: Cache::new(),
+            networks: Networks::default(),
             prefixes: Prefixes {
                 own: parts.config.prefix.clone(),
                 imported: parts.config.imported_prefix.clone(),

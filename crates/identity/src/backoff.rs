@@ -39,6 +39,13 @@ pub struct Subject {
     client: Vec<u8>,
 }
 
+impl Subject {
+    /// Whether it is a device that was signed in on before.
+    pub fn is_known_device(&self) -> bool {
+        !self.client.is_empty()
+    }
+}
+
 /// The outcome of asking for an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]

@@ -139,6 +139,8 @@ pub(crate) struct Entry {
     pub(crate) roles: Option<Vec<String>>,
     /// The kind of client that the act came from, where the act is about that.
     pub(crate) seen: Option<String>,
+    /// A sign-in from a device that the account was not used on before.
+    pub(crate) is_new_device: bool,
     /// The provider at which somebody signed in.
     pub(crate) provider: Option<String>,
 }
@@ -194,6 +196,9 @@ fn event_of(entry: Entry) -> Event {
     }
     if let Some(seen) = entry.seen {
         event = event.with("seen", seen);
+    }
+    if entry.is_new_device {
+        event = event.with("device", "new");
     }
     if let Some(provider) = entry.provider {
         event = event.with("provider", provider);

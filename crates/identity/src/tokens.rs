@@ -404,6 +404,7 @@ impl Tokens {
             session: None,
             family: Some(family),
             seen: None,
+            is_new_device: false,
             provider: None,
             request: client.request,
             client: client.address,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use axum::Router;
 use portcullis_core::Clock;
-use portcullis_events::{Metrics, Trail, UploadStore, Webhooks};
+use portcullis_events::{Anomalies, Metrics, Trail, UploadStore, Webhooks};
 use portcullis_identity::tenants::Directory;
 use portcullis_identity::{Accounts, ApiKeys, Bearers, Sessions, Visitors};
 use portcullis_store::Db;
@@ -34,6 +34,7 @@ pub(crate) struct Gate {
     /// Which tenants there are.
     pub(crate) directory: Arc<Directory>,
     pub(crate) webhooks: Webhooks,
+    pub(crate) anomalies: Anomalies,
     /// Nothing where the gate keeps no files.
     pub(crate) upload_store: Option<UploadStore>,
     pub(crate) trail: Trail,

@@ -56,7 +56,7 @@ impl Probe {
     }
 
     /// Whether the database answers. One asks for all who want to know at the same time.
-    async fn database(&self) -> bool {
+    pub(crate) async fn database(&self) -> bool {
         let mut asked = self.asked.lock().await;
         if let Some((at, is_up)) = *asked
             && at.elapsed() < ASKED_AGAIN_AFTER

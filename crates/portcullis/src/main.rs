@@ -4,6 +4,7 @@
 //! `cli/mod.rs` lists the verbs.
 
 mod admin;
+mod alerts;
 mod answer;
 mod assertion;
 mod backup;

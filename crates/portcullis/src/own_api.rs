@@ -61,6 +61,8 @@ pub(crate) fn router(
         tenants: identity.tenants.clone(),
         visitors: identity.visitors.clone(),
         webhooks: identity.webhooks.clone(),
+        alerts: identity.anomalies.alerts().clone(),
+        anomalies: identity.anomalies.clone(),
         secret_store: identity.secret_store.clone(),
         upload_store: identity.upload_store.clone(),
         signing_keys: identity.signing_keys.clone(),

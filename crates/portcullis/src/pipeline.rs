@@ -253,6 +253,9 @@ async fn identify(
         toll.pay().await?;
         story.renewal = Box::pin(lane.renewal(hash)).await;
     }
+    if let Principal::ApiKey(key) = &caller.principal {
+        lane.gate.keys.seen(key, story.client, story.id);
+    }
     Ok(caller)
 }
 

@@ -36,7 +36,7 @@ use crate::health::Probe;
 use crate::lane::Lane;
 use crate::snapshot::{Snapshot, is_secure};
 use crate::streams::Streams;
-use crate::{admin, check, panics, reload, shell, upkeep, vault_keeper};
+use crate::{admin, alerts, check, panics, reload, shell, upkeep, vault_keeper};
 
 /// How long a stop waits for messages of webhooks that are being delivered.
 const LAST_DELIVERIES: std::time::Duration = std::time::Duration::from_secs(5);
@@ -240,6 +240,7 @@ async fn assemble(
         visitors: identity.visitors.clone(),
         directory: Arc::clone(identity.tenants.directory()),
         webhooks: identity.webhooks.clone(),
+        anomalies: identity.anomalies.clone(),
         upload_store: config
             .upload_store
             .as_ref()
@@ -260,6 +261,9 @@ async fn assemble(
         .set(Arc::clone(&gate.snapshot.load().webhooks));
     gate.back.spawn(gate.webhooks.clone().run());
     upkeep::send_letters(&gate, &identity, loaded);
+    gate.back.spawn(identity.anomalies.alerts().clone().run());
+    gate.back.spawn(identity.anomalies.clone().run());
+    alerts::start(&gate, identity.anomalies.alerts(), loaded);
     upkeep::follow_secret_files(&gate, &identity, loaded).await?;
     trail
         .record(Event::new(clock.now(), Action::GateStarted, Outcome::Allowed).by(Actor::System))
@@ -390,6 +394,7 @@ impl Standing {
         }
         self.back.block_on(async {
             self.gate.webhooks.finish(LAST_DELIVERIES).await;
+            self.gate.anomalies.finish().await;
             if let Err(error) = self.gate.sessions.flush().await {
                 tracing::warn!(%error, "the activity of sessions could not be written");
             }

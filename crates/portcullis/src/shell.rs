@@ -123,6 +123,8 @@ fn finish(
     let response = harden(snapshot, response, story, told);
     let status = response.status().as_u16();
     lane.metrics.finished(exit, status);
+    let route = story.route.map(|route| route.path.as_str());
+    lane.metrics.used(route, status);
     if let Some(log) = &lane.log {
         log.line(&Line {
             at: story.at,

@@ -311,14 +311,18 @@ fn proxy_findings(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Where things are kept.
-fn state_findings(config: &Config) -> Vec<Finding> {
+/// Where things are kept, and who looks at them.
+fn state_findings(config: &Config, loaded: &Loaded) -> Vec<Finding> {
     let state = config.state.findings().into_iter();
     let mut findings: Vec<Finding> = state
         .map(|(key, message)| Finding::error("state", format!("state.{key}"), message))
         .collect();
     findings.extend(config.audit.findings(config.mode == Mode::Production));
     findings.extend(uploads::findings(config));
+    findings.extend(config.anomalies.findings());
+    if let Err(more) = crate::alerts::compile(config, loaded) {
+        findings.extend(more);
+    }
     findings
 }
 
@@ -329,7 +333,7 @@ fn compile(
     findings: &mut Vec<Finding>,
 ) -> Option<Snapshot> {
     findings.extend(proxy_findings(config));
-    findings.extend(state_findings(config));
+    findings.extend(state_findings(config, loaded));
     findings.extend(crate::vault_api::findings(config, &loaded.secrets, keys));
     let cookies = config
         .sessions

@@ -8,7 +8,8 @@ use portcullis_core::roles::Roles;
 use portcullis_core::{Clock, Mode};
 use portcullis_events::metrics::Dependency;
 use portcullis_events::{
-    SecretStore, Trail, UploadStore, Webhooks, audit, secret_store, upload_store, webhooks,
+    Alerts, Anomalies, SecretStore, Trail, UploadStore, Webhooks, alerts, anomalies, audit,
+    secret_store, upload_store, webhooks,
 };
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::addresses::{Addresses, Form};
@@ -59,6 +60,7 @@ pub(crate) struct Identity {
     pub(crate) secret_store: SecretStore,
     pub(crate) upload_store: UploadStore,
     pub(crate) audit_log: audit::Log,
+    pub(crate) anomalies: Anomalies,
     feed: Arc<Feed>,
 }
 
@@ -160,6 +162,7 @@ pub(crate) async fn identity(
         trail: trail.clone(),
     });
     Ok(Identity {
+        anomalies: anomalies(loaded, db, trail, clock)?,
         accounts,
         sessions,
         keys: api_keys,
@@ -227,6 +230,31 @@ fn secret_store(
         webhooks: webhooks.clone(),
         config: config.secret_store.clone().unwrap_or_default(),
         remote: remote.map_err(|findings| anyhow!("{findings:?}"))?,
+    }))
+}
+
+/// What looks at the trail, and who is told.
+fn anomalies(
+    loaded: &Loaded,
+    db: &Db,
+    trail: &Trail,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Anomalies> {
+    let config = &loaded.config;
+    let destinations = crate::alerts::compile(config, loaded);
+    let alerts = Alerts::new(alerts::Parts {
+        db: db.clone(),
+        clock: Arc::clone(clock),
+        trail: trail.clone(),
+        destinations: destinations.map_err(|findings| anyhow!("{findings:?}"))?,
+        mailer: mail::compile(config, loaded, &mut Vec::new()).map(Arc::new),
+    });
+    Ok(Anomalies::new(anomalies::Parts {
+        db: db.clone(),
+        clock: Arc::clone(clock),
+        trail: trail.clone(),
+        alerts,
+        config: config.anomalies.clone(),
     }))
 }
 

@@ -16,8 +16,8 @@ use serde::Serialize;
 use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
 use crate::cli::{
-    Cli, Routes, SigningKeys, Usage, Users, Verb, api_keys, audit, backup, secret_store, sessions,
-    upload_store, vault, visitors, webhooks,
+    Cli, Routes, SigningKeys, Usage, Users, Verb, alerts, anomalies, api_keys, audit, backup,
+    secret_store, sessions, upload_store, vault, visitors, webhooks,
 };
 use crate::config::Loaded;
 use crate::config::document::Environment;
@@ -85,6 +85,12 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         }),
         Verb::Webhooks(verb) => with_stores(&cli.config, async |stores| {
             webhooks::run(cli.output, verb, stores).await
+        }),
+        Verb::Anomalies(verb) => with_stores(&cli.config, async |stores| {
+            anomalies::run(cli.output, verb, stores).await
+        }),
+        Verb::Alerts(verb) => with_stores(&cli.config, async |stores| {
+            alerts::run(cli.output, verb, stores).await
         }),
         Verb::Audit(verb) => match audit::offline(cli.output, verb) {
             Some(answer) => answer,

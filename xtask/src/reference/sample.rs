@@ -282,6 +282,45 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "fernet-keys",
         "[{ env = \"API_KEY_ENCRYPTION_KEY\" }]",
     ),
+    ("anomalies.login-burst", "off", "\"why it is switched off\""),
+    (
+        "anomalies.credential-stuffing",
+        "off",
+        "\"why it is switched off\"",
+    ),
+    ("anomalies.enumeration", "off", "\"why it is switched off\""),
+    ("anomalies.new-device", "off", "\"why it is switched off\""),
+    (
+        "anomalies.key-networks",
+        "off",
+        "\"why it is switched off\"",
+    ),
+    (
+        "anomalies.limit-attack",
+        "off",
+        "\"why it is switched off\"",
+    ),
+    (
+        "anomalies.denial-surge",
+        "off",
+        "\"why it is switched off\"",
+    ),
+    ("anomalies.error-surge", "off", "\"why it is switched off\""),
+    (
+        "anomalies.stolen-credential",
+        "off",
+        "\"why it is switched off\"",
+    ),
+    ("[alert]", "name", "\"ops\""),
+    ("[alert]", "email", "[\"duty@corp.example\"]"),
+    ("[alert]", "slack", "{ env = \"SLACK_WEBHOOK\" }"),
+    (
+        "[alert]",
+        "webhook",
+        "\"https://desk.example/hooks/portcullis\"",
+    ),
+    ("[alert]", "secret", "{ env = \"ALERT_SECRET\" }"),
+    ("[alert]", "sources", "[\"stolen-credential\"]"),
     ("[webhook]", "name", "\"stripe\""),
     ("[webhook]", "path", "\"/webhooks/stripe\""),
     ("[webhook]", "scheme", "\"stripe\""),
@@ -331,6 +370,7 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
                 | "issuer.NAME.login"
                 | "visitors"
                 | "[webhook]"
+                | "[alert]"
                 | "vault"
                 | "secret-store"
                 | "secret-store.remote"

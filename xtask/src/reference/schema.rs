@@ -76,6 +76,7 @@ fn table(name: &str, about: &str, keys: &[Key]) -> Result<Value> {
     let required: &[&str] = match name {
         "[route]" => &["path", "allow"],
         "[webhook]" => &["name", "path", "scheme", "secrets"],
+        "[alert]" => &["name"],
         "upstream.NAME" => &["url"],
         "listen.tls" => &["cert", "key"],
         "secret-store.remote" => &["kind"],
@@ -193,6 +194,7 @@ fn of(kind: &str, table: &str) -> Option<Value> {
         "Admit" => words(&["anyone", "known"]),
         "Registration" => words(&["closed", "open"]),
         "Nonces" => words(&["placeholder", "all", "off"]),
+        "Severity" => words(&["low", "medium", "high"]),
         "Level" => words(&["error", "warn", "info", "debug", "trace"]),
         "Otherwise" => words(&["refuse", "quarantine"]),
         "Format" => words(&["json", "text"]),

@@ -206,6 +206,12 @@ actions! {
     AuditOverflow = "audit.overflow", Kept;
     AuditErased = "audit.erased", Kept;
     AuditRetained = "audit.retained", Kept;
+    ApiKeySeen = "api-key.seen", Folded;
+    TrafficErrors = "traffic.errors", Kept;
+    AnomalyFound = "anomaly.found", Kept;
+    AlertGivenUp = "alert.given-up", Kept;
+    AlertSilenced = "alert.silenced", Kept;
+    AlertSilenceLifted = "alert.silence-lifted", Kept;
 }
 
 impl Action {

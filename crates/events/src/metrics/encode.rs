@@ -1,5 +1,6 @@
 //! The exposition format: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -10,8 +11,11 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::lane::{BOUNDS, BUCKETS, FIRST_STATUS, PROBLEMS, STATUSES};
-use super::{Dependency, Exit, Lane, Metrics, SUSPICIOUS, Stage, UploadMark, WebhookMark};
+use super::lane::{BOUNDS, BUCKETS, CLASSES, FIRST_STATUS, PROBLEMS, STATUSES};
+use super::{
+    AlertMark, Dependency, Exit, Lane, Metrics, SUSPICIOUS, Stage, UploadMark, WebhookMark,
+};
+use crate::anomalies::DETECTORS;
 use crate::audit::Action;
 
 /// The type of what [`Metrics::encode`] returns.
@@ -37,6 +41,7 @@ impl Collector for Metrics {
             encoder: &mut encoder,
         };
         requests(&mut page, &lanes)?;
+        routes(&mut page, &lanes)?;
         refusals(&mut page, &lanes)?;
         latency(&mut page, &lanes)?;
         page.gauge(
@@ -59,6 +64,7 @@ impl Collector for Metrics {
         self.webhooks(&mut page)?;
         self.secret_store(&mut page)?;
         self.uploads(&mut page)?;
+        self.alerts(&mut page)?;
         self.security(&mut page, &lanes)
     }
 }
@@ -215,10 +221,35 @@ impl Metrics {
             "Requests over a limit",
             refused_as(lanes, &[&problem::RATE_LIMITED]),
         )?;
-        page.counter(
+        let found = DETECTORS.iter().zip(&self.anomalies);
+        let found = found.map(|(detector, count)| (*detector, count.load(Ordering::Relaxed)));
+        let refused = std::iter::once(("refusal", refused_as(lanes, SUSPICIOUS)));
+        let rows = refused.chain(found);
+        page.counters(
             "portcullis_suspicious_activities",
-            "Refusals that bear the marks of an attack: forged origins and tokens, ambiguous or malformed requests",
-            refused_as(lanes, SUSPICIOUS),
+            "What detectors found (counted by the node that looks), and as `refusal` requests that bear the marks of an attack: forged origins and tokens, ambiguous or malformed",
+            rows.map(|(detector, count)| ([("detector", detector)], count)).collect(),
+        )
+    }
+
+    fn alerts(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let counts = AlertMark::ALL.iter().zip(&self.alerts);
+        let rows = counts
+            .map(|(mark, count)| ([("outcome", mark.as_str())], count.load(Ordering::Relaxed)));
+        page.counters(
+            "portcullis_alerts",
+            "Attempts to tell somebody, by what became of them",
+            rows.collect(),
+        )?;
+        page.gauge(
+            "portcullis_alerts_waiting",
+            "Alerts that wait to be sent, of all nodes, as the node that looks knows it",
+            self.alerts_waiting.load(Ordering::Relaxed),
+        )?;
+        page.gauge(
+            "portcullis_alerts_dead",
+            "Alerts that were given up in the last 30 days, of all nodes, as the node that looks knows it",
+            self.alerts_dead.load(Ordering::Relaxed),
         )
     }
 }
@@ -243,6 +274,33 @@ fn requests(page: &mut Page<'_, '_>, lanes: &[Arc<Lane>]) -> fmt::Result {
     page.counters(
         "portcullis_requests",
         "Requests by who answered, and how",
+        rows,
+    )
+}
+
+/// How much each route is used. One row for each pattern of the policy and kind of status at most.
+fn routes(page: &mut Page<'_, '_>, lanes: &[Arc<Lane>]) -> fmt::Result {
+    let mut all: BTreeMap<Box<str>, [u64; CLASSES]> = BTreeMap::new();
+    for lane in lanes {
+        let routes = lane.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        for (route, counts) in &*routes {
+            let sums = all.entry(route.clone()).or_default();
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum = sum.saturating_add(*count);
+            }
+        }
+    }
+    let mut rows = Vec::new();
+    for (route, counts) in all {
+        let named = ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(counts);
+        for (status, count) in named.filter(|(_, count)| *count > 0) {
+            let labels = [("route", route.to_string()), ("status", status.to_owned())];
+            rows.push((labels, count));
+        }
+    }
+    page.counters(
+        "portcullis_route_requests",
+        "Requests by the pattern of their route, and the kind of status",
         rows,
     )
 }

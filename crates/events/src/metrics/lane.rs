@@ -1,6 +1,8 @@
 //! What one lane counts.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use portcullis_core::problem::{self, Kind};
@@ -91,6 +93,13 @@ pub(super) const BOUNDS: [u64; 12] = [
 ];
 pub(super) const BUCKETS: usize = BOUNDS.len() + 1;
 
+/// Statuses from 1xx to 5xx.
+pub(super) const CLASSES: usize = 5;
+/// More routes than these are counted together.
+const MOST_ROUTES: usize = 1000;
+pub(super) const OTHER_ROUTES: &str = "other";
+const NO_ROUTE: &str = "none";
+
 /// Counters that one lane alone writes. Aligned so that no two lanes share a cache line (128 bytes:
 /// adjacent lines are fetched in pairs).
 #[derive(Debug)]
@@ -104,6 +113,9 @@ pub struct Lane {
     pub(super) finished: AtomicU64,
     pub(super) opened: AtomicU64,
     pub(super) closed: AtomicU64,
+    /// By the route's pattern, then by the first digit of the status. No other thread waits for it but a
+    /// scrape.
+    pub(super) routes: Mutex<HashMap<Box<str>, [u64; CLASSES]>>,
 }
 
 impl Default for Lane {
@@ -117,6 +129,7 @@ impl Default for Lane {
             finished: AtomicU64::new(0),
             opened: AtomicU64::new(0),
             closed: AtomicU64::new(0),
+            routes: Mutex::default(),
         }
     }
 }
@@ -138,6 +151,40 @@ impl Lane {
         let status = if status < STATUSES { status } else { 0 };
         let row = (exit as usize).saturating_mul(STATUSES);
         add(&self.requests, row.saturating_add(status), 1);
+    }
+
+    /// A request of a route, by its pattern, was answered: patterns are the policy's, and no client makes one.
+    pub fn used(&self, route: Option<&str>, status: u16) {
+        let route = route.unwrap_or(NO_ROUTE);
+        let class = usize::from(status / 100)
+            .clamp(1, CLASSES)
+            .saturating_sub(1);
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = routes.len() < MOST_ROUTES;
+        let counts = if let Some(counts) = routes.get_mut(route) {
+            counts
+        } else {
+            let name = if room { route } else { OTHER_ROUTES };
+            routes.entry(name.into()).or_default()
+        };
+        if let Some(count) = counts.get_mut(class) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// How many requests were answered, and how many of them with 5xx.
+    pub(super) fn answers(&self) -> (u64, u64) {
+        let mut sums = (0_u64, 0_u64);
+        for row in self.requests.chunks(STATUSES) {
+            for (position, count) in row.iter().enumerate() {
+                let count = count.load(Ordering::Relaxed);
+                sums.0 = sums.0.saturating_add(count);
+                if position.saturating_add(FIRST_STATUS) >= 500 {
+                    sums.1 = sums.1.saturating_add(count);
+                }
+            }
+        }
+        sums
     }
 
     /// A request was refused with `kind` at `stage`.

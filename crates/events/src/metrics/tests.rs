@@ -32,7 +32,7 @@ fn lanes_are_summed_under_their_labels() {
         "portcullis_dependency_up{dependency=\"database\"} 1",
         "portcullis_failed_logins_total 1",
         "portcullis_rate_limit_violations_total 2",
-        "portcullis_suspicious_activities_total 2",
+        "portcullis_suspicious_activities_total{detector=\"refusal\"} 2",
         "# EOF",
     ] {
         assert!(page.lines().any(|found| found == line), "{line}\n{page}");

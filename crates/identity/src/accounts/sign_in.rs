@@ -136,6 +136,7 @@ impl Accounts {
         }
         let here = Client {
             device: Some(device),
+            is_known: subject.is_known_device(),
             ..client.clone()
         };
         let (session, ended) = match parts.sessions.create(&mut tx, user, &here).await {
@@ -166,6 +167,7 @@ impl Accounts {
             actor: Some(Actor::User(user)),
             user: Some(user),
             session: Some(session.id),
+            is_new_device: !here.is_known,
             ..done
         };
         self.0.record.record_in(&mut tx, entry).await?;

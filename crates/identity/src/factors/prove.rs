@@ -285,6 +285,7 @@ impl Accounts {
         let device = parts.backoff.issue(&canonical, &subject, now)?;
         Ok(Client {
             device: Some(device),
+            is_known: subject.is_known_device(),
             ..client.clone()
         })
     }

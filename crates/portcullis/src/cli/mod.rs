@@ -1,5 +1,7 @@
 //! The command line: what each verb takes, and where it leads.
 
+pub(crate) mod alerts;
+pub(crate) mod anomalies;
 pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod backup;
@@ -174,6 +176,12 @@ pub(crate) enum Verb {
     /// Like `users`, it works on the database: a running gate delivers within a second.
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
+    /// Show what is conspicuous in the audit trail, and what other figures would have found in it.
+    #[command(subcommand)]
+    Anomalies(anomalies::Anomalies),
+    /// Show who was told of what, try whether they hear it, and keep a source silent for a while.
+    #[command(subcommand)]
+    Alerts(alerts::Alerts),
     /// Read the audit trail, verify it, and prove events of it to others.
     #[command(subcommand)]
     Audit(audit::Audit),

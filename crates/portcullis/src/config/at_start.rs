@@ -3,7 +3,7 @@
 use super::Config;
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 28] = [
+pub(crate) const AT_START: [&str; 30] = [
     "mode",
     "secrets",
     "listen",
@@ -32,6 +32,8 @@ pub(crate) const AT_START: [&str; 28] = [
     "error-reports",
     "audit",
     "security-txt",
+    "anomalies",
+    "alert",
 ];
 
 impl Config {
@@ -67,6 +69,8 @@ impl Config {
             error_reports,
             audit,
             security_txt,
+            anomalies,
+            alerts,
             upstreams: _,
             assertion: _,
             hosts: _,
@@ -110,5 +114,7 @@ impl Config {
         self.error_reports = error_reports.clone();
         self.audit = audit.clone();
         self.security_txt.clone_from(security_txt);
+        self.anomalies = anomalies.clone();
+        self.alerts.clone_from(alerts);
     }
 }

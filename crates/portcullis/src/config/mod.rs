@@ -79,6 +79,8 @@ pub(crate) struct Config {
     pub(crate) audit: portcullis_events::audit::Config,
     /// Nothing where nobody is told where to report a weakness.
     pub(crate) security_txt: Option<crate::security_txt::Config>,
+    pub(crate) anomalies: portcullis_events::anomalies::Config,
+    pub(crate) alerts: Vec<portcullis_events::alerts::Config>,
     pub(crate) backup: crate::backup::Config,
     pub(crate) environment: EnvironmentConfig,
 }
@@ -196,6 +198,8 @@ pub(crate) struct Secrets {
     /// Those of `[secret-store.remote]`.
     pub(crate) remote: portcullis_events::secret_store::remote::Secrets,
     pub(crate) fernet_keys: Vec<Secret>,
+    /// Those of each `[[alert]]`, in its order.
+    pub(crate) alerts: Vec<portcullis_events::alerts::config::Secrets>,
 }
 
 impl Loaded {
@@ -354,6 +358,8 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         error_reports: sections.take("error-reports"),
         audit: sections.take("audit"),
         security_txt: sections.take("security-txt"),
+        anomalies: sections.take("anomalies"),
+        alerts: only(sections.take_each("alert")),
         backup: sections.take("backup"),
         environment: sections.take("environment"),
     };
@@ -589,6 +595,7 @@ fn read_secrets(loaded: &mut Loaded) {
     }
     bearers::read_secrets(loaded);
     crate::webhooks::read_secrets(loaded);
+    crate::alerts::read_secrets(loaded);
     kek::read_secrets(loaded);
     remote_secrets::read_secrets(loaded);
     crate::vault_api::import_fernet::read_secrets(loaded);

@@ -14,6 +14,8 @@
 mod accessibility;
 mod admin_api;
 mod admin_keys;
+mod alerts;
+mod anomalies;
 mod api_keys;
 mod at_rest;
 mod attacks;

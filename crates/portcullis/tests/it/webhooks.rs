@@ -2,7 +2,7 @@
 
 mod forgeries;
 mod journey;
-mod senders;
+pub(crate) mod senders;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

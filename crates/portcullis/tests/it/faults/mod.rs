@@ -3,6 +3,7 @@
 //! `docs/failure.md` is made from a table whose rows name the tests here. What a fault needs (a
 //! Redis, a PostgreSQL, a tracer) each test starts for itself, so that no other test suffers from it.
 
+mod alerts;
 mod api_keys;
 mod console;
 mod kill;

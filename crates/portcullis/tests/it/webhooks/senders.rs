@@ -35,7 +35,7 @@ impl Message {
 }
 
 /// Lets the senders' own libraries do what is ordered.
-pub(super) fn libraries(orders: &[Value]) -> Vec<Value> {
+pub(crate) fn libraries(orders: &[Value]) -> Vec<Value> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/webhooks/senders.py");
     let mut child = Command::new(required("PORTCULLIS_TEST_PYTHON"))
         .args(["-B", script])

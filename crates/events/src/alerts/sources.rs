@@ -1,0 +1,64 @@
+//! What is told beside anomalies: events of the trail that somebody has to look at, and conditions.
+
+use super::{Alerts, Notice};
+use crate::anomalies::Severity;
+use crate::audit::{Action, Event, Target};
+
+/// Where alerts come from. Those of [`crate::anomalies::DETECTORS`], then events, then conditions of a node.
+pub const SOURCES: [&str; 15] = [
+    "login-burst",
+    "credential-stuffing",
+    "enumeration",
+    "new-device",
+    "key-networks",
+    "limit-attack",
+    "denial-surge",
+    "error-surge",
+    "stolen-credential",
+    "secret-overdue",
+    "webhook-dead",
+    "audit-lost",
+    "audit-failed",
+    "dependency-down",
+    "certificate-ending",
+];
+
+impl Alerts {
+    /// What events themselves are to be told.
+    pub(crate) fn notices_of(&self, events: &[Event]) -> Vec<Notice> {
+        if self.destinations.is_empty() {
+            return Vec::new();
+        }
+        events.iter().filter_map(notice).collect()
+    }
+}
+
+fn notice(event: &Event) -> Option<Notice> {
+    let target = event.target.as_ref().map_or("gate", Target::as_str);
+    let (source, severity, told) = match event.action {
+        Action::SecretOverdue => (
+            "secret-overdue",
+            Severity::Medium,
+            "its value should have been replaced by now: `portcullis secrets list --overdue`",
+        ),
+        Action::WebhookGivenUp => (
+            "webhook-dead",
+            Severity::Medium,
+            "a message was given up: `portcullis webhooks dead`",
+        ),
+        Action::AuditOverflow => (
+            "audit-lost",
+            Severity::High,
+            "more events came than are recorded one by one",
+        ),
+        _ => return None,
+    };
+    Some(Notice {
+        source: source.to_owned(),
+        severity,
+        subject: target.to_owned(),
+        told: told.to_owned(),
+        at: event.at,
+        count: 1,
+    })
+}

@@ -1,0 +1,295 @@
+//! What is conspicuous is found once, whichever nodes it came through (M1, M2).
+
+use axum::http::Response;
+use serde_json::{Value, json};
+
+use crate::support::{Client, Gateway, GatewayBuilder, PASSWORD, Upstream, eventually_asked};
+
+/// As little waiting as the configuration permits, and bursts that the limits let through.
+pub(crate) const SOON: &str = "\n[anomalies]\ndelay = \"1s\"\n[anomalies.login-burst]\naccount-failures = 4\naddress-failures = 1000\n[anomalies.credential-stuffing]\naccounts = 500\n[limits.auth]\nrate = \"1000/minute\"\n";
+
+pub(crate) async fn builder(upstream: &Upstream) -> GatewayBuilder {
+    Gateway::builder_usual(upstream)
+        .await
+        .replace(
+            "[listen]\naddress = \"127.0.0.1:0\"",
+            "[listen]\naddress = \"127.0.0.1:0\"\ntrusted-proxies = [\"127.0.0.1/32\"]",
+        )
+        .user("ana@corp.test", &["user"])
+        .user("bob@corp.test", &["admin"])
+        .more(SOON)
+}
+
+pub(crate) async fn sign_in_from(gateway: &Gateway, address: &str, email: &str, password: &str) {
+    let answer = gateway
+        .browser()
+        .post("/.portcullis/auth/login")
+        .header("x-forwarded-for", address)
+        .json(&json!({ "email": email, "password": password }))
+        .send()
+        .await;
+    let expected = if password == PASSWORD { 200 } else { 401 };
+    assert_eq!(answer.status, expected, "{}", answer.text());
+}
+
+/// So many wrong passwords for an account, over these nodes in turn and each from another address.
+pub(crate) async fn guess(nodes: &[&Gateway], email: &str, times: u8) {
+    for number in 0..times {
+        let node = nodes[usize::from(number) % nodes.len()];
+        let address = format!("203.0.113.{number}");
+        sign_in_from(node, &address, email, "wrong-wrong-1881-x").await;
+    }
+}
+
+pub(crate) fn told(gateway: &Gateway, arguments: &[&str]) -> Vec<Value> {
+    let mut all = vec!["--output", "json"];
+    all.extend(arguments);
+    let output = gateway.cli(&all);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Waits for so many findings, and returns them.
+pub(crate) async fn found(gateway: &Gateway, detector: &str, count: usize) -> Vec<Value> {
+    let list = || told(gateway, &["anomalies", "list", "--detector", detector]);
+    eventually_asked(&format!("{count} of {detector}"), async || {
+        list().len() >= count
+    })
+    .await;
+    let list = list();
+    assert_eq!(list.len(), count, "{list:#?}");
+    list
+}
+
+pub(crate) async fn metrics(gateway: &Gateway) -> String {
+    let page = Client::to(gateway.admin).get("/metrics").send().await;
+    page.text()
+}
+
+/// What a counter with these labels says on a node.
+pub(crate) async fn counter(gateway: &Gateway, line: &str) -> u64 {
+    let text = metrics(gateway).await;
+    let value = text.lines().find_map(|one| one.strip_prefix(line));
+    value.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_burst_over_two_nodes_is_found_once_and_one_below_the_figure_is_not() {
+    let upstream = Upstream::start().await;
+    let one = builder(&upstream).await.start().await;
+    let other = one.twin().await;
+    guess(&[&one, &other], "bob@corp.test", 3).await;
+    guess(&[&one, &other], "ana@corp.test", 4).await;
+    let list = found(&one, "login-burst", 1).await;
+    assert_eq!(list[0]["severity"], "medium", "{list:#?}");
+    assert!(list[0]["subject"].as_str().unwrap().starts_with("account:"));
+    assert_eq!(list[0]["count"], 4);
+    assert!(list[0]["ended_at"].is_null());
+    // Neither is it found again, nor does the one below the figure come later: bob's were before it.
+    let events = told(&one, &["audit", "list", "--action", "anomaly.found"]);
+    assert_eq!(events.len(), 1, "{events:#?}");
+    assert_eq!(events[0]["metadata"]["detector"], "login-burst");
+    assert_eq!(events[0]["metadata"]["subject"], list[0]["subject"]);
+    let line = "portcullis_suspicious_activities_total{detector=\"login-burst\"}";
+    assert_eq!(counter(&one, line).await + counter(&other, line).await, 1);
+
+    // The same of the recorded events, and with other figures the other account as well.
+    let again = told(&one, &["anomalies", "replay", "--since", "1h"]);
+    let burst: Vec<&Value> = again
+        .iter()
+        .filter(|row| row["detector"] == "login-burst")
+        .collect();
+    assert_eq!(burst.len(), 1, "{again:#?}");
+    assert_eq!(burst[0]["subject"], list[0]["subject"]);
+    assert_eq!(burst[0]["began_at"], list[0]["began_at"]);
+    let stricter = [
+        "anomalies",
+        "replay",
+        "--since",
+        "1h",
+        "--set",
+        "login-burst.account-failures=3",
+    ];
+    let stricter = told(&one, &stricter);
+    let bursts = stricter
+        .iter()
+        .filter(|row| row["detector"] == "login-burst");
+    assert_eq!(bursts.count(), 2, "{stricter:#?}");
+    let wrong = one.cli(&[
+        "anomalies",
+        "replay",
+        "--since",
+        "1h",
+        "--set",
+        "login-burst.nothing=1",
+    ]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn what_began_before_a_crash_is_found_after_it_and_not_twice() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    guess(&[&gateway], "ana@corp.test", 4).await;
+    found(&gateway, "login-burst", 1).await;
+    // Two more, and it is gone: the last two come to the next one.
+    guess(&[&gateway], "bob@corp.test", 2).await;
+    let gateway = gateway.kill().start().await;
+    guess(&[&gateway], "bob@corp.test", 2).await;
+    let list = found(&gateway, "login-burst", 2).await;
+    let subjects: std::collections::BTreeSet<&str> = list
+        .iter()
+        .map(|row| row["subject"].as_str().unwrap())
+        .collect();
+    assert_eq!(subjects.len(), 2, "{list:#?}");
+    let events = told(&gateway, &["audit", "list", "--action", "anomaly.found"]);
+    assert_eq!(events.len(), 2, "{events:#?}");
+}
+
+#[tokio::test]
+async fn a_key_from_many_networks_and_a_product_that_breaks_are_found() {
+    let upstream = Upstream::answering(|request| {
+        let status = if request.target == "/breaks" {
+            500
+        } else {
+            200
+        };
+        Response::builder().status(status).body("".into()).unwrap()
+    })
+    .await;
+    let gateway = builder(&upstream)
+        .await
+        .more("\n[anomalies.error-surge]\nerrors = 5\n")
+        .start()
+        .await;
+    let (_, key) = crate::api_keys::make(&gateway, &[]);
+    let from = async |network: u8| {
+        let request = gateway.client().get("/public");
+        let request = request.header("authorization", &format!("Bearer {key}"));
+        let request = request.header("x-forwarded-for", &format!("198.51.{network}.7"));
+        assert_eq!(request.send().await.status, 200);
+    };
+    for network in [1, 2, 3, 4, 1, 2, 3, 4] {
+        from(network).await;
+    }
+    for _ in 0..5 {
+        let page = gateway.signed_in("ana@corp.test").await.get("/breaks");
+        assert_eq!(page.send().await.status, 500);
+    }
+    found(&gateway, "error-surge", 1).await;
+    assert!(
+        told(
+            &gateway,
+            &["anomalies", "list", "--detector", "key-networks"]
+        )
+        .is_empty()
+    );
+    from(5).await;
+    let list = found(&gateway, "key-networks", 1).await;
+    assert!(list[0]["subject"].as_str().unwrap().starts_with("api-key:"));
+    assert_eq!(
+        told(&gateway, &["audit", "list", "--action", "api-key.seen"]).len(),
+        5
+    );
+}
+
+#[tokio::test]
+async fn a_sign_in_says_whether_its_device_is_new() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    let ana = gateway.signed_in("ana@corp.test").await;
+    let again = ana
+        .post("/.portcullis/auth/login")
+        .json(&json!({ "email": "ana@corp.test", "password": PASSWORD }));
+    assert_eq!(again.send().await.status, 200);
+    let logins = told(&gateway, &["audit", "list", "--action", "login.succeeded"]);
+    let devices: Vec<&Value> = logins
+        .iter()
+        .map(|event| &event["metadata"]["device"])
+        .collect();
+    assert_eq!(devices, [&Value::Null, &json!("new")]);
+}
+
+#[tokio::test]
+async fn usage_is_counted_by_the_pattern_of_the_route_whatever_the_path() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    let bob = gateway.signed_in("bob@corp.test").await;
+    for number in 0..3 {
+        bob.get(&format!("/things/{number}?q={number}"))
+            .send()
+            .await;
+        bob.get("/closed").send().await;
+    }
+    let text = metrics(&gateway).await;
+    let line = |route: &str, status: &str| {
+        format!("portcullis_route_requests_total{{route=\"{route}\",status=\"{status}\"}} 3\n")
+    };
+    assert!(text.contains(&line("/{*rest}", "2xx")), "{text}");
+    assert!(text.contains(&line("/closed", "4xx")), "{text}");
+    assert!(!text.contains("things"), "{text}");
+}
+
+#[tokio::test]
+async fn figures_out_of_bounds_and_rules_without_a_reason_are_findings_of_check() {
+    let upstream = Upstream::start().await;
+    let builder = builder(&upstream).await.without_users();
+    for (tables, key) in [
+        (
+            "\n[anomalies.limit-attack]\nrefusals = 1\n",
+            "anomalies.limit-attack.refusals",
+        ),
+        (
+            "\n[anomalies.limit-attack]\nwindow = \"1s\"\n",
+            "anomalies.limit-attack.window",
+        ),
+        (
+            "\n[anomalies.limit-attack]\noff = \"\"\n",
+            "anomalies.limit-attack.off",
+        ),
+        (
+            "\n[anomalies.limit-attack]\nnothing = 1\n",
+            "anomalies.limit-attack.nothing",
+        ),
+        ("\n[[alert]]\nname = \"a\"\n", "alert.0.name"),
+        (
+            "\n[[alert]]\nname = \"a\"\nemail = [\"a@corp.test\"]\n",
+            "alert.0.email",
+        ),
+        (
+            "\n[[alert]]\nname = \"a\"\nwebhook = \"ftp://x.test\"\n",
+            "alert.0.webhook",
+        ),
+        (
+            "\n[[alert]]\nname = \"a\"\nwebhook = \"https://x.test\"\n",
+            "alert.0.secret",
+        ),
+        (
+            "\n[[alert]]\nname = \"a\"\nslack = { env = \"NOT_THERE\" }\n",
+            "alert.0.slack",
+        ),
+        (
+            "\n[[alert]]\nname = \"a\"\nsources = [\"b\"]\nslack = { file = \"master\" }\n",
+            "alert.0.sources",
+        ),
+    ] {
+        let output = builder
+            .clone()
+            .more(tables)
+            .cli(&["check", "--output", "json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let keys: Vec<&str> = report["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|finding| finding["severity"] == "error")
+            .map(|finding| finding["key"].as_str().unwrap())
+            .collect();
+        assert!(keys.contains(&key), "{tables}: {report:#}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}

@@ -1,0 +1,29 @@
+-- What was found in the audit trail: one row for each thing that went on, of a detector and a subject.
+CREATE TABLE anomaly (
+    id        UUID    NOT NULL PRIMARY KEY,
+    detector  TEXT    NOT NULL,
+    severity  TEXT    NOT NULL,
+    -- kind:name, or gate
+    subject   TEXT    NOT NULL,
+    tenant_id UUID,
+    told      TEXT    NOT NULL,
+    began_at  BIGINT NOT NULL,
+    found_at  BIGINT NOT NULL,
+    last_at   BIGINT NOT NULL,
+    ended_at  BIGINT,
+    count     BIGINT NOT NULL,
+    -- Whoever looks at the same events again finds nothing twice.
+    UNIQUE (detector, subject, began_at)
+);
+
+CREATE UNIQUE INDEX anomaly_open_idx ON anomaly (detector, subject) WHERE ended_at IS NULL;
+CREATE INDEX anomaly_time_idx ON anomaly (began_at, id);
+
+-- Which node looks, until when, and how far it has come.
+CREATE TABLE anomaly_watch (
+    -- Always 1
+    id           BIGINT NOT NULL PRIMARY KEY,
+    holder       UUID    NOT NULL,
+    lease_until  BIGINT NOT NULL,
+    looked_until BIGINT
+);
