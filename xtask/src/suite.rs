@@ -245,6 +245,7 @@ impl Surroundings {
                 "PORTCULLIS_TEST_CARGO_CYCLONEDX",
                 self.cargo_cyclonedx.clone().into(),
             ),
+            ("PORTCULLIS_TEST_PROMTOOL", program(Tool::Promtool)?),
             ("PORTCULLIS_TEST_COMPOSE", program(Tool::Compose)?),
             ("PORTCULLIS_TEST_SYSTEMD_ANALYZE", program(Tool::Systemd)?),
             ("PORTCULLIS_TEST_NODE", program(Tool::Node)?),

@@ -24,6 +24,7 @@ pub(crate) enum Tool {
     Chromium,
     Clamd,
     Compose,
+    Promtool,
     Systemd,
     Wrk,
 }
@@ -42,6 +43,7 @@ pub(crate) const SUITE: &[Tool] = &[
     Tool::Chromium,
     Tool::Clamd,
     Tool::Compose,
+    Tool::Promtool,
     Tool::Systemd,
 ];
 
@@ -63,6 +65,7 @@ impl Tool {
             Self::Chromium => "chromium",
             Self::Clamd => "clamd",
             Self::Compose => "docker-compose",
+            Self::Promtool => "promtool",
             Self::Systemd => "systemd-analyze",
             Self::Wrk => "wrk",
         }
@@ -84,6 +87,8 @@ impl Tool {
             // Without freshclam's database: the suite brings three signatures of its own.
             Self::Clamd => &["clamav-daemon"],
             Self::Compose => &["docker-compose"],
+            // Only for its promtool: the server itself is not started.
+            Self::Promtool => &["prometheus"],
             Self::Systemd => &["systemd"],
             Self::Wrk => &["wrk"],
         }
@@ -109,6 +114,7 @@ impl Tool {
             Self::Chromium => search_all(&["chromium", "chromium-browser", "google-chrome"]),
             Self::Clamd => search_all(&["clamd"]),
             Self::Compose => search_all(&["docker-compose"]),
+            Self::Promtool => search_all(&["promtool"]),
             Self::Systemd => search_all(&["systemd-analyze"]),
             Self::Wrk => search_all(&["wrk"]),
         }
@@ -132,6 +138,7 @@ impl Tool {
             Self::Chromium => (&["--version"], "Chrom"),
             Self::Clamd => (&["--version"], "ClamAV "),
             Self::Compose => (&["version"], "docker-compose version 1."),
+            Self::Promtool => (&["--version"], "promtool, version "),
             Self::Systemd => (&["--version"], "systemd 2"),
             Self::Wrk => (&["-v"], "wrk "),
         }

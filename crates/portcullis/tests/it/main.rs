@@ -52,6 +52,7 @@ mod journey;
 mod kek;
 mod limits;
 mod lists;
+mod monitoring;
 mod newcomer;
 mod nonces;
 mod openid_login;
