@@ -140,8 +140,7 @@ const REMEDY: &str = "write rate = \"60/minute\", or rates = [\"60/minute\", \"1
 
 impl Config {
     pub fn compile(&self) -> Result<Limits, Vec<Finding>> {
-        let mut config = built_in();
-        config.extend(self.0.clone());
+        let config = effective(self);
         let mut findings = Vec::new();
         for (name, limit) in &config {
             let key = format!("limits.{name}");
@@ -179,6 +178,13 @@ impl Config {
             Err(findings)
         }
     }
+}
+
+/// Every limit that there is: the built-in ones, written over by the configured ones.
+pub fn effective(config: &Config) -> BTreeMap<String, LimitConfig> {
+    let mut all = built_in();
+    all.extend(config.0.clone());
+    all
 }
 
 fn built_in() -> BTreeMap<String, LimitConfig> {

@@ -34,6 +34,7 @@ mod own_api;
 mod panics;
 mod pipeline;
 mod problem_pages;
+mod prove;
 mod reload;
 mod request_ids;
 mod routes_diff;

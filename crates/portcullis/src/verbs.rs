@@ -11,6 +11,7 @@ use portcullis_events::{Actor, Metrics, Trail};
 use portcullis_identity::accounts::{By, Registering};
 use portcullis_identity::users::Account;
 use portcullis_store::Db;
+use portcullis_vault::keys::Keys;
 use serde::Serialize;
 
 use crate::check::{self, Format as CheckFormat};
@@ -24,7 +25,8 @@ use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
 use crate::upkeep::{self, Identity};
 use crate::{
-    demo, doctor, explain, health_check, import, init, migrate, routes_diff, scrub, serve, tenants,
+    demo, doctor, explain, health_check, import, init, migrate, prove, routes_diff, scrub, serve,
+    tenants,
 };
 
 /// Runs what was asked for. `Ok(false)` is a finding: exit code 1.
@@ -40,6 +42,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         Verb::Doctor => doctor::run(&cli.config, cli.output),
         Verb::Migrate(args) => migrate::run(&cli.config, args, cli.output),
         Verb::Health => health_check::run(&cli.config),
+        Verb::Prove(args) => prove::run(&cli.config, args, cli.output),
         Verb::Explain(args) => explain::run(&cli.config, args, cli.output),
         Verb::Routes(Routes::List { own }) => {
             output::answer(cli.output, &explain::list(&cli.config, *own)?);
@@ -130,20 +133,9 @@ pub(crate) fn now() -> Timestamp {
     SystemClock.now()
 }
 
-fn with_stores<T>(
-    file: &Path,
-    work: impl AsyncFnOnce(&Stores) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
-    let mut loaded = serve::load(file, Environment::of_process())?;
-    let Some(keys) = check::keys(&mut loaded).filter(|_| !loaded.has_errors()) else {
-        bail!("the configuration has errors: `portcullis check` names them");
-    };
-    serve::redact(&loaded.config);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+impl Stores {
+    /// Opens what verbs work on. [`Stores::close`] it in the end.
+    pub(crate) async fn open(loaded: Loaded, keys: &Keys) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let url = loaded
             .secrets
@@ -159,16 +151,45 @@ fn with_stores<T>(
             Metrics::new(),
             &loaded.config.audit,
         );
-        let identity = upkeep::identity(&loaded, &db, &keys, &trail, &clock).await?;
-        let stores = Stores {
+        let identity = upkeep::identity(&loaded, &db, keys, &trail, &clock).await?;
+        Ok(Stores {
             db,
             identity,
             trail,
             loaded,
-        };
+        })
+    }
+
+    /// Writes what is still to be written.
+    pub(crate) async fn close(self) {
+        self.trail.shutdown().await;
+        self.db.close().await;
+    }
+}
+
+/// Reads a configuration that has no error, and its keys.
+pub(crate) fn sound(file: &Path, environment: Environment) -> anyhow::Result<(Loaded, Keys)> {
+    let mut loaded = serve::load(file, environment)?;
+    let Some(keys) = check::keys(&mut loaded).filter(|_| !loaded.has_errors()) else {
+        bail!("the configuration has errors: `portcullis check` names them");
+    };
+    Ok((loaded, keys))
+}
+
+fn with_stores<T>(
+    file: &Path,
+    work: impl AsyncFnOnce(&Stores) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let (loaded, keys) = sound(file, Environment::of_process())?;
+    serve::redact(&loaded.config);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let stores = Stores::open(loaded, &keys).await?;
         let outcome = work(&stores).await;
-        stores.trail.shutdown().await;
-        stores.db.close().await;
+        stores.close().await;
         outcome
     })
 }

@@ -104,6 +104,22 @@ pub(crate) enum Verb {
     /// that only reads and writes rows, this is run before a new version starts.
     #[command(verbatim_doc_comment)]
     Migrate(crate::migrate::Migrate),
+    /// Prove each promise of the policy against the running gate, and say what does not hold.
+    ///
+    /// Every requirement has a probe that can fail: it sends the request without the cookie, plants the hostile
+    /// origin, replays the token, makes the session older, reads the stored bytes. Run it beside the gate, with
+    /// its configuration. It makes accounts and tenants of its own (`prove-..`), switches them off in the end, and
+    /// rehearses what would disturb people on a copy of the gate with the same policy.
+    ///
+    ///   portcullis prove                                   (everything, for people)
+    ///   portcullis prove --only H5,I4                      (two of them)
+    ///   portcullis prove --list                            (what there is)
+    ///   portcullis prove --format json --to proof.json
+    ///
+    /// Exit code 0: all of it holds. 1: a probe got through, or something is not proven that `--accept` does not
+    /// name. 2: wrong usage.
+    #[command(verbatim_doc_comment)]
+    Prove(crate::prove::Args),
     /// Ask the running gate on this machine whether it stands: exit code 0 or 1.
     ///
     /// Asks the admin listener. For the health checks of containers, which hold nothing else that could.

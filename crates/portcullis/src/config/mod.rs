@@ -175,6 +175,8 @@ pub(crate) struct Loaded {
     pub(crate) defaulted: Vec<(String, String)>,
     /// The tables [`AT_START`] as they were written, with the environment's overrides.
     at_start: toml::Table,
+    /// The whole file as it was written, with the environment's overrides: for a gate of the same policy.
+    pub(crate) written: toml::Table,
     lines: Lines,
     sources: Sources,
 }
@@ -307,6 +309,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), document.table.get(*name)?.clone())))
         .collect();
+    let written = document.table.clone();
     let mut sections = Sections {
         table: document.table,
         lines: &document.lines,
@@ -375,6 +378,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         read: Vec::new(),
         defaulted: document.defaulted,
         at_start,
+        written,
         lines: document.lines,
         sources: document.sources,
     };

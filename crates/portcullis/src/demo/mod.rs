@@ -1,8 +1,11 @@
 //! `portcullis demo`: a working gate in a temporary folder, with an application behind it.
 
 mod app;
+mod policy;
+mod stand_in;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,20 +35,33 @@ pub(crate) fn run(args: &Demo) -> anyhow::Result<bool> {
         args.listen
     );
     let folder = Folder::new()?;
-    let master = Token::generate()
-        .map(|token| token.text())
-        .context("no random numbers could be had")?;
-    std::fs::write(folder.path().join("master"), master.expose())?;
+    for name in policy::SECRETS {
+        let secret = Token::generate()
+            .map(|token| token.text())
+            .context("no random numbers could be had")?;
+        std::fs::write(folder.path().join(name), secret.expose())?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let upstream = runtime.block_on(start_app())?;
-    let mut loaded = config::parse(
-        &configuration(args.listen, upstream),
-        folder.path(),
-        Environment::default(),
-    );
+    let (app, scanner) = runtime.block_on(async {
+        let scanner = stand_in::start().await?;
+        anyhow::Ok((start_app().await?, scanner))
+    })?;
+    let places = policy::Places {
+        gate: free(args.listen)?,
+        admin: free(SocketAddr::from(([127, 0, 0, 1], 0)))?,
+        app,
+        scanner,
+    };
+    std::fs::write(
+        folder.path().join("reports"),
+        format!("http://demo@{app}/1"),
+    )?;
+    let file = folder.path().join("portcullis.toml");
+    std::fs::write(&file, policy::text(&places))?;
+    let mut loaded = serve::load(&file, Environment::default())?;
     let keys = check::keys(&mut loaded).context("the demo has no key")?;
     let Some(snapshot) = Snapshot::compile(&mut loaded, &keys) else {
         bail!("the demo's configuration is wrong: {:?}", loaded.findings)
@@ -53,10 +69,18 @@ pub(crate) fn run(args: &Demo) -> anyhow::Result<bool> {
     portcullis_events::log::init(loaded.config.log.level, loaded.config.log.format)?;
     let password = runtime.block_on(create_admin(&loaded, &keys))?;
     let mut standing = serve::start(&loaded, snapshot, &keys)?;
-    greet(standing.address, &password);
+    greet(standing.address, &password, &file);
     standing.wait_for_signal();
     standing.stop();
     Ok(true)
+}
+
+/// A port that nobody has at the moment, where none is named: the policy names it, and so does what is printed.
+fn free(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
+    if wanted.port() != 0 {
+        return Ok(wanted);
+    }
+    Ok(std::net::TcpListener::bind(wanted)?.local_addr()?)
 }
 
 async fn start_app() -> anyhow::Result<SocketAddr> {
@@ -105,8 +129,9 @@ pub(crate) fn one_time_password() -> anyhow::Result<Secret> {
     password_policy::one_time_password().context("no random numbers could be had")
 }
 
-fn greet(address: SocketAddr, password: &Secret) {
+fn greet(address: SocketAddr, password: &Secret, file: &Path) {
     let at = format!("http://{address}");
+    let prove = format!("portcullis --config {} prove", file.display());
     output::line(format_args!(
         "
 Portcullis stands at {at} in front of a small application.
@@ -121,61 +146,14 @@ Three things to try:
      and one that is forged curl -i -X POST {at}/.portcullis/auth/login -H 'Origin: https://evil.test' -H 'Content-Type: application/json' -d '{{}}'
   3. the page to open       {at}/board
 
+And the proof that all of it holds, from a second terminal:
+
+  4. {prove}
+
 Everything is kept in a temporary folder and gone when you press Ctrl-C.
 ",
         password.expose()
     ));
-}
-
-fn configuration(listen: SocketAddr, upstream: SocketAddr) -> String {
-    format!(
-        r#"mode = "development"
-
-[listen]
-address = "{listen}"
-
-[admin]
-address = "127.0.0.1:0"
-
-[secrets]
-master = {{ file = "master" }}
-
-[upstream.board]
-url = "http://{upstream}"
-
-[headers]
-nonces = "placeholder"
-placeholder = "{NONCE}"
-
-[log]
-level = "warn"
-format = "text"
-
-[[route]]
-path = "/"
-methods = ["GET"]
-allow = "public"
-
-[[route]]
-path = "/board"
-methods = ["GET"]
-allow = "user"
-
-[[route]]
-path = "/api/notes"
-methods = ["GET", "POST"]
-allow = "user"
-
-[[route]]
-path = "/api/notes/clear"
-methods = ["POST"]
-allow = {{ role = ["admin"] }}
-
-[[route]]
-path = "/api/internal/debug"
-allow = "closed"
-"#
-    )
 }
 
 /// A folder that is removed when the demo ends.
@@ -185,7 +163,8 @@ impl Folder {
     fn new() -> anyhow::Result<Self> {
         let path =
             std::env::temp_dir().join(format!("portcullis-demo-{}", uuid::Uuid::new_v4().simple()));
-        std::fs::create_dir(&path)?;
+        // Secrets lie in it.
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Folder(path))
     }
 

@@ -1,0 +1,184 @@
+//! Hostile configurations: this program's own `check` is asked, and has to refuse each by the right key.
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::probe::{Short, must};
+use super::rehearsal::{Folder, program};
+
+/// A configuration for production in which nothing is wrong.
+const SOUND: &str = r#"mode = "production"
+
+[listen]
+address = "127.0.0.1:8443"
+trusted-proxies = ["127.0.0.1/32"]
+
+[secrets]
+master = { file = "master" }
+
+[hosts]
+allow = ["app.prove.test"]
+
+[upstream.app]
+url = "http://127.0.0.1:8000"
+
+[[route]]
+path = "/"
+allow = "public"
+"#;
+
+/// What `check` said.
+pub(crate) struct Said {
+    code: i32,
+    report: Value,
+}
+
+impl Said {
+    /// Every error's key and message, those of this key alone.
+    fn findings<'s>(&'s self, severity: &'s str) -> impl Iterator<Item = (&'s str, &'s str)> {
+        let all = self.report.get("findings").and_then(Value::as_array);
+        let field = |finding: &'s Value, name: &str| {
+            finding.get(name).and_then(Value::as_str).unwrap_or_default()
+        };
+        all.into_iter()
+            .flatten()
+            .filter(move |finding| field(finding, "severity") == severity)
+            .map(move |finding| (field(finding, "key"), field(finding, "message")))
+    }
+
+    fn names(&self, severity: &str, key: &str) -> Option<String> {
+        let mut all = self.findings(severity);
+        all.find(|(of, _)| of.starts_with(key))
+            .map(|(of, message)| format!("`{of}`: {message}"))
+    }
+}
+
+/// A configuration being made hostile.
+#[must_use]
+pub(crate) struct Hostile {
+    text: String,
+    master: String,
+    files: Vec<(String, String)>,
+    variables: Vec<(String, String)>,
+    arguments: Vec<String>,
+}
+
+impl Hostile {
+    /// One in which nothing is wrong yet.
+    pub(crate) fn sound() -> anyhow::Result<Self> {
+        let master = portcullis_vault::tokens::random::<32>()?;
+        Ok(Hostile {
+            text: SOUND.to_owned(),
+            master: hex::encode(master),
+            files: Vec::new(),
+            variables: Vec::new(),
+            arguments: Vec::new(),
+        })
+    }
+
+    pub(crate) fn master(mut self, master: &str) -> Self {
+        master.clone_into(&mut self.master);
+        self
+    }
+
+    pub(crate) fn current_master(&self) -> String {
+        self.master.clone()
+    }
+
+    pub(crate) fn with(mut self, tables: &str) -> Self {
+        self.text.push_str(tables);
+        self
+    }
+
+    pub(crate) fn replace(mut self, from: &str, to: &str) -> Self {
+        self.text = self.text.replace(from, to);
+        self
+    }
+
+    pub(crate) fn file(mut self, name: &str, content: &str) -> Self {
+        self.files.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn argument(mut self, text: &str) -> Self {
+        self.arguments.push(text.to_owned());
+        self
+    }
+
+    /// What a second configuration in the same folder would be.
+    pub(crate) fn text(&self) -> String {
+        self.text.clone()
+    }
+
+    async fn check(&self) -> anyhow::Result<Said> {
+        let folder = Folder::new()?;
+        folder.write("portcullis.toml", &self.text)?;
+        folder.write("master", &self.master)?;
+        for (name, content) in &self.files {
+            folder.write(name, content)?;
+        }
+        let mut command = program(&folder.path().join("portcullis.toml"))?;
+        command
+            .args(["check", "--format", "json"])
+            .args(&self.arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(folder.path());
+        let output = command.output().await.context("`check` did not run")?;
+        let report = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        Ok(Said {
+            code: output.status.code().unwrap_or(-1),
+            report,
+        })
+    }
+
+    /// That the gate would not start, for this key. The message.
+    pub(crate) async fn is_refused_for(&self, key: &str) -> Result<String, Short> {
+        let said = self.check().await?;
+        let named = said.names("error", key);
+        must(
+            said.code == 1 && named.is_some(),
+            || {
+                let others: Vec<&str> = said.findings("error").map(|(key, _)| key).collect();
+                format!("`check` ends with {} and errors for [{}], none for `{key}`", said.code, others.join(", "))
+            },
+            "this program does not refuse what it has to: take another build",
+        )?;
+        Ok(named.unwrap_or_default())
+    }
+
+    /// That the check speaks of this key, at least as a warning.
+    pub(crate) async fn is_told_of(&self, key: &str) -> Result<String, Short> {
+        let said = self.check().await?;
+        let named = ["error", "warning", "note"]
+            .iter()
+            .find_map(|severity| said.names(severity, key));
+        named.ok_or_else(|| {
+            Short::failed(
+                format!("`check` says nothing of `{key}`"),
+                "this program does not report what it has to: take another build",
+            )
+        })
+    }
+
+    /// That nothing is wrong: without it a refusal would prove nothing.
+    pub(crate) async fn is_taken(&self) -> Result<(), Short> {
+        let said = self.check().await?;
+        must(
+            said.code == 0,
+            || {
+                let errors: Vec<String> = said
+                    .findings("error")
+                    .map(|(key, message)| format!("{key}: {message}"))
+                    .collect();
+                format!("a sound configuration is refused: {}", errors.join("; "))
+            },
+            "this program refuses everything: take another build",
+        )
+    }
+}

@@ -1,0 +1,118 @@
+//! What was found, as a document: for people, for programs, for auditors.
+
+use std::fmt;
+
+use portcullis_core::{Clock as _, time::SystemClock};
+use serde::Serialize;
+use serde_json::json;
+
+use super::probe::{Finding, Verdict};
+use super::requirement::{Group, Id};
+use super::wire::Target;
+use crate::cli::output;
+use crate::config::Loaded;
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs: one JSON document.
+    Json,
+}
+
+/// A whole run.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Report {
+    /// The gate that was asked.
+    pub(crate) gate: String,
+    pub(crate) mode: String,
+    pub(crate) program: String,
+    pub(crate) at: String,
+    pub(crate) held: usize,
+    pub(crate) failed: usize,
+    pub(crate) not_proven: usize,
+    pub(crate) not_configured: usize,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Report {
+    pub(crate) fn about(loaded: &Loaded, target: &Target) -> Self {
+        Report {
+            gate: target.origin.clone(),
+            mode: format!("{:?}", loaded.config.mode).to_lowercase(),
+            program: format!("portcullis {}", env!("CARGO_PKG_VERSION")),
+            at: SystemClock.now().to_string(),
+            held: 0,
+            failed: 0,
+            not_proven: 0,
+            not_configured: 0,
+            findings: Vec::new(),
+        }
+    }
+
+    pub(crate) fn with(mut self, findings: Vec<Finding>) -> anyhow::Result<Self> {
+        let count = |verdict| findings.iter().filter(|found| found.verdict == verdict).count();
+        self.held = count(Verdict::Held);
+        self.failed = count(Verdict::Failed);
+        self.not_proven = count(Verdict::NotProven);
+        self.not_configured = count(Verdict::NotConfigured);
+        self.findings = findings;
+        Ok(self)
+    }
+
+    /// Whether nothing got through, and nothing is unproven that nobody accepted.
+    pub(crate) fn is_sound(&self, accepted: &[Id]) -> bool {
+        self.findings.iter().all(|found| match found.verdict {
+            Verdict::Held | Verdict::NotConfigured => true,
+            Verdict::NotProven => accepted.contains(&found.id),
+            Verdict::Failed => false,
+        })
+    }
+
+    pub(crate) fn written(&self, format: Format) -> anyhow::Result<String> {
+        match format {
+            Format::Text => Ok(self.to_string()),
+            Format::Json => Ok(serde_json::to_string_pretty(self)?),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for group in Group::ALL {
+            let of_it = self.findings.iter().filter(|found| found.id.group() == group);
+            for (position, found) in of_it.enumerate() {
+                if position == 0 {
+                    writeln!(f, "{}", group.title())?;
+                }
+                writeln!(f, "  {}", found.to_string().replace('\n', "\n  "))?;
+            }
+        }
+        let named = |verdict| {
+            let ids = self.findings.iter().filter(|found| found.verdict == verdict);
+            ids.map(|found| found.id.as_str()).collect::<Vec<_>>().join(" ")
+        };
+        writeln!(f, "\n{} in {} mode, asked at {}", self.gate, self.mode, self.at)?;
+        writeln!(f, "  held            {:>3}", self.held)?;
+        writeln!(f, "  FAILED          {:>3}  {}", self.failed, named(Verdict::Failed))?;
+        writeln!(f, "  NOT PROVEN      {:>3}  {}", self.not_proven, named(Verdict::NotProven))?;
+        write!(f, "  not configured  {:>3}  {}", self.not_configured, named(Verdict::NotConfigured))
+    }
+}
+
+/// The requirements, without any probe.
+pub(crate) fn list(format: Format) {
+    match format {
+        Format::Text => {
+            for id in Id::ALL {
+                output::line(format_args!("{id:<4} {}", id.sentence()));
+            }
+        }
+        Format::Json => {
+            let of = |id: &Id| json!({ "id": id.as_str(), "group": id.group().title(), "sentence": id.sentence(), "shapes": id.shapes().iter().map(|shape| shape.as_str()).collect::<Vec<_>>(), "asvs": id.asvs() });
+            output::json(&Id::ALL.iter().map(of).collect::<Vec<_>>());
+        }
+    }
+}
