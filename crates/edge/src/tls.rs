@@ -125,8 +125,8 @@ pub(crate) fn read_certificates(
     Ok(chain)
 }
 
-/// TLS towards an upstream: `ca` alone is believed, or the operating system's roots.
-pub(crate) fn client_config(
+/// TLS towards an upstream, or whoever else is asked: `ca` alone is believed, or the operating system's roots.
+pub fn client_config(
     ca: Option<&Path>,
     http2: bool,
     key: &str,

@@ -41,11 +41,17 @@ pub(super) fn router() -> Router {
             get(async || "nobody should ever see this"),
         )
         .route("/api/profiles/{user}", get(async || "a profile"))
-        .route("/orgs/{org}/notes", get(async || "notes of an organization"))
+        .route(
+            "/orgs/{org}/notes",
+            get(async || "notes of an organization"),
+        )
         .route("/api/export", get(list))
         .route("/api/files", post(async || "taken"))
         .route("/widget/{tenant}", get(widget))
-        .route("/api/visits/{visitor}", get(async || "what this visitor wrote"))
+        .route(
+            "/api/visits/{visitor}",
+            get(async || "what this visitor wrote"),
+        )
         // What the gate tells the product, and where it reports errors to.
         .route("/webhooks/payments", post(async || StatusCode::NO_CONTENT))
         .route("/api/1/envelope/", post(async || StatusCode::OK))
@@ -72,7 +78,10 @@ async fn home() -> Html<String> {
 }
 
 async fn widget() -> Html<String> {
-    page("A widget", &maud::html! { p { "This page opens in frames of the tenant's own sites." } })
+    page(
+        "A widget",
+        &maud::html! { p { "This page opens in frames of the tenant's own sites." } },
+    )
 }
 
 async fn board(State(board): State<Board>, headers: HeaderMap) -> Html<String> {

@@ -1,6 +1,6 @@
 //! Hostile configurations: this program's own `check` is asked, and has to refuse each by the right key.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use super::probe::{Short, must};
@@ -38,7 +38,10 @@ impl Said {
     fn findings<'s>(&'s self, severity: &'s str) -> impl Iterator<Item = (&'s str, &'s str)> {
         let all = self.report.get("findings").and_then(Value::as_array);
         let field = |finding: &'s Value, name: &str| {
-            finding.get(name).and_then(Value::as_str).unwrap_or_default()
+            finding
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
         };
         all.into_iter()
             .flatten()
@@ -61,6 +64,7 @@ pub(crate) struct Hostile {
     files: Vec<(String, String)>,
     variables: Vec<(String, String)>,
     arguments: Vec<String>,
+    in_git: bool,
 }
 
 impl Hostile {
@@ -73,6 +77,7 @@ impl Hostile {
             files: Vec::new(),
             variables: Vec::new(),
             arguments: Vec::new(),
+            in_git: false,
         })
     }
 
@@ -81,8 +86,17 @@ impl Hostile {
         self
     }
 
-    pub(crate) fn current_master(&self) -> String {
-        self.master.clone()
+    /// Beside another configuration, with the same master secret.
+    pub(crate) fn beside_its_twin(self) -> Self {
+        let twin = self.text.replace("app.prove.test", "staging.prove.test");
+        let master = self.master.clone();
+        self.file(
+            "staging.toml",
+            &twin.replace("\"master\"", "\"staging-master\""),
+        )
+        .file("staging-master", &master)
+        .argument("--beside")
+        .argument("staging.toml")
     }
 
     pub(crate) fn with(mut self, tables: &str) -> Self {
@@ -110,9 +124,10 @@ impl Hostile {
         self
     }
 
-    /// What a second configuration in the same folder would be.
-    pub(crate) fn text(&self) -> String {
-        self.text.clone()
+    /// With everything in its folder under the eyes of git.
+    pub(crate) fn in_git(mut self) -> Self {
+        self.in_git = true;
+        self
     }
 
     async fn check(&self) -> anyhow::Result<Said> {
@@ -121,6 +136,19 @@ impl Hostile {
         folder.write("master", &self.master)?;
         for (name, content) in &self.files {
             folder.write(name, content)?;
+        }
+        if self.in_git {
+            for arguments in [&["init", "--quiet"][..], &["add", "--force", "."]] {
+                let git = tokio::process::Command::new("git")
+                    .args(arguments)
+                    .current_dir(folder.path())
+                    .output()
+                    .await
+                    .context("there is no `git` here to try it with")?;
+                if !git.status.success() {
+                    bail!("git: {}", String::from_utf8_lossy(&git.stderr));
+                }
+            }
         }
         let mut command = program(&folder.path().join("portcullis.toml"))?;
         command
@@ -145,7 +173,11 @@ impl Hostile {
             said.code == 1 && named.is_some(),
             || {
                 let others: Vec<&str> = said.findings("error").map(|(key, _)| key).collect();
-                format!("`check` ends with {} and errors for [{}], none for `{key}`", said.code, others.join(", "))
+                format!(
+                    "`check` ends with {} and errors for [{}], none for `{key}`",
+                    said.code,
+                    others.join(", ")
+                )
             },
             "this program does not refuse what it has to: take another build",
         )?;

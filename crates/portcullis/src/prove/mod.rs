@@ -4,6 +4,7 @@
 //!
 //! Where to begin: `requirement.rs` is the closed list, `probes/mod.rs` leads from an id to its probe.
 
+mod against;
 mod hostile;
 mod probe;
 mod probes;
@@ -23,10 +24,10 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use portcullis_core::Mode;
 
-pub(crate) use self::report::Format;
 use self::probe::{Finding, Place, Short, Verdict};
 use self::product::Product;
 use self::rehearsal::{Copy, Kind};
+pub(crate) use self::report::Format;
 use self::report::Report;
 use self::requirement::Id;
 use self::wire::{Addresses, Target};
@@ -58,6 +59,15 @@ pub(crate) struct Args {
     /// Show the requirements, and probe nothing.
     #[arg(long)]
     pub(crate) list: bool,
+    /// Say whether a SECURITY.md that `--format md` wrote is as it was signed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["gate", "only", "format", "to", "list", "against"])]
+    pub(crate) verify: Option<PathBuf>,
+    /// Probe a product without Portcullis from outside, and say what is missing. Needs no configuration.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["gate", "only", "accept", "list"])]
+    pub(crate) against: Option<url::Url>,
+    /// With --against: the product's OpenAPI document. Default: it is looked for at the usual paths.
+    #[arg(long, value_name = "FILE", requires = "against")]
+    pub(crate) openapi: Option<PathBuf>,
 }
 
 /// Everything that probes work with.
@@ -96,12 +106,6 @@ impl Scene {
     pub(crate) fn file(&self) -> &Path {
         &self.file
     }
-
-    /// What became of another requirement.
-    pub(crate) fn verdict_of(&self, id: Id) -> Option<Verdict> {
-        let so_far = self.so_far.borrow();
-        so_far.iter().find(|found| found.id == id).map(|found| found.verdict)
-    }
 }
 
 /// `portcullis prove`. `Ok(false)` where a probe got through, or nobody knows.
@@ -114,34 +118,77 @@ pub(crate) fn run(file: &Path, args: &Args, format: output::Format) -> anyhow::R
         report::list(format);
         return Ok(true);
     }
-    let (loaded, keys) = verbs::sound(file, Environment::of_process())?;
-    serve::redact(&loaded.config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let report = runtime.block_on(async {
+    if let Some(url) = &args.against {
+        let outside = runtime.block_on(against::run(url, args.openapi.as_deref()))?;
+        deliver(args, &outside.written(format)?)?;
+        return Ok(outside.is_sound());
+    }
+    let (loaded, keys) = verbs::sound(file, Environment::of_process())?;
+    serve::redact(&loaded.config);
+    if let Some(document) = &args.verify {
+        return runtime.block_on(verify(document, loaded, &keys));
+    }
+    let (report, text) = runtime.block_on(async {
         let target = target(&loaded, args.gate.as_ref())?;
         let admin = reachable(loaded.config.admin.address);
         answers(&target).await?;
         let stores = Stores::open(loaded, &keys).await?;
-        prove(file, args, target, admin, stores).await
+        let ring = Arc::clone(&stores.identity.signing_keys.ring);
+        let report = prove(file, args, target, admin, stores).await?;
+        let text = report.written(format, &ring)?;
+        anyhow::Ok((report, text))
     })?;
-    let text = report.written(format)?;
+    deliver(args, &text)?;
+    Ok(report.is_sound(&args.accept))
+}
+
+/// Whether a document is as the gate signed it.
+async fn verify(
+    document: &Path,
+    loaded: Loaded,
+    keys: &portcullis_vault::Keys,
+) -> anyhow::Result<bool> {
+    let text = std::fs::read_to_string(document).map_err(|error| {
+        Usage::error(format!("`{}` cannot be read: {error}", document.display()))
+    })?;
+    let stores = Stores::open(loaded, keys).await?;
+    let said = report::markdown::verify(&text, &stores.identity.signing_keys.ring);
+    stores.close().await;
+    match said {
+        Ok(said) => {
+            output::line(format_args!("{}: {said}", document.display()));
+            Ok(true)
+        }
+        Err(why) => {
+            output::line(format_args!("{}: NOT VERIFIED: {why}", document.display()));
+            Ok(false)
+        }
+    }
+}
+
+fn deliver(args: &Args, text: &str) -> anyhow::Result<()> {
     match &args.to {
         None => output::line(text.trim_end()),
         Some(to) => {
-            std::fs::write(to, &text).with_context(|| format!("`{}`", to.display()))?;
+            std::fs::write(to, text).with_context(|| format!("`{}`", to.display()))?;
             output::aside(format_args!("written to {}", to.display()));
         }
     }
-    Ok(report.is_sound(&args.accept))
+    Ok(())
 }
 
 /// The gate that the configuration, or the command line, names.
 fn target(loaded: &Loaded, gate: Option<&url::Url>) -> anyhow::Result<Target> {
     let config = &loaded.config;
-    let named = config.hosts.allow.iter().find(|host| !host.starts_with('*'));
+    let named = config
+        .hosts
+        .allow
+        .iter()
+        .find(|host| !host.starts_with('*'));
     let address = match gate {
         None => reachable(config.listen.address),
         Some(url) => {
@@ -159,41 +206,38 @@ fn target(loaded: &Loaded, gate: Option<&url::Url>) -> anyhow::Result<Target> {
     }
     let host = named.cloned().unwrap_or_else(|| address.to_string());
     // What this machine may claim to be before it is asked who it is.
-    let trusted = config.listen.trusted_proxies.iter().any(|network| {
-        network.contains(&address.ip()) && address.ip().is_loopback()
-    });
+    let trusted = config
+        .listen
+        .trusted_proxies
+        .iter()
+        .any(|network| network.contains(&address.ip()) && address.ip().is_loopback());
     let addresses = match (trusted, address.ip()) {
         (true, _) => Addresses::Claimed,
-        (false, IpAddr::V4(ip)) if ip.is_loopback() && cfg!(target_os = "linux") => Addresses::Loopback,
+        (false, IpAddr::V4(ip)) if ip.is_loopback() && cfg!(target_os = "linux") => {
+            Addresses::Loopback
+        }
         (false, IpAddr::V4(_) | IpAddr::V6(_)) => Addresses::One,
     };
     let is_https = config.mode == Mode::Production || config.listen.tls.is_some();
     let scheme = if is_https { "https" } else { "http" };
-    let target = Target::new(address, host.clone(), format!("{scheme}://{host}"), addresses);
+    let target = Target::new(
+        address,
+        host.clone(),
+        format!("{scheme}://{host}"),
+        addresses,
+    );
     match &loaded.listen().tls {
         None => Ok(target),
         Some(tls) => {
             let name = host.split(':').next().unwrap_or(&host).to_owned();
             let name = rustls::pki_types::ServerName::try_from(name)?;
-            Ok(target.over_tls(Arc::new(trusting(&tls.cert)?), name))
+            // What stands in the gate's own file is believed, and nobody else.
+            let client =
+                portcullis_edge::tls::client_config(Some(&tls.cert), false, "listen.tls.cert");
+            let client = client.map_err(|finding| anyhow::anyhow!("{finding}"))?;
+            Ok(target.over_tls(client, name))
         }
     }
-}
-
-/// A client that trusts what stands in this file, and nobody else.
-fn trusting(chain: &Path) -> anyhow::Result<rustls::ClientConfig> {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject as _;
-    let mut roots = rustls::RootCertStore::empty();
-    let file = || format!("`{}`", chain.display());
-    for one in CertificateDer::pem_file_iter(chain).with_context(file)? {
-        roots.add(one.with_context(file)?)?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
 /// An address that listens everywhere is asked on this machine.
@@ -210,10 +254,17 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 /// Before anything is put into the database: is there a gate?
 async fn answers(target: &Target) -> anyhow::Result<()> {
     let reply = target.get("/healthz").send().await.with_context(|| {
-        format!("no gate at {}: start it (`portcullis serve`), or say where it is with `--gate`", target.address)
+        format!(
+            "no gate at {}: start it (`portcullis serve`), or say where it is with `--gate`",
+            target.address
+        )
     })?;
     if reply.status != 200 {
-        bail!("{} answers {} to /healthz: is it this gate?", target.address, reply.said());
+        bail!(
+            "{} answers {} to /healthz: is it this gate?",
+            target.address,
+            reply.said()
+        );
     }
     Ok(())
 }
@@ -263,16 +314,23 @@ async fn prove(
     let report = Report::about(&scene.live.stores.loaded, &scene.live.target);
     let findings = scene.so_far.take();
     let mut left = scene.live.clear().await;
-    for world in scene.rehearsal.into_iter().chain(scene.development.take().and_then(Result::ok)) {
+    for world in scene
+        .rehearsal
+        .into_iter()
+        .chain(scene.development.take().and_then(Result::ok))
+    {
         left.extend(world.clear().await);
     }
     for what in left {
         output::aside(format_args!("left behind: {what}"));
     }
     if interrupted {
-        bail!("interrupted after {} probes; what they made is switched off again", findings.len());
+        bail!(
+            "interrupted after {} probes; what they made is switched off again",
+            findings.len()
+        );
     }
-    report.with(findings)
+    Ok(report.with(findings))
 }
 
 async fn probe_all(scene: &Scene, only: &[Id]) {
@@ -293,7 +351,11 @@ async fn probe_all(scene: &Scene, only: &[Id]) {
         let found = Finding::of(id, probed, milliseconds);
         match found.verdict {
             Verdict::Failed | Verdict::NotProven => {
-                output::aside(format_args!("  {id} {}: {}", found.verdict.as_str(), found.said));
+                output::aside(format_args!(
+                    "  {id} {}: {}",
+                    found.verdict.as_str(),
+                    found.said
+                ));
             }
             Verdict::Held | Verdict::NotConfigured => {}
         }

@@ -99,7 +99,10 @@ impl Copy {
 
     /// Everything that it has printed so far.
     pub(crate) fn printed(&self) -> String {
-        self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.printed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -124,8 +127,12 @@ async fn launch(folder: Folder) -> anyhow::Result<Copy> {
     collect(err.context("no output")?, &printed);
     let began = tokio::time::Instant::now();
     loop {
-        let text = printed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let found = address_after(&text, "\"listening\"").zip(address_after(&text, "admin listening"));
+        let text = printed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let found =
+            address_after(&text, "\"listening\"").zip(address_after(&text, "admin listening"));
         if let Some((address, admin)) = found {
             return Ok(Copy {
                 folder,
@@ -136,18 +143,28 @@ async fn launch(folder: Folder) -> anyhow::Result<Copy> {
             });
         }
         if let Some(status) = child.try_wait()? {
-            bail!("the rehearsal's gate ended ({status}): {}", first_error(&text));
+            bail!(
+                "the rehearsal's gate ended ({status}): {}",
+                first_error(&text)
+            );
         }
         if began.elapsed() > STARTS_WITHIN {
-            bail!("the rehearsal's gate does not listen: {}", first_error(&text));
+            bail!(
+                "the rehearsal's gate does not listen: {}",
+                first_error(&text)
+            );
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 fn first_error(text: &str) -> &str {
-    let error = text.lines().find(|line| line.to_ascii_lowercase().contains("error"));
-    error.or_else(|| text.lines().next()).unwrap_or("it said nothing")
+    let error = text
+        .lines()
+        .find(|line| line.to_ascii_lowercase().contains("error"));
+    error
+        .or_else(|| text.lines().next())
+        .unwrap_or("it said nothing")
 }
 
 fn collect(stream: impl AsyncRead + Unpin + Send + 'static, printed: &Arc<Mutex<String>>) {
@@ -210,7 +227,20 @@ fn rewritten(
     folder: &Folder,
 ) -> anyhow::Result<Table> {
     let mut table = original.written.clone();
-    for gone in ["kek", "previous-kek", "mail", "error-reports", "backup", "forward-auth", "passkeys", "secrets", "state", "listen", "admin", "log"] {
+    for gone in [
+        "kek",
+        "previous-kek",
+        "mail",
+        "error-reports",
+        "backup",
+        "forward-auth",
+        "passkeys",
+        "secrets",
+        "state",
+        "listen",
+        "admin",
+        "log",
+    ] {
         table.remove(gone);
     }
     let mode = match kind {
@@ -227,7 +257,13 @@ fn rewritten(
     let log = section(&mut table, "log")?;
     log.insert("format".to_owned(), text("json"));
     log.insert("level".to_owned(), text("info"));
-    let hosts = original.config.hosts.allow.iter().map(text).chain([text(HOST)]);
+    let hosts = original
+        .config
+        .hosts
+        .allow
+        .iter()
+        .map(text)
+        .chain([text(HOST)]);
     section(&mut table, "hosts")?.insert("allow".to_owned(), list(hosts));
     let accounts = section(&mut table, "accounts")?;
     accounts.insert("registration".to_owned(), text("closed"));
@@ -256,7 +292,9 @@ fn upstreams(table: &mut Table, product: &Product) -> anyhow::Result<()> {
     let upstream = section(table, "upstream")?;
     let names: Vec<String> = upstream.keys().cloned().collect();
     for (_, one) in upstream.iter_mut() {
-        let one = one.as_table_mut().context("`upstream` is no table of tables")?;
+        let one = one
+            .as_table_mut()
+            .context("`upstream` is no table of tables")?;
         one.insert("url".to_owned(), text(product.url()));
         one.remove("ca");
         one.remove("http2");
@@ -310,14 +348,26 @@ fn bearers(
         issuer.remove("login");
         issuer.insert("administrators".to_owned(), list([text(ADMINISTRATOR)]));
         if issuer.contains_key("secret") {
-            issuer.insert("secret".to_owned(), secret_file(folder, &format!("issuer-{name}"))?);
-            issuer.insert("issuer".to_owned(), text(format!("https://{name}.issuer.test")));
+            issuer.insert(
+                "secret".to_owned(),
+                secret_file(folder, &format!("issuer-{name}"))?,
+            );
+            issuer.insert(
+                "issuer".to_owned(),
+                text(format!("https://{name}.issuer.test")),
+            );
             issuer.insert("jwks".to_owned(), text(""));
             issuer.insert("algorithms".to_owned(), list([text("HS256")]));
             issuer.remove("loopback");
         } else if kind == Kind::Development {
-            issuer.insert("issuer".to_owned(), text(format!("{}/{name}", product.url())));
-            issuer.insert("jwks".to_owned(), text(format!("{}/.well-known/jwks.json", product.url())));
+            issuer.insert(
+                "issuer".to_owned(),
+                text(format!("{}/{name}", product.url())),
+            );
+            issuer.insert(
+                "jwks".to_owned(),
+                text(format!("{}/.well-known/jwks.json", product.url())),
+            );
             issuer.insert("loopback".to_owned(), Value::Boolean(true));
             issuer.remove("algorithms");
         } else {
@@ -369,18 +419,56 @@ fn bench(table: &mut Table, config: &Config, permissions: &[&String]) -> anyhow:
     let mut routes = vec![
         ("public".to_owned(), text("public"), Table::new()),
         ("user".to_owned(), text("user"), Table::new()),
-        ("broken".to_owned(), text("public"), Table::from_iter([("upstream".to_owned(), text("prove-nowhere"))])),
-        ("callers".to_owned(), text("user"), Table::from_iter([("callers".to_owned(), list(["user", "api-key", "visitor"].map(text)))])),
-        ("orgs/{org}".to_owned(), text("user"), Table::from_iter([("tenant".to_owned(), Value::Table(Table::from_iter([("path".to_owned(), text("org"))])))])),
-        ("in-a-tenant".to_owned(), text("user"), Table::from_iter([("tenant".to_owned(), text("any"))])),
+        (
+            "broken".to_owned(),
+            text("public"),
+            Table::from_iter([("upstream".to_owned(), text("prove-nowhere"))]),
+        ),
+        (
+            "callers".to_owned(),
+            text("user"),
+            Table::from_iter([(
+                "callers".to_owned(),
+                list(["user", "api-key", "visitor"].map(text)),
+            )]),
+        ),
+        (
+            "orgs/{org}".to_owned(),
+            text("user"),
+            Table::from_iter([(
+                "tenant".to_owned(),
+                Value::Table(Table::from_iter([("path".to_owned(), text("org"))])),
+            )]),
+        ),
+        (
+            "in-a-tenant".to_owned(),
+            text("user"),
+            Table::from_iter([("tenant".to_owned(), text("any"))]),
+        ),
     ];
     for (position, permission) in permissions.iter().enumerate() {
         let allow = Table::from_iter([("permission".to_owned(), text(permission.as_str()))]);
         routes.push((format!("may/{position}"), Value::Table(allow), Table::new()));
     }
-    if let Some(own) = permissions.iter().find_map(|name| name.strip_suffix(":own")) {
-        let allow = Table::from_iter([("action".to_owned(), text(own)), ("owner".to_owned(), text("owner"))]);
-        routes.push(("owned/{owner}".to_owned(), Value::Table(allow), Table::new()));
+    for (name, limit) in portcullis_guard::rate_limit::effective(&config.limits) {
+        if !limit.off {
+            let limits = Table::from_iter([("limits".to_owned(), list([text(&name)]))]);
+            routes.push((format!("limited/{name}"), text("public"), limits));
+        }
+    }
+    if let Some(own) = permissions
+        .iter()
+        .find_map(|name| name.strip_suffix(":own"))
+    {
+        let allow = Table::from_iter([
+            ("action".to_owned(), text(own)),
+            ("owner".to_owned(), text("owner")),
+        ]);
+        routes.push((
+            "owned/{owner}".to_owned(),
+            Value::Table(allow),
+            Table::new(),
+        ));
     }
     let all = table
         .entry("route")

@@ -24,10 +24,10 @@ use tokio_rustls::TlsConnector;
 const PATIENCE: Duration = Duration::from_secs(15);
 const LONGEST_ANSWER: usize = 8 * 1024 * 1024;
 /// What probes call themselves, where a browser is not what they play.
-pub(crate) const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+pub(crate) const AGENT: &str =
+    "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 /// Another kind of client.
-pub(crate) const OTHER_AGENT: &str =
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
+pub(crate) const OTHER_AGENT: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -134,7 +134,12 @@ pub(crate) struct Ask<'t> {
 type Jar = Arc<Mutex<BTreeMap<String, String>>>;
 
 impl Target {
-    pub(crate) fn new(address: SocketAddr, host: String, origin: String, addresses: Addresses) -> Self {
+    pub(crate) fn new(
+        address: SocketAddr,
+        host: String,
+        origin: String,
+        addresses: Addresses,
+    ) -> Self {
         // Two runs at once start in different places.
         let seed = portcullis_vault::tokens::random::<4>().map_or(1, u32::from_be_bytes);
         Target {
@@ -158,7 +163,10 @@ impl Target {
 
     /// An address that nobody else has, where there is a choice.
     pub(crate) fn fresh(&self) -> From {
-        let number = self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(2_654_435_761);
+        let number = self
+            .next
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_mul(2_654_435_761);
         let [a, b, c, _] = number.to_be_bytes();
         match self.addresses {
             // Not 127.0.x.x: that is where everybody else on this machine comes from.
@@ -179,7 +187,11 @@ impl Target {
             target: self,
             request: Request::builder().method(method).uri(path),
             from: self.fresh(),
-            scheme: if self.origin.starts_with("https") { "https" } else { "http" },
+            scheme: if self.origin.starts_with("https") {
+                "https"
+            } else {
+                "http"
+            },
             body: Bytes::new(),
             jar: None,
         }
@@ -362,7 +374,10 @@ impl Browser {
     }
 
     pub(crate) fn cookies(&self) -> BTreeMap<String, String> {
-        self.jar.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.jar
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn cookie(&self, name: &str) -> Option<String> {
@@ -392,7 +407,8 @@ impl Browser {
     }
 
     pub(crate) fn get(&self, path: &str) -> Ask<'_> {
-        self.bare("GET", path).header("sec-fetch-site", "same-origin")
+        self.bare("GET", path)
+            .header("sec-fetch-site", "same-origin")
     }
 
     /// A change as the product's own page sends it.

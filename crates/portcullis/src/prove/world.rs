@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use portcullis_core::{ApiKeyId, Secret, Span, Timestamp, UserId};
 use portcullis_events::Action;
-use portcullis_events::audit::{self, Filter};
 use portcullis_events::Event;
+use portcullis_events::audit::{self, Filter};
 use portcullis_identity::accounts::{By, Registering};
 use portcullis_identity::api_keys::{Grantor, Made, NewKey};
 use portcullis_identity::tenants::register::Tenant;
@@ -107,7 +107,10 @@ impl World {
                 Some(role) => Some(account(&stores, "admin", std::slice::from_ref(role)).await?),
             },
         };
-        let (a, b) = (tenant(&stores, TENANT_A).await?, tenant(&stores, TENANT_B).await?);
+        let (a, b) = (
+            tenant(&stores, TENANT_A).await?,
+            tenant(&stores, TENANT_B).await?,
+        );
         let by = By::operator();
         let tenants = &stores.identity.tenants;
         for (tenant, who) in [(&a, &people.plain), (&b, &people.other)] {
@@ -164,7 +167,11 @@ impl World {
                 left.push(format!("tenant {}: {error}", tenant.slug));
             }
         }
-        let people = [Some(&self.people.plain), Some(&self.people.other), self.people.admin.as_ref()];
+        let people = [
+            Some(&self.people.plain),
+            Some(&self.people.other),
+            self.people.admin.as_ref(),
+        ];
         for account in people.into_iter().flatten() {
             if let Err(error) = identity.accounts.deactivate(account.id, &by).await {
                 left.push(format!("account {}: {}", account.email, told(error)));
@@ -185,7 +192,13 @@ impl World {
 
     /// The name of the session cookie.
     pub(crate) fn session_cookie(&self) -> String {
-        self.stores.identity.sessions.settings().cookies.name().to_owned()
+        self.stores
+            .identity
+            .sessions
+            .settings()
+            .cookies
+            .name()
+            .to_owned()
     }
 
     pub(crate) async fn try_sign_in(&self, account: &Account) -> anyhow::Result<(Reply, Browser)> {
@@ -260,7 +273,10 @@ impl World {
     }
 
     /// Asks until `what` is so, for a while. Whether it came to be.
-    pub(crate) async fn until(&self, mut what: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+    pub(crate) async fn until(
+        &self,
+        mut what: impl AsyncFnMut() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<bool> {
         until(HEARD_WITHIN, &mut what).await
     }
 
@@ -336,14 +352,24 @@ async fn account(stores: &Stores, name: &str, roles: &[String]) -> anyhow::Resul
                 password: &password,
                 display_name: Some("portcullis prove"),
             };
-            accounts.create(&new, roles, None, &by).await.map_err(said)?.id
+            accounts
+                .create(&new, roles, None, &by)
+                .await
+                .map_err(said)?
+                .id
         }
         Some(known) => {
             if known.deactivated_at.is_some() {
                 accounts.reactivate(known.id, &by).await.map_err(said)?;
             }
-            accounts.set_password(known.id, &password, &by).await.map_err(said)?;
-            accounts.set_roles(known.id, roles, &by).await.map_err(said)?;
+            accounts
+                .set_password(known.id, &password, &by)
+                .await
+                .map_err(said)?;
+            accounts
+                .set_roles(known.id, roles, &by)
+                .await
+                .map_err(said)?;
             known.id
         }
     };

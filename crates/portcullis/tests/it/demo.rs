@@ -1,20 +1,21 @@
 //! `portcullis demo`, as the README says it: what it prints is tried.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::json;
 
 use crate::support::Browser;
 
 /// A demo under way. Ends with the test.
-struct Demo {
+pub(crate) struct Demo {
     child: Child,
     printed: String,
 }
 
 impl Demo {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
             .args(["demo", "--listen", "127.0.0.1:0"])
             .env_clear()
@@ -35,6 +36,28 @@ impl Demo {
         // The log goes on: somebody has to take it.
         std::thread::spawn(move || lines.for_each(drop));
         Demo { child, printed }
+    }
+
+    /// Where its configuration lies, as it is printed.
+    pub(crate) fn config(&self) -> PathBuf {
+        PathBuf::from(self.word("portcullis --config"))
+    }
+
+    /// The command line with the demo's configuration.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .arg("--config")
+            .arg(self.config())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    pub(crate) fn prove(&self, arguments: &[&str]) -> Output {
+        self.cli(&[&["prove"], arguments].concat())
     }
 
     /// The word behind `label` on its line.

@@ -60,6 +60,7 @@ mod pages;
 mod passkeys;
 mod passwords;
 mod privacy;
+mod prove;
 mod proxies;
 mod recovery;
 mod redaction;

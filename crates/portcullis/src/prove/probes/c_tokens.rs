@@ -8,7 +8,7 @@ use portcullis_vault::ring::KeyState;
 use portcullis_vault::signing::{ACCESS_TOKEN_TYPE, sign_hs256};
 use serde_json::{Map, Value, json};
 
-use super::a_identity::{claims, supabase};
+use super::a_issuers::{claims, supabase};
 use crate::prove::Scene;
 use crate::prove::hostile::Hostile;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
@@ -30,24 +30,43 @@ pub(super) async fn grant(w: &World, account: &Account, from: From) -> Result<Pa
     if w.config().tokens.is_none() {
         return Err(Short::not_configured("[tokens]"));
     }
-    let body = json!({ "email": account.email, "password": account.password.expose(), "grant": "tokens" });
+    let body =
+        json!({ "email": account.email, "password": account.password.expose(), "grant": "tokens" });
     let ask = w.target.ask("POST", &auth("login")).from(from);
-    let reply = ask.header("origin", &w.target.origin).json(&body).send().await?;
+    let reply = ask
+        .header("origin", &w.target.origin)
+        .json(&body)
+        .send()
+        .await?;
     if reply.status != 200 {
-        return Err(Short::not_proven(format!("signing in for tokens is answered {}", reply.said())));
+        return Err(Short::not_proven(format!(
+            "signing in for tokens is answered {}",
+            reply.said()
+        )));
     }
     let body = reply.json();
-    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |name: &str| {
+        body.get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     Ok(Pair {
         access: text("access_token"),
         refresh: text("refresh_token"),
-        expires_in: body.get("expires_in").and_then(Value::as_i64).unwrap_or_default(),
+        expires_in: body
+            .get("expires_in")
+            .and_then(Value::as_i64)
+            .unwrap_or_default(),
     })
 }
 
 /// The claims of a token that this gate has signed itself.
 pub(super) fn read(token: &str) -> Map<String, Value> {
-    let payload = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let payload = token
+        .split('.')
+        .nth(1)
+        .and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     payload
         .and_then(|json| serde_json::from_slice(&json).ok())
         .unwrap_or_default()
@@ -60,12 +79,14 @@ fn sign_as_gate(w: &World, claims: &Map<String, Value>) -> Result<String, Short>
     match config.algorithm {
         TokenAlgorithm::EdDsa => {
             let ring = &w.stores.identity.signing_keys.ring;
-            ring.sign(ACCESS_TOKEN_TYPE, claims, now()).map_err(|error| said(error.to_string()))
+            ring.sign(ACCESS_TOKEN_TYPE, claims, now())
+                .map_err(|error| said(error.to_string()))
         }
         TokenAlgorithm::Hs256 => {
             let secret = w.stores.loaded.secrets.tokens.0.first();
             let secret = secret.ok_or_else(|| said("there is no secret".to_owned()))?;
-            sign_hs256(ACCESS_TOKEN_TYPE, claims, secret.expose().as_bytes()).map_err(|error| said(error.to_string()))
+            sign_hs256(ACCESS_TOKEN_TYPE, claims, secret.expose().as_bytes())
+                .map_err(|error| said(error.to_string()))
         }
     }
 }
@@ -76,29 +97,79 @@ pub(super) async fn lifetimes(scene: &Scene) -> Probed {
     let pair = grant(w, &w.people.plain, w.target.fresh()).await?;
     let config = w.config().tokens.clone().unwrap_or_default();
     let mut claims = read(&pair.access);
-    let at = |claims: &Map<String, Value>, name: &str| claims.get(name).and_then(Value::as_i64).unwrap_or_default();
+    let at = |claims: &Map<String, Value>, name: &str| {
+        claims.get(name).and_then(Value::as_i64).unwrap_or_default()
+    };
     let lives = at(&claims, "exp").saturating_sub(at(&claims, "iat"));
     let wanted = i64::try_from(config.access_lifetime.as_seconds()).unwrap_or(i64::MAX);
-    must(lives == wanted && pair.expires_in <= wanted, || format!("an access token lives {lives} s, and not {wanted}"), "[tokens] access-lifetime")?;
+    must(
+        lives == wanted && pair.expires_in <= wanted,
+        || format!("an access token lives {lives} s, and not {wanted}"),
+        "[tokens] access-lifetime",
+    )?;
     let me = auth("me");
     let asked = async |token: &str| w.target.get(&me).bearer(token).send().await;
     let good = asked(&pair.access).await?;
-    must(good.status == 200, || format!("a fresh access token is answered {}", good.said()), ALWAYS)?;
+    must(
+        good.status == 200,
+        || format!("a fresh access token is answered {}", good.said()),
+        ALWAYS,
+    )?;
     let again = asked(&sign_as_gate(w, &claims)?).await?;
     if again.status != 200 {
-        return Err(Short::not_proven(format!("a token that the probe signed with the gate's own key is answered {}: nothing can be said of an expired one", again.said())));
+        return Err(Short::not_proven(format!(
+            "a token that the probe signed with the gate's own key is answered {}: nothing can be said of an expired one",
+            again.said()
+        )));
     }
     let past = now().as_seconds().saturating_sub(120);
     claims.insert("exp".to_owned(), json!(past));
     claims.insert("iat".to_owned(), json!(past.saturating_sub(wanted)));
     let expired = asked(&sign_as_gate(w, &claims)?).await?;
-    must(expired.status == 401, || format!("a rightly signed token that expired two minutes ago is answered {}", expired.said()), ALWAYS)?;
-    let none = format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"at+jwt"}"#), pair.access.split('.').nth(1).unwrap_or_default());
+    must(
+        expired.status == 401,
+        || {
+            format!(
+                "a rightly signed token that expired two minutes ago is answered {}",
+                expired.said()
+            )
+        },
+        ALWAYS,
+    )?;
+    let none = format!(
+        "{}.{}.",
+        URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"at+jwt"}"#),
+        pair.access.split('.').nth(1).unwrap_or_default()
+    );
     let unsigned = asked(&none).await?;
-    must(unsigned.status == 401, || format!("a token without a signature is answered {}", unsigned.said()), ALWAYS)?;
+    must(
+        unsigned.status == 401,
+        || {
+            format!(
+                "a token without a signature is answered {}",
+                unsigned.said()
+            )
+        },
+        ALWAYS,
+    )?;
     let as_access = asked(&pair.refresh).await?;
-    must(as_access.status == 401, || format!("a refresh token as access token is answered {}", as_access.said()), ALWAYS)?;
-    Ok(Held::at(Place::Gate, format!("access {lives} s, refresh {}; expired 401, `alg: none` 401, a refresh token as access token 401", config.refresh_lifetime)))
+    must(
+        as_access.status == 401,
+        || {
+            format!(
+                "a refresh token as access token is answered {}",
+                as_access.said()
+            )
+        },
+        ALWAYS,
+    )?;
+    Ok(Held::at(
+        Place::Gate,
+        format!(
+            "access {lives} s, refresh {}; expired 401, `alg: none` 401, a refresh token as access token 401",
+            config.refresh_lifetime
+        ),
+    ))
 }
 
 /// J2
@@ -107,7 +178,11 @@ pub(super) async fn rotation(scene: &Scene) -> Probed {
     let from = w.target.fresh();
     let first = grant(w, &w.people.plain, from).await?;
     let refresh = async |token: &str, agent: Option<&str>| {
-        let ask = w.target.ask("POST", &auth("refresh")).from(from).header("origin", &w.target.origin);
+        let ask = w
+            .target
+            .ask("POST", &auth("refresh"))
+            .from(from)
+            .header("origin", &w.target.origin);
         let ask = match agent {
             None => ask,
             Some(agent) => ask.header("user-agent", agent),
@@ -116,19 +191,64 @@ pub(super) async fn rotation(scene: &Scene) -> Probed {
     };
     let second = refresh(&first.refresh, None).await?;
     let body = second.json();
-    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |name: &str| {
+        body.get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let (access, next) = (text("access_token"), text("refresh_token"));
-    must(second.status == 200 && next != first.refresh, || format!("a refresh is answered {} without a new refresh token", second.said()), ALWAYS)?;
+    must(
+        second.status == 200 && next != first.refresh,
+        || {
+            format!(
+                "a refresh is answered {} without a new refresh token",
+                second.said()
+            )
+        },
+        ALWAYS,
+    )?;
     let me = auth("me");
     let good = w.target.get(&me).bearer(&access).send().await?;
-    must(good.status == 200, || format!("the new access token is answered {}", good.said()), ALWAYS)?;
+    must(
+        good.status == 200,
+        || format!("the new access token is answered {}", good.said()),
+        ALWAYS,
+    )?;
     let stolen = refresh(&first.refresh, Some(OTHER_AGENT)).await?;
-    must(!stolen.passed(), || format!("a used refresh token, from elsewhere, is answered {}", stolen.said()), ALWAYS)?;
-    let ended = w.until(async || Ok(w.target.get(&me).bearer(&access).send().await?.status == 401)).await?;
-    must(ended, || "after a theft was noticed the access token still counts".to_owned(), ALWAYS)?;
+    must(
+        !stolen.passed(),
+        || {
+            format!(
+                "a used refresh token, from elsewhere, is answered {}",
+                stolen.said()
+            )
+        },
+        ALWAYS,
+    )?;
+    let ended = w
+        .until(async || Ok(w.target.get(&me).bearer(&access).send().await?.status == 401))
+        .await?;
+    must(
+        ended,
+        || "after a theft was noticed the access token still counts".to_owned(),
+        ALWAYS,
+    )?;
     let over = refresh(&next, None).await?;
-    must(!over.passed(), || format!("after a theft was noticed the newest refresh token is answered {}", over.said()), ALWAYS)?;
-    Ok(Held::at(Place::Gate, "each refresh gives a new token; a used one from elsewhere is refused, and ends access and refresh tokens of that sign-in"))
+    must(
+        !over.passed(),
+        || {
+            format!(
+                "after a theft was noticed the newest refresh token is answered {}",
+                over.said()
+            )
+        },
+        ALWAYS,
+    )?;
+    Ok(Held::at(
+        Place::Gate,
+        "each refresh gives a new token; a used one from elsewhere is refused, and ends access and refresh tokens of that sign-in",
+    ))
 }
 
 /// J3
@@ -137,12 +257,17 @@ pub(super) async fn foreign(scene: &Scene) -> Probed {
     let (issuer, secret, audience) = supabase(w)?;
     let path = format!("{BENCH}/user");
     let asked = async |claims: &Value, secret: &[u8]| {
-        let token = sign_hs256("JWT", claims, secret).map_err(|error| Short::not_proven(error.to_string()))?;
+        let token = sign_hs256("JWT", claims, secret)
+            .map_err(|error| Short::not_proven(error.to_string()))?;
         Ok::<_, Short>(w.target.get(&path).bearer(&token).send().await?)
     };
     let good = claims(&issuer, &audience, "j3", "j3@prove.invalid");
     let reply = asked(&good, &secret).await?;
-    must(reply.passed(), || format!("a good token is answered {}", reply.said()), "issuer.NAME.secret")?;
+    must(
+        reply.passed(),
+        || format!("a good token is answered {}", reply.said()),
+        "issuer.NAME.secret",
+    )?;
     let changed = |name: &str, value: Value| {
         let mut claims = good.clone();
         if let Some(claims) = claims.as_object_mut() {
@@ -155,14 +280,29 @@ pub(super) async fn foreign(scene: &Scene) -> Probed {
     let hostile = [
         ("another secret", good.clone(), &other),
         ("another audience", changed("aud", json!("anon")), &secret),
-        ("another issuer", changed("iss", json!("https://evil.test")), &secret),
-        ("an end ten minutes ago", changed("exp", json!(past)), &secret),
+        (
+            "another issuer",
+            changed("iss", json!("https://evil.test")),
+            &secret,
+        ),
+        (
+            "an end ten minutes ago",
+            changed("exp", json!(past)),
+            &secret,
+        ),
     ];
     for (what, claims, secret) in &hostile {
         let reply = asked(claims, secret).await?;
-        must(reply.status == 401, || format!("a token with {what} is answered {}", reply.said()), "issuer.NAME: secret, audience, issuer")?;
+        must(
+            reply.status == 401,
+            || format!("a token with {what} is answered {}", reply.said()),
+            "issuer.NAME: secret, audience, issuer",
+        )?;
     }
-    Ok(Held::at(Place::Rehearsal, "a good token passes; with another secret, audience or issuer, or expired: 401 each"))
+    Ok(Held::at(
+        Place::Rehearsal,
+        "a good token passes; with another secret, audience or issuer, or expired: 401 each",
+    ))
 }
 
 /// J4
@@ -175,7 +315,10 @@ pub(super) async fn short_secret(_scene: &Scene) -> Probed {
     };
     hostile(64)?.is_taken().await?;
     let said = hostile(31)?.is_refused_for("tokens.secret").await?;
-    Ok(Held::at(Place::Start, format!("64 characters are taken, 31 are not: {said}")))
+    Ok(Held::at(
+        Place::Start,
+        format!("64 characters are taken, 31 are not: {said}"),
+    ))
 }
 
 /// J5
@@ -185,29 +328,49 @@ pub(super) async fn default_secret(_scene: &Scene) -> Probed {
         .master("your-secret-key-change-in-production")
         .is_refused_for("secrets.master")
         .await?;
-    Ok(Held::at(Place::Start, format!("`your-secret-key-change-in-production`: {said}")))
+    Ok(Held::at(
+        Place::Start,
+        format!("`your-secret-key-change-in-production`: {said}"),
+    ))
 }
 
 /// J6
 pub(super) async fn signing_keys(scene: &Scene) -> Probed {
     let w = scene.rehearsal()?;
-    let said = |error: portcullis_identity::signing_keys::Error| Short::not_proven(error.to_string());
+    let said =
+        |error: portcullis_identity::signing_keys::Error| Short::not_proven(error.to_string());
     let keys = &w.stores.identity.signing_keys;
     let jwks = crate::prove::world::base("/jwks.json");
     let published = async || {
         let set = w.target.get(&jwks).send().await?.json();
-        let keys = set.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
-        anyhow::Ok(keys.iter().filter_map(|key| key.get("kid")?.as_str().map(str::to_owned)).collect::<Vec<_>>())
+        let keys = set
+            .get("keys")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        anyhow::Ok(
+            keys.iter()
+                .filter_map(|key| key.get("kid")?.as_str().map(str::to_owned))
+                .collect::<Vec<_>>(),
+        )
     };
     let before = published().await?;
-    must(!before.is_empty(), || "no signing key is published".to_owned(), ALWAYS)?;
+    must(
+        !before.is_empty(),
+        || "no signing key is published".to_owned(),
+        ALWAYS,
+    )?;
     let rotated = keys.rotate(Actor::Operator, true).await.map_err(said)?;
     let new = rotated.map(|rotated| rotated.kid).unwrap_or_default();
     let both = w.until(async || {
         let now = published().await?;
         Ok(now.contains(&new) && before.iter().all(|kid| now.contains(kid)))
     });
-    must(both.await?, || "after a rotation old and new key are not both published".to_owned(), ALWAYS)?;
+    must(
+        both.await?,
+        || "after a rotation old and new key are not both published".to_owned(),
+        ALWAYS,
+    )?;
     for kid in &before {
         keys.revoke(Actor::Operator, kid).await.map_err(said)?;
     }
@@ -215,17 +378,49 @@ pub(super) async fn signing_keys(scene: &Scene) -> Probed {
         let now = published().await?;
         Ok(before.iter().all(|kid| !now.contains(kid)))
     });
-    must(gone.await?, || "a key that was taken out is still published".to_owned(), ALWAYS)?;
+    must(
+        gone.await?,
+        || "a key that was taken out is still published".to_owned(),
+        ALWAYS,
+    )?;
     // And the age of the one that is in use at the gate.
     let live = &scene.live;
-    let every = live.config().tokens.clone().unwrap_or_default().rotate_signing_keys_every;
-    let list = live.stores.identity.signing_keys.list().await.map_err(said)?;
+    let every = live
+        .config()
+        .tokens
+        .clone()
+        .unwrap_or_default()
+        .rotate_signing_keys_every;
+    let list = live
+        .stores
+        .identity
+        .signing_keys
+        .list()
+        .await
+        .map_err(said)?;
     let signing = list.0.iter().find(|key| key.state == KeyState::Signing);
-    let since = signing.map(|key| key.created_at.clone()).unwrap_or_default();
-    let due = live.stores.identity.signing_keys.ring.is_due(every, now() - portcullis_core::Span::from_days(1)).await;
+    let since = signing
+        .map(|key| key.created_at.clone())
+        .unwrap_or_default();
+    let due = live
+        .stores
+        .identity
+        .signing_keys
+        .ring
+        .is_due(every, now() - portcullis_core::Span::from_days(1))
+        .await;
     let due = due.map_err(|error| Short::not_proven(error.to_string()))?;
-    must(!due, || format!("the signing key is of {since}, older than {every}"), "portcullis signing-keys rotate")?;
-    Ok(Held::at(Place::Rehearsal, format!("a rotation publishes the new key beside the old one, a revocation takes the old one out; the gate's own is of {since}, replaced every {every}")))
+    must(
+        !due,
+        || format!("the signing key is of {since}, older than {every}"),
+        "portcullis signing-keys rotate",
+    )?;
+    Ok(Held::at(
+        Place::Rehearsal,
+        format!(
+            "a rotation publishes the new key beside the old one, a revocation takes the old one out; the gate's own is of {since}, replaced every {every}"
+        ),
+    ))
 }
 
 /// J7
@@ -240,14 +435,45 @@ pub(super) async fn tenant_of_identity(scene: &Scene) -> Probed {
         .header("x-portcullis-tenant", &w.b.id.to_string())
         .send()
         .await?;
-    must(asked.passed(), || format!("a member is answered {}", asked.said()), ALWAYS)?;
-    let seen = w.product()?.last(&path).ok_or_else(|| Short::not_proven("nothing came through"))?;
+    must(
+        asked.passed(),
+        || format!("a member is answered {}", asked.said()),
+        ALWAYS,
+    )?;
+    let seen = w
+        .product()?
+        .last(&path)
+        .ok_or_else(|| Short::not_proven("nothing came through"))?;
     let header = w.config().assertion.header.to_ascii_lowercase();
     let told = read(seen.header(&header).unwrap_or_default());
-    let tenant = told.get("tenant").and_then(Value::as_str).unwrap_or_default();
-    must(tenant == w.a.id.to_string(), || format!("the product is told the tenant `{tenant}`, and not the caller's"), ALWAYS)?;
-    must(seen.header("x-portcullis-tenant").is_none(), || "the product gets the tenant that the client claimed".to_owned(), ALWAYS)?;
-    let other = browser.get(&format!("{BENCH}/orgs/{}", w.b.slug)).send().await?;
-    must(!other.passed(), || format!("another tenant's path is answered {}", other.said()), "tenant = { path = .. } on the route")?;
-    Ok(Held::at(Place::Rehearsal, format!("the request claims tenant B in query and headers; the product is told A; B's own path is answered {}", other.said())))
+    let tenant = told
+        .get("tenant")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    must(
+        tenant == w.a.id.to_string(),
+        || format!("the product is told the tenant `{tenant}`, and not the caller's"),
+        ALWAYS,
+    )?;
+    must(
+        seen.header("x-portcullis-tenant").is_none(),
+        || "the product gets the tenant that the client claimed".to_owned(),
+        ALWAYS,
+    )?;
+    let other = browser
+        .get(&format!("{BENCH}/orgs/{}", w.b.slug))
+        .send()
+        .await?;
+    must(
+        !other.passed(),
+        || format!("another tenant's path is answered {}", other.said()),
+        "tenant = { path = .. } on the route",
+    )?;
+    Ok(Held::at(
+        Place::Rehearsal,
+        format!(
+            "the request claims tenant B in query and headers; the product is told A; B's own path is answered {}",
+            other.said()
+        ),
+    ))
 }

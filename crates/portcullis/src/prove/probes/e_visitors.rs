@@ -22,11 +22,18 @@ fn configured(w: &World) -> Result<(), Short> {
     }
 }
 
-async fn begin(w: &World, tenant: &str, origin: Option<&str>, metadata: &Value) -> anyhow::Result<Reply> {
+async fn begin(
+    w: &World,
+    tenant: &str,
+    origin: Option<&str>,
+    metadata: &Value,
+) -> anyhow::Result<Reply> {
     let ask = w.target.ask("POST", &base(&format!("/visitors/{tenant}")));
     let ask = match origin {
         None => ask,
-        Some(origin) => ask.header("origin", origin).header("sec-fetch-site", "cross-site"),
+        Some(origin) => ask
+            .header("origin", origin)
+            .header("sec-fetch-site", "cross-site"),
     };
     ask.json(&json!({ "metadata": metadata })).send().await
 }
@@ -35,14 +42,33 @@ async fn begin(w: &World, tenant: &str, origin: Option<&str>, metadata: &Value) 
 pub(super) async fn visit(w: &World, metadata: &Value) -> Result<(String, String), Short> {
     configured(w)?;
     let reply = begin(w, &w.a.slug, Some(PAGE_A), metadata).await?;
-    must(reply.status == 201, || format!("a visit on a page of the tenant's begins with {}", reply.said()), "portcullis visitors set-origins")?;
+    must(
+        reply.status == 201,
+        || {
+            format!(
+                "a visit on a page of the tenant's begins with {}",
+                reply.said()
+            )
+        },
+        "portcullis visitors set-origins",
+    )?;
     let body = reply.json();
-    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |name: &str| {
+        body.get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     Ok((text("id"), text("token")))
 }
 
 async fn own(w: &World, token: &str) -> anyhow::Result<Reply> {
-    w.target.get(&base("/visitor")).bearer(token).header("origin", PAGE_A).send().await
+    w.target
+        .get(&base("/visitor"))
+        .bearer(token)
+        .header("origin", PAGE_A)
+        .send()
+        .await
 }
 
 /// W1
@@ -50,29 +76,72 @@ pub(super) async fn expires(scene: &Scene) -> Probed {
     let w = &scene.live;
     let (_, token) = visit(w, &json!({})).await?;
     let there = own(w, &token).await?;
-    must(there.status == 200, || format!("a fresh visit is answered {}", there.said()), ALWAYS)?;
+    must(
+        there.status == 200,
+        || format!("a fresh visit is answered {}", there.said()),
+        ALWAYS,
+    )?;
     let without = w.target.get(&base("/visitor")).send().await?;
-    must(without.status == 401, || format!("no visit is answered {}", without.said()), ALWAYS)?;
+    must(
+        without.status == 401,
+        || format!("no visit is answered {}", without.said()),
+        ALWAYS,
+    )?;
     let mut unknown = token.clone();
     let last = unknown.pop().unwrap_or('A');
     unknown.push(if last == 'A' { 'Q' } else { 'A' });
     let unknown = own(w, &unknown).await?;
-    must(unknown.status == 401, || format!("an unknown visit is answered {}", unknown.said()), ALWAYS)?;
+    must(
+        unknown.status == 401,
+        || format!("an unknown visit is answered {}", unknown.said()),
+        ALWAYS,
+    )?;
     // Past its end, in a copy: the row is made older before the gate meets it.
     let copy = scene.rehearsal()?;
     let (id, old) = visit(copy, &json!({})).await?;
-    let id: uuid::Uuid = id.parse().map_err(|_| Short::not_proven("the visit has no id"))?;
+    let id: uuid::Uuid = id
+        .parse()
+        .map_err(|_| Short::not_proven("the visit has no id"))?;
     const AGE: &str = "UPDATE visitor SET expires_at = $2 WHERE id = $1";
     let past = now() - Span::from_seconds(1);
     let mut tx = copy.stores.db.begin().await?;
     tx.execute(AGE, &[id.into(), past.into()]).await?;
-    portcullis_store::revocations::publish(&mut tx, portcullis_store::revocations::Revocation::Everything, now()).await?;
+    portcullis_store::revocations::publish(
+        &mut tx,
+        portcullis_store::revocations::Revocation::Everything,
+        now(),
+    )
+    .await?;
     tx.commit().await?;
-    let refused = copy.until(async || Ok(own(copy, &old).await?.status == 401)).await?;
-    must(refused, || "a visit past its end is still answered".to_owned(), "[visitors] lifetime")?;
-    let bench = copy.target.get(&format!("{BENCH}/callers")).bearer(&old).header("origin", PAGE_A).send().await?;
-    must(bench.status == 401, || format!("a route for visitors answers a visit past its end with {}", bench.said()), "[visitors] lifetime")?;
-    Ok(Held::at(Place::Gate, "a visit opens its own routes; none, an unknown one and (in rehearsal) one past its end: 401"))
+    let refused = copy
+        .until(async || Ok(own(copy, &old).await?.status == 401))
+        .await?;
+    must(
+        refused,
+        || "a visit past its end is still answered".to_owned(),
+        "[visitors] lifetime",
+    )?;
+    let bench = copy
+        .target
+        .get(&format!("{BENCH}/callers"))
+        .bearer(&old)
+        .header("origin", PAGE_A)
+        .send()
+        .await?;
+    must(
+        bench.status == 401,
+        || {
+            format!(
+                "a route for visitors answers a visit past its end with {}",
+                bench.said()
+            )
+        },
+        "[visitors] lifetime",
+    )?;
+    Ok(Held::at(
+        Place::Gate,
+        "a visit opens its own routes; none, an unknown one and (in rehearsal) one past its end: 401",
+    ))
 }
 
 /// W2
@@ -83,15 +152,30 @@ pub(super) async fn metadata(scene: &Scene) -> Probed {
         "name": "Ada Prove", "referrer": "https://prove.invalid/?q=secret", "url": "https://prove.invalid/account/7",
     });
     let (id, _) = visit(w, &sent).await?;
-    let id: uuid::Uuid = id.parse().map_err(|_| Short::not_proven("the visit has no id"))?;
+    let id: uuid::Uuid = id
+        .parse()
+        .map_err(|_| Short::not_proven("the visit has no id"))?;
     const SQL: &str = "SELECT metadata FROM visitor WHERE id = $1";
     let row = w.stores.db.fetch_optional(SQL, &[id.into()]).await?;
     let row = row.ok_or_else(|| Short::not_proven("the visit has no row"))?;
     let kept = row.text("metadata")?;
-    let leak = ["visitor@", "Ada Prove", "referrer", "/account/7"].into_iter().find(|part| kept.contains(part));
-    must(leak.is_none(), || format!("`{}` was kept", leak.unwrap_or_default()), ALWAYS)?;
-    must(kept.contains("de-DE"), || format!("what is known of browsers was not kept: {kept}"), ALWAYS)?;
-    Ok(Held::at(Place::State, "of language, platform, address, name and where somebody came from, the row holds the first two"))
+    let leak = ["visitor@", "Ada Prove", "referrer", "/account/7"]
+        .into_iter()
+        .find(|part| kept.contains(part));
+    must(
+        leak.is_none(),
+        || format!("`{}` was kept", leak.unwrap_or_default()),
+        ALWAYS,
+    )?;
+    must(
+        kept.contains("de-DE"),
+        || format!("what is known of browsers was not kept: {kept}"),
+        ALWAYS,
+    )?;
+    Ok(Held::at(
+        Place::State,
+        "of language, platform, address, name and where somebody came from, the row holds the first two",
+    ))
 }
 
 /// W3
@@ -101,16 +185,45 @@ pub(super) async fn origins(scene: &Scene) -> Probed {
     visit(w, &json!({})).await?;
     let remedy = "portcullis visitors set-origins";
     let near = format!("{PAGE_A}.evil.test");
-    for (what, origin) in [("a stranger's page", Some("https://evil.test")), ("another tenant's page", Some(PAGE_B)), ("a name that only begins alike", Some(near.as_str())), ("`null`", Some("null")), ("no origin", None)] {
+    for (what, origin) in [
+        ("a stranger's page", Some("https://evil.test")),
+        ("another tenant's page", Some(PAGE_B)),
+        ("a name that only begins alike", Some(near.as_str())),
+        ("`null`", Some("null")),
+        ("no origin", None),
+    ] {
         let reply = begin(w, &w.a.slug, origin, &json!({})).await?;
-        must(reply.status == 403, || format!("a visit from {what} begins with {}", reply.said()), remedy)?;
+        must(
+            reply.status == 403,
+            || format!("a visit from {what} begins with {}", reply.said()),
+            remedy,
+        )?;
         let allowed = reply.header("access-control-allow-origin").is_some();
-        must(!allowed || origin.is_none(), || format!("{what} may read the answer"), remedy)?;
+        must(
+            !allowed || origin.is_none(),
+            || format!("{what} may read the answer"),
+            remedy,
+        )?;
     }
     let script = w.target.get(&base("/widget.js")).send().await?;
     let text = script.text();
-    must(script.status == 200 && text.contains(".origin") && !text.contains("postMessage(message, \"*\")") && !text.contains(", \"*\")"), || format!("the widget's script ({}) does not look at the origin of messages, or sends to any", script.status), ALWAYS)?;
-    Ok(Held::at(Place::Gate, "a visit begins on the tenant's own page alone: five others 403; the script compares the origin of messages and names their target"))
+    must(
+        script.status == 200
+            && text.contains(".origin")
+            && !text.contains("postMessage(message, \"*\")")
+            && !text.contains(", \"*\")"),
+        || {
+            format!(
+                "the widget's script ({}) does not look at the origin of messages, or sends to any",
+                script.status
+            )
+        },
+        ALWAYS,
+    )?;
+    Ok(Held::at(
+        Place::Gate,
+        "a visit begins on the tenant's own page alone: five others 403; the script compares the origin of messages and names their target",
+    ))
 }
 
 /// W4
@@ -127,10 +240,21 @@ pub(super) async fn private_parts(scene: &Scene) -> Probed {
     let private = base("/secrets/prove_w4");
     let mut asked = 0_u32;
     let mut told = Vec::new();
-    let mut replies = vec![("a user", browser.get(&public).send().await?), ("a user", browser.get(&private).send().await?), ("nobody", w.target.get(&private).send().await?)];
+    let mut replies = vec![
+        ("a user", browser.get(&public).send().await?),
+        ("a user", browser.get(&private).send().await?),
+        ("nobody", w.target.get(&private).send().await?),
+    ];
     if w.config().visitors.is_some() {
         let (_, token) = visit(w, &json!({})).await?;
-        let as_visitor = async |path: &str| w.target.get(path).bearer(&token).header("origin", PAGE_A).send().await;
+        let as_visitor = async |path: &str| {
+            w.target
+                .get(path)
+                .bearer(&token)
+                .header("origin", PAGE_A)
+                .send()
+                .await
+        };
         replies.push(("a visitor", as_visitor(&public).await?));
         replies.push(("a visitor", as_visitor(&private).await?));
     }
@@ -140,14 +264,33 @@ pub(super) async fn private_parts(scene: &Scene) -> Probed {
             told.push(*who);
         }
     }
-    must(told.is_empty(), || format!("{} can read the private part", told.join(", ")), ALWAYS)?;
-    let first = replies.first().map(|(_, reply)| reply.text()).unwrap_or_default();
-    must(first.contains("pk_prove_public"), || "the public part is not served either".to_owned(), "[secret-store]")?;
-    Ok(Held::at(Place::Rehearsal, format!("{asked} calls of clients: the public part is answered, the private one never")))
+    must(
+        told.is_empty(),
+        || format!("{} can read the private part", told.join(", ")),
+        ALWAYS,
+    )?;
+    let first = replies
+        .first()
+        .map(|(_, reply)| reply.text())
+        .unwrap_or_default();
+    must(
+        first.contains("pk_prove_public"),
+        || "the public part is not served either".to_owned(),
+        "[secret-store]",
+    )?;
+    Ok(Held::at(
+        Place::Rehearsal,
+        format!("{asked} calls of clients: the public part is answered, the private one never"),
+    ))
 }
 
 /// A secret of the product, in a copy.
-pub(super) async fn put(w: &World, name: &str, value: &str, public: Option<&str>) -> Result<Label, Short> {
+pub(super) async fn put(
+    w: &World,
+    name: &str,
+    value: &str,
+    public: Option<&str>,
+) -> Result<Label, Short> {
     let said = |error: portcullis_events::secret_store::Error| Short::not_proven(error.to_string());
     let name: Name = name.parse().map_err(said)?;
     let label = Label { tenant: None, name };
@@ -171,6 +314,11 @@ pub(super) async fn put(w: &World, name: &str, value: &str, public: Option<&str>
         client: None,
         request: None,
     };
-    w.stores.identity.secret_store.put(&label, &change, &by).await.map_err(said)?;
+    w.stores
+        .identity
+        .secret_store
+        .put(&label, &change, &by)
+        .await
+        .map_err(said)?;
     Ok(label)
 }

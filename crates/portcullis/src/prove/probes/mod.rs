@@ -1,17 +1,31 @@
 //! From an id to its probe. The match has no `_`: a new id does not compile without one.
 
 mod a_identity;
+mod a_issuers;
 mod b_sessions;
 mod c_tokens;
 mod d_api_keys;
 mod e_visitors;
 mod f_tenancy;
+mod f_zero_trust;
 mod g_limits;
 mod h_browser;
+mod h_headers;
+mod h_input;
+mod i_encryption;
+mod j_secrets;
+mod k_webhooks;
+mod l_uploads;
+mod m_audit;
+mod n_monitoring;
+mod o_privacy;
+mod p_startup;
+mod q_incident;
+mod r_deployment;
 mod routes;
 
 use super::Scene;
-use super::probe::{Probed, Short};
+use super::probe::Probed;
 use super::requirement::Id;
 
 /// Probes one requirement.
@@ -22,9 +36,9 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::I3 => a_identity::password_change(scene).await,
         Id::I4 => a_identity::sign_in_limits(scene).await,
         Id::I5 => a_identity::second_factor(scene).await,
-        Id::I6 => a_identity::other_provider(scene).await,
-        Id::I7 => a_identity::provisioned(scene).await,
-        Id::I8 => a_identity::administrators(scene).await,
+        Id::I6 => a_issuers::other_provider(scene).await,
+        Id::I7 => a_issuers::provisioned(scene).await,
+        Id::I8 => a_issuers::administrators(scene).await,
         Id::I9 => a_identity::recovery_tokens(scene).await,
         Id::I10 => a_identity::everything_else(scene).await,
         Id::S1 => b_sessions::cookie(scene).await,
@@ -54,8 +68,8 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::T3 => f_tenancy::dynamic(scene).await,
         Id::T4 => f_tenancy::tenants(scene).await,
         Id::T5 => f_tenancy::owners(scene).await,
-        Id::T6 => f_tenancy::zero_trust(scene).await,
-        Id::T7 => f_tenancy::least_privilege(scene).await,
+        Id::T6 => f_zero_trust::zero_trust(scene).await,
+        Id::T7 => f_zero_trust::least_privilege(scene).await,
         Id::L1 => g_limits::everywhere(scene).await,
         Id::L2 => g_limits::sign_in(scene).await,
         Id::L3 => g_limits::figures(scene).await,
@@ -71,66 +85,66 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::H3 => h_browser::list(scene).await,
         Id::H4 => h_browser::preflights(scene).await,
         Id::H5 => h_browser::forgery(scene).await,
-        Id::H6 => h_browser::csp(scene).await,
-        Id::H7 => h_browser::csp_as_written(scene).await,
-        Id::H8 => h_browser::headers(scene).await,
-        Id::H9 => h_browser::hsts(scene).await,
-        Id::H10 => h_browser::hosts(scene).await,
-        Id::H11 => h_browser::input(scene).await,
-        Id::H12 => h_browser::statements(scene).await,
-        Id::H13 => h_browser::errors(scene).await,
-        Id::E1
-        | Id::E2
-        | Id::E3
-        | Id::E4
-        | Id::E5
-        | Id::E6
-        | Id::E7
-        | Id::E8
-        | Id::X1
-        | Id::X2
-        | Id::X3
-        | Id::X4
-        | Id::X5
-        | Id::X6
-        | Id::X7
-        | Id::X8
-        | Id::B1
-        | Id::B2
-        | Id::B3
-        | Id::U1
-        | Id::U2
-        | Id::U3
-        | Id::A1
-        | Id::A2
-        | Id::A3
-        | Id::A4
-        | Id::A5
-        | Id::A6
-        | Id::A7
-        | Id::A8
-        | Id::M1
-        | Id::M2
-        | Id::M3
-        | Id::M4
-        | Id::P1
-        | Id::P2
-        | Id::P3
-        | Id::P4
-        | Id::G1
-        | Id::G2
-        | Id::G3
-        | Id::G4
-        | Id::G5
-        | Id::G6
-        | Id::G7
-        | Id::N1
-        | Id::N2
-        | Id::N3
-        | Id::N4
-        | Id::D1
-        | Id::D2
-        | Id::D3
-        | Id::D4 => Err(Short::not_proven("there is no probe for it yet")),
+        Id::H6 => h_headers::csp(scene).await,
+        Id::H7 => h_headers::csp_as_written(scene).await,
+        Id::H8 => h_headers::headers(scene).await,
+        Id::H9 => h_headers::hsts(scene).await,
+        Id::H10 => h_input::hosts(scene).await,
+        Id::H11 => h_input::input(scene).await,
+        Id::H12 => h_input::statements(scene).await,
+        Id::H13 => h_input::errors(scene).await,
+        Id::E1 => i_encryption::tls(scene).await,
+        Id::E2 => i_encryption::database(scene).await,
+        Id::E3 => i_encryption::fields(scene).await,
+        Id::E4 => i_encryption::integrations(scene).await,
+        Id::E5 => i_encryption::data_keys(scene).await,
+        Id::E6 => i_encryption::earlier_key(scene).await,
+        Id::E7 => i_encryption::backups(scene).await,
+        Id::E8 => i_encryption::bytes(scene).await,
+        Id::X1 => j_secrets::in_git(scene).await,
+        Id::X2 => j_secrets::by_reference(scene).await,
+        Id::X3 => j_secrets::never_answered(scene).await,
+        Id::X4 => j_secrets::overdue(scene).await,
+        Id::X5 => j_secrets::procedure(scene).await,
+        Id::X6 => j_secrets::by_administrators(scene).await,
+        Id::X7 => j_secrets::environments(scene).await,
+        Id::X8 => j_secrets::variables(scene).await,
+        Id::B1 => k_webhooks::signatures(scene).await,
+        Id::B2 => k_webhooks::tolerance(scene).await,
+        Id::B3 => k_webhooks::recorded(scene).await,
+        Id::U1 => l_uploads::size_and_kind(scene).await,
+        Id::U2 => l_uploads::scanned_and_sealed(scene).await,
+        Id::U3 => l_uploads::often(scene).await,
+        Id::A1 => m_audit::trail(scene).await,
+        Id::A2 => m_audit::attempts(scene).await,
+        Id::A3 => m_audit::access(scene).await,
+        Id::A4 => m_audit::no_secrets(scene).await,
+        Id::A5 => m_audit::structured(scene).await,
+        Id::A6 => m_audit::error_reports(scene).await,
+        Id::A7 => m_audit::verifiable(scene).await,
+        Id::A8 => m_audit::level(scene).await,
+        Id::M1 => n_monitoring::counters(scene).await,
+        Id::M2 => n_monitoring::alerts(scene).await,
+        Id::M3 => n_monitoring::usage(scene).await,
+        Id::M4 => n_monitoring::format(scene).await,
+        Id::P1 => o_privacy::map(scene).await,
+        Id::P2 => o_privacy::rights(scene).await,
+        Id::P3 => o_privacy::mapped(scene).await,
+        Id::P4 => o_privacy::minimal(scene).await,
+        Id::G1 => p_startup::refuses(scene).await,
+        Id::G2 => p_startup::shipped(scene).await,
+        Id::G3 => p_startup::builds(scene).await,
+        Id::G4 => p_startup::dependencies(scene).await,
+        Id::G5 => p_startup::checklist(scene).await,
+        Id::G6 => p_startup::regularly(scene).await,
+        Id::G7 => p_startup::urgent(scene).await,
+        Id::N1 => q_incident::clock(scene).await,
+        Id::N2 => q_incident::procedure(scene).await,
+        Id::N3 => q_incident::by_command(scene).await,
+        Id::N4 => q_incident::report_page(scene).await,
+        Id::D1 => r_deployment::container(scene).await,
+        Id::D2 => r_deployment::network(scene).await,
+        Id::D3 => r_deployment::hosting(scene).await,
+        Id::D4 => r_deployment::pool(scene).await,
     }
 }

@@ -77,14 +77,20 @@ fn methods(route: &RouteConfig) -> Vec<String> {
 fn path(w: &World, route: &RouteConfig) -> String {
     let owner = match &route.allow {
         Some(Allow::Owned { owner, .. }) => Some(owner.as_str()),
-        Some(Allow::Public | Allow::User | Allow::Closed | Allow::Role(_) | Allow::Permission(_)) | None => None,
+        Some(
+            Allow::Public | Allow::User | Allow::Closed | Allow::Role(_) | Allow::Permission(_),
+        )
+        | None => None,
     };
     let tenant = match &route.tenant {
         Some(TenantAt::Path(name)) => Some(name.as_str()),
         Some(TenantAt::Any | TenantAt::Host(_) | TenantAt::Header(_)) | None => None,
     };
     let fill = |segment: &str| {
-        let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
+        let Some(name) = segment
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'))
+        else {
             return segment.to_owned();
         };
         if Some(name) == tenant {
@@ -95,5 +101,10 @@ fn path(w: &World, route: &RouteConfig) -> String {
             "prove".to_owned()
         }
     };
-    route.path.split('/').map(fill).collect::<Vec<_>>().join("/")
+    route
+        .path
+        .split('/')
+        .map(fill)
+        .collect::<Vec<_>>()
+        .join("/")
 }

@@ -1,8 +1,13 @@
 //! What was found, as a document: for people, for programs, for auditors.
 
+pub(crate) mod markdown;
+mod oscal;
+mod sarif;
+
 use std::fmt;
 
 use portcullis_core::{Clock as _, time::SystemClock};
+use portcullis_vault::KeyRing;
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,8 +22,14 @@ use crate::config::Loaded;
 pub(crate) enum Format {
     /// For people.
     Text,
+    /// The product's own SECURITY.md, signed.
+    Md,
     /// For programs: one JSON document.
     Json,
+    /// What code hosts show (SARIF 2.1.0).
+    Sarif,
+    /// Assessment results for auditors' programs (NIST OSCAL).
+    Oscal,
 }
 
 /// A whole run.
@@ -40,8 +51,23 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn about(loaded: &Loaded, target: &Target) -> Self {
         Report {
-            gate: target.origin.clone(),
             mode: format!("{:?}", loaded.config.mode).to_lowercase(),
+            ..Report::about_origin(target)
+        }
+    }
+
+    /// Of a product that is no gate.
+    pub(crate) fn outside(target: &Target) -> Self {
+        Report {
+            mode: "unknown".to_owned(),
+            ..Report::about_origin(target)
+        }
+    }
+
+    fn about_origin(target: &Target) -> Self {
+        Report {
+            gate: target.origin.clone(),
+            mode: String::new(),
             program: format!("portcullis {}", env!("CARGO_PKG_VERSION")),
             at: SystemClock.now().to_string(),
             held: 0,
@@ -52,14 +78,20 @@ impl Report {
         }
     }
 
-    pub(crate) fn with(mut self, findings: Vec<Finding>) -> anyhow::Result<Self> {
-        let count = |verdict| findings.iter().filter(|found| found.verdict == verdict).count();
+    #[must_use]
+    pub(crate) fn with(mut self, findings: Vec<Finding>) -> Self {
+        let count = |verdict| {
+            findings
+                .iter()
+                .filter(|found| found.verdict == verdict)
+                .count()
+        };
         self.held = count(Verdict::Held);
         self.failed = count(Verdict::Failed);
         self.not_proven = count(Verdict::NotProven);
         self.not_configured = count(Verdict::NotConfigured);
         self.findings = findings;
-        Ok(self)
+        self
     }
 
     /// Whether nothing got through, and nothing is unproven that nobody accepted.
@@ -71,10 +103,21 @@ impl Report {
         })
     }
 
-    pub(crate) fn written(&self, format: Format) -> anyhow::Result<String> {
+    pub(crate) fn written(&self, format: Format, ring: &KeyRing) -> anyhow::Result<String> {
+        match format {
+            Format::Md => markdown::signed(self, ring),
+            Format::Text | Format::Json | Format::Sarif | Format::Oscal => self.unsigned(format),
+        }
+    }
+
+    /// Where there is nobody who could sign.
+    pub(crate) fn unsigned(&self, format: Format) -> anyhow::Result<String> {
         match format {
             Format::Text => Ok(self.to_string()),
+            Format::Md => Ok(markdown::document(self)),
             Format::Json => Ok(serde_json::to_string_pretty(self)?),
+            Format::Sarif => Ok(serde_json::to_string_pretty(&sarif::document(self))?),
+            Format::Oscal => Ok(serde_json::to_string_pretty(&oscal::document(self))?),
         }
     }
 }
@@ -82,7 +125,10 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for group in Group::ALL {
-            let of_it = self.findings.iter().filter(|found| found.id.group() == group);
+            let of_it = self
+                .findings
+                .iter()
+                .filter(|found| found.id.group() == group);
             for (position, found) in of_it.enumerate() {
                 if position == 0 {
                     writeln!(f, "{}", group.title())?;
@@ -91,14 +137,38 @@ impl fmt::Display for Report {
             }
         }
         let named = |verdict| {
-            let ids = self.findings.iter().filter(|found| found.verdict == verdict);
-            ids.map(|found| found.id.as_str()).collect::<Vec<_>>().join(" ")
+            let ids = self
+                .findings
+                .iter()
+                .filter(|found| found.verdict == verdict);
+            ids.map(|found| found.id.as_str())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
-        writeln!(f, "\n{} in {} mode, asked at {}", self.gate, self.mode, self.at)?;
+        writeln!(
+            f,
+            "\n{} in {} mode, asked at {}",
+            self.gate, self.mode, self.at
+        )?;
         writeln!(f, "  held            {:>3}", self.held)?;
-        writeln!(f, "  FAILED          {:>3}  {}", self.failed, named(Verdict::Failed))?;
-        writeln!(f, "  NOT PROVEN      {:>3}  {}", self.not_proven, named(Verdict::NotProven))?;
-        write!(f, "  not configured  {:>3}  {}", self.not_configured, named(Verdict::NotConfigured))
+        writeln!(
+            f,
+            "  FAILED          {:>3}  {}",
+            self.failed,
+            named(Verdict::Failed)
+        )?;
+        writeln!(
+            f,
+            "  NOT PROVEN      {:>3}  {}",
+            self.not_proven,
+            named(Verdict::NotProven)
+        )?;
+        write!(
+            f,
+            "  not configured  {:>3}  {}",
+            self.not_configured,
+            named(Verdict::NotConfigured)
+        )
     }
 }
 
@@ -110,7 +180,7 @@ pub(crate) fn list(format: Format) {
                 output::line(format_args!("{id:<4} {}", id.sentence()));
             }
         }
-        Format::Json => {
+        Format::Md | Format::Json | Format::Sarif | Format::Oscal => {
             let of = |id: &Id| json!({ "id": id.as_str(), "group": id.group().title(), "sentence": id.sentence(), "shapes": id.shapes().iter().map(|shape| shape.as_str()).collect::<Vec<_>>(), "asvs": id.asvs() });
             output::json(&Id::ALL.iter().map(of).collect::<Vec<_>>());
         }

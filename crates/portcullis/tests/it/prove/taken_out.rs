@@ -1,0 +1,93 @@
+//! Controls that are taken out of the policy, one by one: each is named.
+
+use super::{like, prove, verdict};
+use crate::demo::Demo;
+
+/// What is probed, what is changed in the policy (or added to it), and a word of what has to be said.
+const TAKEN_OUT: &[(&str, &str, &str, &str)] = &[
+    ("I4", "", "\n[limits.auth]\noff = true\n", "none refused"),
+    (
+        "H5",
+        "methods = [\"GET\", \"POST\"]\nallow = \"user\"",
+        "methods = [\"GET\", \"POST\"]\nallow = \"user\"\ncsrf = false",
+        "POST /api/notes",
+    ),
+    ("I5", "", "\n[mfa]\nrequired-for = []\n", "password alone"),
+    (
+        "S3",
+        "",
+        "\n[sessions]\non-other-client = \"ignore\"\n",
+        "another browser",
+    ),
+    (
+        "H1",
+        "[\"https://partner.demo.test\"]",
+        "[\"*\"]",
+        "may read",
+    ),
+    (
+        "H6",
+        "placeholder = \"portcullis-demo-nonce\"",
+        "placeholder = \"portcullis-demo-nonce\"\ncsp = \"default-src 'self'; script-src 'self' 'unsafe-inline'\"",
+        "unsafe-inline",
+    ),
+    (
+        "H8",
+        "placeholder = \"portcullis-demo-nonce\"",
+        "placeholder = \"portcullis-demo-nonce\"\npermissions-policy = \"\"",
+        "switched off",
+    ),
+    (
+        "H9",
+        "",
+        "\n[headers.hsts]\nmax-age = \"1d\"\n",
+        "keep to HTTPS for 1d",
+    ),
+    ("L1", "", "\n[limits.default]\noff = true\n", "no limit"),
+    ("U3", "", "\n[limits.uploads]\noff = true\n", "no limit"),
+    (
+        "B2",
+        "secrets = [{ file = \"stripe\" }]",
+        "secrets = [{ file = \"stripe\" }]\ntolerance = \"1h\"",
+        "counts for 1h",
+    ),
+    ("A1", "", "\n[audit]\nenabled = false\n", "the trail has no"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_that_is_taken_out_of_the_policy_is_named() {
+    let demo = tokio::task::spawn_blocking(Demo::start).await.unwrap();
+    for (id, from, to, word) in TAKEN_OUT {
+        let builder = like(&demo);
+        let builder = if from.is_empty() {
+            builder.more(to)
+        } else {
+            builder.replace(from, to)
+        };
+        let gateway = builder.start().await;
+        let findings = prove(&gateway, &format!("{id},I2"));
+        let (found, said) = verdict(&findings, id);
+        assert_eq!(found, "failed", "{id}: {said}");
+        assert!(said.contains(word), "{id}: {said}");
+        // And nothing else with it.
+        assert_eq!(verdict(&findings, "I2").0, "held");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_policy_does_not_promise_is_neither_held_nor_failed() {
+    let demo = tokio::task::spawn_blocking(Demo::start).await.unwrap();
+    let text = "[visitors]\npage = \"/widget/{tenant}\"\n\n[vault]\n";
+    let gateway = like(&demo).replace(text, "").replace(
+        "\n[[route]]\npath = \"/widget/{tenant}\"\nmethods = [\"GET\"]\nallow = \"public\"\nframing = { tenant = \"tenant\" }\n",
+        "",
+    );
+    let gateway = gateway.replace("path = \"/api/visits/{visitor}\"\nmethods = [\"GET\"]\nallow = { action = \"read\", owner = \"visitor\" }\ncallers = [\"visitor\"]", "path = \"/api/visits/{visitor}\"\nallow = \"closed\"");
+    let gateway = gateway.start().await;
+    let findings = prove(&gateway, "W1,W3,K3,I2");
+    for id in ["W1", "W3", "K3"] {
+        let (found, said) = verdict(&findings, id);
+        assert_eq!(found, "not-configured", "{id}: {said}");
+    }
+    assert_eq!(verdict(&findings, "I2").0, "held");
+}
