@@ -16,6 +16,7 @@ pub(super) struct Places {
 /// Secrets that the policy names, each a file beside it.
 pub(super) const SECRETS: [&str; 3] = ["master", "provider", "stripe"];
 
+#[expect(clippy::too_many_lines, reason = "it is a file")]
 pub(super) fn text(places: &Places) -> String {
     let Places {
         gate,

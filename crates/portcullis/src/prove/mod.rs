@@ -138,7 +138,7 @@ pub(crate) fn run(file: &Path, args: &Args, format: output::Format) -> anyhow::R
         answers(&target).await?;
         let stores = Stores::open(loaded, &keys).await?;
         let ring = Arc::clone(&stores.identity.signing_keys.ring);
-        let report = prove(file, args, target, admin, stores).await?;
+        let report = Box::pin(prove(file, args, target, admin, stores)).await?;
         let text = report.written(format, &ring)?;
         anyhow::Ok((report, text))
     })?;

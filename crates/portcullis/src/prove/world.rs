@@ -211,7 +211,7 @@ impl World {
             .await?;
         let token = reply.json();
         let token = token.get("csrf_token").and_then(serde_json::Value::as_str);
-        browser.csrf = token.unwrap_or_default().to_owned();
+        token.unwrap_or_default().clone_into(&mut browser.csrf);
         Ok((reply, browser))
     }
 
@@ -326,6 +326,12 @@ pub(crate) async fn until(
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A sign-in of somebody whom nobody has ever named: no account's backoff refuses it, only a limit may.
+pub(crate) fn stranger() -> serde_json::Value {
+    let name = uuid::Uuid::new_v4().simple();
+    json!({ "email": format!("{name}@prove.invalid"), "password": "a wrong password that is long" })
 }
 
 /// A path of the auth API.

@@ -279,6 +279,7 @@ pub(super) async fn second_factor(scene: &Scene) -> Probed {
 
 /// I9
 pub(super) async fn recovery_tokens(scene: &Scene) -> Probed {
+    const SQL: &str = "SELECT count(*) AS n FROM recovery_token WHERE token_hash = $1";
     let w = scene.development().await?;
     let live = scene.live.config();
     if !live.mail.is_on() {
@@ -315,7 +316,6 @@ pub(super) async fn recovery_tokens(scene: &Scene) -> Probed {
         || "the token stands in the log".to_owned(),
         "no key turns this off",
     )?;
-    const SQL: &str = "SELECT count(*) AS n FROM recovery_token WHERE token_hash = $1";
     let raw = token.as_bytes();
     let row = w.stores.db.fetch_optional(SQL, &[raw.into()]).await?;
     let clear = row.map_or(Ok(0), |row| row.int("n"))?;

@@ -138,6 +138,7 @@ pub(super) async fn other_provider(scene: &Scene) -> Probed {
 
 /// I7
 pub(super) async fn provisioned(scene: &Scene) -> Probed {
+    const SQL: &str = "SELECT count(*) AS n FROM foreign_identity WHERE subject = $1";
     let w = scene.rehearsal()?;
     let (issuer, secret, audience) = supabase(w)?;
     let path = format!("{BENCH}/user");
@@ -158,7 +159,6 @@ pub(super) async fn provisioned(scene: &Scene) -> Probed {
         || format!("a good token is answered {}", first.said()),
         "[issuer.NAME]: secret, audience",
     )?;
-    const SQL: &str = "SELECT count(*) AS n FROM foreign_identity WHERE subject = $1";
     let known = async || {
         let row = w
             .stores

@@ -56,13 +56,13 @@ async fn flags(w: &World) -> Result<String, Short> {
 
 /// S1
 pub(super) async fn cookie(scene: &Scene) -> Probed {
+    const SQL: &str = "SELECT revoked_at FROM session WHERE token_hash = $1";
     let w = &scene.live;
     let seen = flags(w).await?;
     let rehearsed = flags(scene.rehearsal()?).await?;
     let browser = w.signed_in(&w.people.plain).await?;
     let text = browser.cookie(&w.session_cookie()).unwrap_or_default();
     let hash = hash_of(&text)?;
-    const SQL: &str = "SELECT revoked_at FROM session WHERE token_hash = $1";
     let row = w
         .stores
         .db
@@ -132,6 +132,7 @@ async fn unmet(w: &World, account: &Account) -> Result<(String, Vec<u8>), Short>
 
 /// S2
 pub(super) async fn ends(scene: &Scene) -> Probed {
+    const AGE: &str = "UPDATE session SET last_seen_at = $2 WHERE token_hash = $1";
     let w = scene.rehearsal()?;
     let sessions = &w.config().sessions;
     let path = format!("{BENCH}/user");
@@ -148,7 +149,6 @@ pub(super) async fn ends(scene: &Scene) -> Probed {
         ALWAYS,
     )?;
     // The clock is taken past the timeout by making the row older.
-    const AGE: &str = "UPDATE session SET last_seen_at = $2 WHERE token_hash = $1";
     let (idle, hash) = unmet(w, &w.people.other).await?;
     let seen = now() - sessions.idle_timeout - Span::from_seconds(1);
     let mut tx = w.stores.db.begin().await?;
@@ -232,10 +232,10 @@ pub(super) async fn other_client(scene: &Scene) -> Probed {
 
 /// S4
 pub(super) async fn at_rest(scene: &Scene) -> Probed {
+    const SQL: &str = "SELECT token_hash FROM session WHERE user_id = $1";
     let w = &scene.live;
     let browser = w.signed_in(&w.people.plain).await?;
     let text = browser.cookie(&w.session_cookie()).unwrap_or_default();
-    const SQL: &str = "SELECT token_hash FROM session WHERE user_id = $1";
     let rows = w
         .stores
         .db

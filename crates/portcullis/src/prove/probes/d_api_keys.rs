@@ -30,10 +30,10 @@ fn for_keys(w: &World) -> Option<(String, Vec<&'static str>)> {
 
 /// K1
 pub(super) async fn at_rest(scene: &Scene) -> Probed {
+    const SQL: &str = "SELECT hash, hint, name FROM api_key WHERE id = $1";
     let w = &scene.live;
     let made = w.key(&[], None).await?;
     let text = made.text.expose();
-    const SQL: &str = "SELECT hash, hint, name FROM api_key WHERE id = $1";
     let row = w
         .stores
         .db

@@ -73,6 +73,7 @@ async fn own(w: &World, token: &str) -> anyhow::Result<Reply> {
 
 /// W1
 pub(super) async fn expires(scene: &Scene) -> Probed {
+    const AGE: &str = "UPDATE visitor SET expires_at = $2 WHERE id = $1";
     let w = &scene.live;
     let (_, token) = visit(w, &json!({})).await?;
     let there = own(w, &token).await?;
@@ -102,7 +103,6 @@ pub(super) async fn expires(scene: &Scene) -> Probed {
     let id: uuid::Uuid = id
         .parse()
         .map_err(|_| Short::not_proven("the visit has no id"))?;
-    const AGE: &str = "UPDATE visitor SET expires_at = $2 WHERE id = $1";
     let past = now() - Span::from_seconds(1);
     let mut tx = copy.stores.db.begin().await?;
     tx.execute(AGE, &[id.into(), past.into()]).await?;
@@ -146,6 +146,7 @@ pub(super) async fn expires(scene: &Scene) -> Probed {
 
 /// W2
 pub(super) async fn metadata(scene: &Scene) -> Probed {
+    const SQL: &str = "SELECT metadata FROM visitor WHERE id = $1";
     let w = &scene.live;
     let sent = json!({
         "language": "de-DE", "platform": "Linux", "email": "visitor@prove.invalid",
@@ -155,7 +156,6 @@ pub(super) async fn metadata(scene: &Scene) -> Probed {
     let id: uuid::Uuid = id
         .parse()
         .map_err(|_| Short::not_proven("the visit has no id"))?;
-    const SQL: &str = "SELECT metadata FROM visitor WHERE id = $1";
     let row = w.stores.db.fetch_optional(SQL, &[id.into()]).await?;
     let row = row.ok_or_else(|| Short::not_proven("the visit has no row"))?;
     let kept = row.text("metadata")?;

@@ -158,7 +158,7 @@ pub(super) async fn least_privilege(scene: &Scene) -> Probed {
                 .to_owned();
             let mode = std::fs::metadata(&file)?.permissions().mode() & 0o777;
             must(
-                mode & 0o007 == 0,
+                mode.trailing_zeros() >= 3,
                 || format!("`{file}` is open to everybody on this machine (mode {mode:o})"),
                 &format!("chmod 600 {file}"),
             )?;

@@ -121,6 +121,7 @@ pub(super) async fn input(scene: &Scene) -> Probed {
 
 /// H12
 pub(super) async fn statements(scene: &Scene) -> Probed {
+    const SQL: &str = "SELECT count(*) AS n FROM users";
     let w = &scene.live;
     let inputs = [
         "' OR '1'='1' --",
@@ -128,7 +129,6 @@ pub(super) async fn statements(scene: &Scene) -> Probed {
         "a@prove.invalid' UNION SELECT password_hash FROM users --",
         "\u{0}",
     ];
-    const SQL: &str = "SELECT count(*) AS n FROM users";
     let count = async || -> Result<i64, Short> {
         let row = w.stores.db.fetch_optional(SQL, &[]).await?;
         Ok(row.map_or(Ok(0), |row| row.int("n"))?)

@@ -138,8 +138,8 @@ pub(super) async fn never_answered(scene: &Scene) -> Probed {
 
 /// Makes a secret older than it may be.
 async fn aged(w: &World, name: &str) -> Result<(), Short> {
-    put(w, name, &value()?, None).await?;
     const SQL: &str = "UPDATE stored_secret SET rotated_at = $2 WHERE name = $1";
+    put(w, name, &value()?, None).await?;
     let long_ago = crate::verbs::now() - Span::from_days(4000);
     let mut tx = w.stores.db.begin().await?;
     tx.execute(SQL, &[name.into(), long_ago.into()]).await?;

@@ -167,14 +167,14 @@ pub(super) async fn tolerance(scene: &Scene) -> Probed {
     Ok(Held::at(
         Place::Gate,
         format!(
-            "rightly signed, and {} s before or after its time: webhook-timestamp-outside",
-            tolerance
+            "rightly signed, and {tolerance} s before or after its time: webhook-timestamp-outside"
         ),
     ))
 }
 
 /// B3
 pub(super) async fn recorded(scene: &Scene) -> Probed {
+    const SQL: &str = "SELECT event, state, sealed FROM webhook_delivery WHERE event LIKE $1";
     let w = scene.rehearsal()?;
     let (config, secret) = playable(w)?;
     let (marker, at) = (marker(), now().as_seconds());
@@ -186,7 +186,6 @@ pub(super) async fn recorded(scene: &Scene) -> Probed {
         || format!("a right message is answered {}", first.said()),
         ALWAYS,
     )?;
-    const SQL: &str = "SELECT event, state, sealed FROM webhook_delivery WHERE event LIKE $1";
     let like = format!("%{marker}%");
     let rows = w.stores.db.fetch_all(SQL, &[(&like).into()]).await?;
     must(

@@ -1,5 +1,7 @@
 //! l. Uploads. All in rehearsal: what a user may upload in an hour is theirs.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::g_limits::{text_file, upload_route, uploads_of_one};
 use super::routes;
 use crate::prove::Scene;
@@ -154,10 +156,9 @@ pub(super) async fn scanned_and_sealed(scene: &Scene) -> Probed {
                 || format!("`{folder}` holds a file in the clear"),
                 ALWAYS,
             )?;
-            use std::os::unix::fs::PermissionsExt as _;
             let mode = std::fs::metadata(&file)?.permissions().mode();
             must(
-                mode & 0o077 == 0,
+                mode.trailing_zeros() >= 6,
                 || format!("a file of `{folder}` has mode {:o}", mode & 0o777),
                 ALWAYS,
             )?;

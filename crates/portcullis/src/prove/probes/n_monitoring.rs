@@ -1,11 +1,9 @@
 //! n. Monitoring.
 
-use serde_json::json;
-
 use crate::prove::Scene;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::BENCH;
-use crate::prove::world::{World, auth};
+use crate::prove::world::{World, auth, stranger};
 
 const ALWAYS: &str = "no key turns this off: is `admin.address` that of this gate?";
 
@@ -31,7 +29,7 @@ pub(super) async fn counters(scene: &Scene) -> Probed {
             .ask("POST", &auth("login"))
             .from(from)
             .header("origin", origin);
-        ask.json(&json!({ "email": "nobody@prove.invalid", "password": "a wrong password that is long" })).send().await.map(drop)
+        ask.json(&stranger()).send().await.map(drop)
     };
     let own = w.target.origin.clone();
     let failed = moves(w, "portcullis_failed_logins_total", async || {
@@ -51,9 +49,7 @@ pub(super) async fn counters(scene: &Scene) -> Probed {
                 .ask("POST", &auth("login"))
                 .from(from)
                 .header("origin", &copy.target.origin);
-            ask.json(&json!({ "email": "nobody@prove.invalid", "password": "x" }))
-                .send()
-                .await?;
+            ask.json(&stranger()).send().await?;
         }
         Ok(())
     })
@@ -67,8 +63,7 @@ pub(super) async fn counters(scene: &Scene) -> Probed {
 }
 
 /// M2. Detectors and alerts are not in this program yet: the probe is to be filled in here.
-pub(super) async fn alerts(scene: &Scene) -> Probed {
-    let _where_it_will_look = &scene.live;
+pub(super) fn alerts(_scene: &Scene) -> Probed {
     Err(Short::not_proven(
         "this program counts (M1) and tells of old secrets (X6); it has no detectors and sends no alerts",
     ))

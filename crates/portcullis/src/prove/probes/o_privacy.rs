@@ -6,23 +6,21 @@ use crate::prove::probe::{Held, Place, Probed, Short, Verdict, must};
 use crate::prove::requirement::{Group, Id};
 
 /// P1. The map of personal data is not in this program yet: the probe is to be filled in here.
-pub(super) async fn map(scene: &Scene) -> Probed {
-    let _where_it_will_look = scene.live.config();
+pub(super) fn map(_scene: &Scene) -> Probed {
     Err(Short::not_proven(
         "the policy has no list of personal data; what the gate keeps out of logs is A4, what it seals E3",
     ))
 }
 
 /// P2. Consent, export and erasure are not in this program yet: the probe is to be filled in here.
-pub(super) async fn rights(scene: &Scene) -> Probed {
-    let _where_it_will_look = scene.live.config();
+pub(super) fn rights(_scene: &Scene) -> Probed {
     Err(Short::not_proven(
         "this program keeps no consents and exports nothing; `vault destroy --subject` makes sealed fields unreadable, without a certificate",
     ))
 }
 
 /// P3
-pub(super) async fn mapped(scene: &Scene) -> Probed {
+pub(super) fn mapped(scene: &Scene) -> Probed {
     for id in Id::ALL {
         must(
             !id.asvs().is_empty() && !id.shapes().is_empty(),

@@ -43,23 +43,21 @@ pub(super) async fn shipped(scene: &Scene) -> Probed {
 }
 
 /// G3. Of builds a running gate shows nothing.
-pub(super) async fn builds(scene: &Scene) -> Probed {
-    let _where_it_will_look = scene.file();
+pub(super) fn builds(_scene: &Scene) -> Probed {
     Err(Short::not_proven(
         "how this program was built and scanned cannot be seen while it runs: see the build's own checks (`cargo deny`, the image's scan and signature)",
     ))
 }
 
 /// G4. The same.
-pub(super) async fn dependencies(scene: &Scene) -> Probed {
-    let _where_it_will_look = scene.file();
+pub(super) fn dependencies(_scene: &Scene) -> Probed {
     Err(Short::not_proven(
         "advisories of the libraries in this program cannot be seen while it runs: run `cargo deny check advisories` on its Cargo.lock",
     ))
 }
 
 /// G5
-pub(super) async fn checklist(scene: &Scene) -> Probed {
+pub(super) fn checklist(scene: &Scene) -> Probed {
     let report = crate::check::run(scene.file(), &[], &Environment::of_process())?;
     let of = |severity| {
         let found = report
@@ -87,7 +85,7 @@ pub(super) async fn checklist(scene: &Scene) -> Probed {
 }
 
 /// G6. That it is done again and again, and by people, no single run shows.
-pub(super) async fn regularly(scene: &Scene) -> Probed {
+pub(super) fn regularly(scene: &Scene) -> Probed {
     let count = scene.so_far.borrow().len();
     Err(Short::not_proven(format!(
         "this run made {count} probes so far; that it is run regularly (put it into your build: exit code 1 is a finding), and that people try to get in, a program cannot see"

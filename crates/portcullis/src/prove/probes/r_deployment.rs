@@ -32,7 +32,7 @@ pub(super) async fn container(scene: &Scene) -> Probed {
 }
 
 /// D2
-pub(super) async fn network(scene: &Scene) -> Probed {
+pub(super) fn network(scene: &Scene) -> Probed {
     let url = scene
         .live
         .stores
@@ -60,8 +60,7 @@ pub(super) async fn network(scene: &Scene) -> Probed {
 }
 
 /// D3
-pub(super) async fn hosting(scene: &Scene) -> Probed {
-    let _where_it_will_look = scene.live.config();
+pub(super) fn hosting(_scene: &Scene) -> Probed {
     Err(Short::not_proven(
         "where the gate is hosted cannot be seen from inside",
     ))

@@ -13,7 +13,7 @@ use portcullis_vault::tokens::sha256;
 use serde_json::{Value, json};
 
 use super::Report;
-use crate::prove::probe::{Finding, Verdict};
+use crate::prove::probe::{Finding, Place, Verdict};
 use crate::prove::requirement::{Group, Shape};
 use crate::verbs::now;
 
@@ -106,7 +106,7 @@ fn sentence(out: &mut String, found: &Finding) -> std::fmt::Result {
     let (id, sentence, said) = (found.id, found.id.sentence(), in_line(&found.said));
     match found.verdict {
         Verdict::Held => {
-            let place = found.place.map(|place| place.as_str()).unwrap_or_default();
+            let place = found.place.map(Place::as_str).unwrap_or_default();
             writeln!(out, "- {sentence} `{id}`\n  *Held, seen {place}:* {said}")
         }
         Verdict::Failed => {
