@@ -313,13 +313,13 @@ async fn prove(
     };
     let report = Report::about(&scene.live.stores.loaded, &scene.live.target);
     let findings = scene.so_far.take();
-    let mut left = scene.live.clear().await;
+    let mut left = Box::pin(scene.live.clear()).await;
     for world in scene
         .rehearsal
         .into_iter()
         .chain(scene.development.take().and_then(Result::ok))
     {
-        left.extend(world.clear().await);
+        left.extend(Box::pin(world.clear()).await);
     }
     for what in left {
         output::aside(format_args!("left behind: {what}"));

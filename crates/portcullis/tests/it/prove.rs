@@ -51,7 +51,8 @@ pub(crate) fn like(demo: &Demo) -> GatewayBuilder {
         .filter_map(|line| line.strip_prefix("address = \""))
         .map(|rest| rest.trim_end_matches('"'))
         .collect();
-    let mut text = text.clone();
+    // The test set-up reads from the log where the gate listens.
+    let mut text = text.replace("level = \"warn\"", "level = \"info\"");
     for address in addresses {
         text = text.replace(address, &free().to_string());
     }
@@ -131,11 +132,13 @@ async fn a_gate_on_the_stores_of_this_pass_holds_as_well() {
     let ids = "I1,I2,I4,I10,S1,S4,S5,J1,J2,J6,K1,K2,K3,W1,W2,T1,T4,T7,L5,L6,H1,H5,H12,E4,E5,B1,B2,A1,M1,D4,P3";
     let findings = prove(&gateway, ids);
     for found in &findings {
-        // P3 wants a whole run, and says so.
-        let expected = if found["id"] == "P3" {
-            "not-proven"
-        } else {
-            "held"
+        // P3 wants a whole run, and says so. The suite's PostgreSQL knows the gate as its superuser, and T7
+        // says so.
+        let on_postgres = std::env::var("PORTCULLIS_TEST_STATE").as_deref() == Ok("shared");
+        let expected = match found["id"].as_str().unwrap() {
+            "P3" => "not-proven",
+            "T7" if on_postgres => "failed",
+            _ => "held",
         };
         assert_eq!(found["verdict"], expected, "{found}");
     }
