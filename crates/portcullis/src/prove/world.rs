@@ -305,6 +305,27 @@ impl World {
         self.copy.as_ref().map(Copy::printed).unwrap_or_default()
     }
 
+    /// Waits until the log has the line of each of these answers. Lanes write for themselves: the line of the
+    /// last one says nothing of those before it.
+    pub(crate) async fn logged(&self, replies: &[Reply]) -> Result<String, Short> {
+        let ids: Vec<&str> = replies
+            .iter()
+            .filter_map(|reply| reply.header("x-request-id"))
+            .collect();
+        let there = self
+            .until(async || {
+                let printed = self.printed();
+                Ok(ids.iter().all(|id| printed.contains(id)))
+            })
+            .await?;
+        if !there || ids.len() < replies.len() {
+            return Err(Short::not_proven(
+                "the log has no line of some request: is log.access off?",
+            ));
+        }
+        Ok(self.printed())
+    }
+
     pub(crate) fn product(&self) -> Result<&Product, Short> {
         let why = "this probe belongs into a rehearsal";
         self.product.as_ref().ok_or_else(|| Short::not_proven(why))

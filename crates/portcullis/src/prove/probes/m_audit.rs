@@ -207,36 +207,30 @@ pub(super) async fn no_secrets(scene: &Scene) -> Probed {
         .target
         .ask("POST", &auth("login"))
         .header("origin", &w.target.origin);
-    login
-        .json(&json!({ "email": email, "password": password }))
-        .send()
-        .await?;
     let path = format!("{BENCH}/public?email={email}&token={jwt}&password={password}&key={key}");
-    w.target
+    let planted = w
+        .target
         .get(&path)
         .header("user-agent", &format!("agent {email} {key}"))
         .header("referer", &format!("https://x.test/?t={jwt}"))
-        .bearer(jwt)
-        .send()
-        .await?;
-    browser
-        .get(&format!("{BENCH}/user?session={session}"))
-        .send()
-        .await?;
-    w.target
-        .get(&format!("{BENCH}/{key}/{email}"))
-        .send()
-        .await?;
-    // The line of the last request is there, so all before it are.
-    let last = w.target.get(&format!("{BENCH}/broken")).send().await?;
-    let id = last.header("x-request-id").unwrap_or_default().to_owned();
-    let there = w.until(async || Ok(w.printed().contains(&id))).await?;
-    if id.is_empty() || !there {
-        return Err(Short::not_proven(
-            "the log has no line of the request: is log.access off?",
-        ));
-    }
-    let printed = w.printed();
+        .bearer(jwt);
+    let replies = [
+        login
+            .json(&json!({ "email": email, "password": password }))
+            .send()
+            .await?,
+        planted.send().await?,
+        browser
+            .get(&format!("{BENCH}/user?session={session}"))
+            .send()
+            .await?,
+        w.target
+            .get(&format!("{BENCH}/{key}/{email}"))
+            .send()
+            .await?,
+        w.target.get(&format!("{BENCH}/broken")).send().await?,
+    ];
+    let printed = w.logged(&replies).await?;
     for (what, secret) in [
         ("a password", password),
         ("an address", email),
