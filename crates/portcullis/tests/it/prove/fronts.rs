@@ -19,9 +19,12 @@ use crate::demo::Demo;
 /// What a front does to a request on its way in, and to its answer on the way out.
 #[derive(Clone)]
 struct Front {
-    before: Arc<dyn Fn(&mut http::request::Parts) + Send + Sync>,
-    after: Arc<dyn Fn(&http::request::Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync>,
+    before: Arc<Before>,
+    after: Arc<After>,
 }
+
+type Before = dyn Fn(&mut http::request::Parts) + Send + Sync;
+type After = dyn Fn(&http::request::Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync;
 
 impl Front {
     fn answers(
