@@ -5,6 +5,7 @@
 //! - [`audit`]: security events, append-only in the database; fails closed where the act demands it.
 //! - [`metrics`]: numbers for Prometheus; relaxed atomics per lane, summed when they are asked for.
 //! - [`access_log`]: one line per request, written by a thread of its own; overflow drops and counts.
+//! - [`incidents`]: what happened that should not have, and what is done about it.
 //! - [`log`]: the application's own messages.
 //! - [`redact`]: what keeps secrets and e-mail addresses out of all four.
 //! - [`secret_store`]: named secrets of the product, and who read them.
@@ -17,6 +18,7 @@ pub mod access_log;
 pub mod alerts;
 pub mod anomalies;
 pub mod audit;
+pub mod incidents;
 pub mod log;
 pub mod metrics;
 pub mod redact;
@@ -28,6 +30,7 @@ pub use access_log::AccessLog;
 pub use alerts::Alerts;
 pub use anomalies::Anomalies;
 pub use audit::{Action, Actor, By, Event, Outcome, Target, Trail};
+pub use incidents::Incidents;
 pub use metrics::Metrics;
 pub use secret_store::SecretStore;
 pub use upload_store::UploadStore;

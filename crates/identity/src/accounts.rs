@@ -11,6 +11,7 @@ mod by_others;
 mod devices;
 mod error;
 mod evenly;
+mod everybody;
 mod password;
 mod rank;
 mod sign_in;
@@ -45,6 +46,7 @@ use crate::sessions::{self, NewSession, Sessions, notices};
 use crate::users::{self, Account, Created, NewUser};
 pub use error::Error;
 pub use evenly::Evenly;
+pub use everybody::{Reach, Whose};
 use rank::Holds;
 
 /// The `[accounts]` table.

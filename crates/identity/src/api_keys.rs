@@ -14,6 +14,7 @@
 //!   was taken over from) is hashed anew when it is used, so that old secrets can go.
 
 mod cache;
+mod containment;
 mod grantor;
 pub mod handlers;
 pub mod import;
@@ -47,6 +48,7 @@ pub use self::text::{Prefixes, Shape, generate};
 use crate::Finding;
 use crate::accounts::By;
 use crate::addresses::Addresses;
+pub use containment::KeysOf;
 
 /// The `[api-keys]` table, without its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

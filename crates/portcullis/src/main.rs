@@ -25,6 +25,7 @@ mod gate;
 mod health;
 mod health_check;
 mod import;
+mod incident;
 mod init;
 mod lane;
 mod memory;

@@ -25,8 +25,8 @@ use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
 use crate::upkeep::{self, Identity};
 use crate::{
-    demo, doctor, explain, health_check, import, init, migrate, prove, routes_diff, scrub, serve,
-    tenants,
+    demo, doctor, explain, health_check, import, incident, init, migrate, prove, routes_diff,
+    scrub, serve, tenants,
 };
 
 /// Runs what was asked for. `Ok(false)` is a finding: exit code 1.
@@ -73,6 +73,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         }),
         Verb::Uploads(verb) => with_stores(&cli.config, async |stores| {
             upload_store::run(cli.output, verb, stores).await
+        }),
+        Verb::Incident(verb) => with_stores(&cli.config, async |stores| {
+            incident::run(cli.output, verb, stores).await
         }),
         Verb::Tenants(verb) => with_stores(&cli.config, async |stores| {
             tenants::tenants(cli.output, verb, stores).await
@@ -127,6 +130,16 @@ pub(crate) struct Stores {
     pub(crate) identity: Identity,
     pub(crate) trail: Trail,
     pub(crate) loaded: Loaded,
+}
+
+impl Stores {
+    pub(crate) fn incidents(&self) -> portcullis_events::Incidents {
+        portcullis_events::Incidents::new(
+            self.db.clone(),
+            self.trail.clone(),
+            Arc::new(SystemClock),
+        )
+    }
 }
 
 pub(crate) fn now() -> Timestamp {

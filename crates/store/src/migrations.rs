@@ -71,6 +71,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     180 "0180_audit_log",
     200 "0200_anomaly",
     201 "0201_alert",
+    210 "0210_incident",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.

@@ -201,6 +201,9 @@ actions! {
     PolicyRejected = "policy.rejected", Kept;
     BackupMade = "backup.made", Kept;
     BackupRestored = "backup.restored", Kept;
+    IncidentOpened = "incident.opened", Kept;
+    IncidentNoted = "incident.noted", Kept;
+    IncidentClosed = "incident.closed", Kept;
     GateStarted = "gate.started", Kept;
     GateStopped = "gate.stopped", Kept;
     AuditOverflow = "audit.overflow", Kept;

@@ -202,6 +202,11 @@ pub(crate) enum Verb {
     /// Read the audit trail, verify it, and prove events of it to others.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Open an incident, contain it, and see it through to its last task.
+    ///
+    /// Like `users`, it works on the database, and a running gate hears of it within a second.
+    #[command(subcommand)]
+    Incident(crate::incident::Verb),
     /// Write the whole database into one encrypted file, while gates run, and try to restore it.
     ///
     ///   portcullis backup keygen --to backup.key               (once; keep backup.key elsewhere)

@@ -371,7 +371,12 @@ async fn account(stores: &Stores, name: &str, roles: &[String]) -> anyhow::Resul
     let by = By::operator();
     let accounts = &stores.identity.accounts;
     let said = |error| anyhow::anyhow!("the probes' account {name}@prove.invalid: {}", told(error));
-    let known = users::find_by_email(&stores.db, &Email::parse(&email)?).await?;
+    let known = users::find_by_email(
+        &stores.db,
+        stores.identity.accounts.addresses(),
+        &Email::parse(&email)?,
+    )
+    .await?;
     let id = match known {
         None => {
             let new = Registering {

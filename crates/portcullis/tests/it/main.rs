@@ -47,6 +47,7 @@ mod http2;
 mod import;
 mod import_api;
 mod import_keys;
+mod incidents;
 mod issuers;
 mod journey;
 mod kek;
