@@ -103,6 +103,8 @@ pub struct Found {
 /// What the slice is put together from.
 pub struct Parts {
     pub db: Db,
+    /// What is looked at: it opens addresses that are sealed.
+    pub log: audit::Log,
     pub clock: Arc<dyn Clock>,
     pub trail: Trail,
     pub alerts: Alerts,
@@ -113,6 +115,7 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Anomalies {
     db: Db,
+    log: audit::Log,
     clock: Arc<dyn Clock>,
     trail: Trail,
     alerts: Alerts,
@@ -125,6 +128,7 @@ impl Anomalies {
     pub fn new(parts: Parts) -> Self {
         Anomalies {
             db: parts.db,
+            log: parts.log,
             clock: parts.clock,
             trail: parts.trail,
             alerts: parts.alerts,
@@ -161,10 +165,10 @@ impl Anomalies {
         until: Timestamp,
     ) -> Result<Vec<(Episode, bool)>, Error> {
         let mut feeder = Feeder::new(config);
-        feeder.warm_up(&self.db, since).await?;
+        feeder.warm_up(&self.log, since).await?;
         let mut ended = Vec::new();
         let mut reader = Reader::new(since, until);
-        while let Some(events) = reader.next(&self.db).await? {
+        while let Some(events) = reader.next(&self.log).await? {
             for event in &events {
                 ended.extend(feeder.observe(event));
             }

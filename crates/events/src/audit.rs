@@ -29,7 +29,7 @@ pub mod tree;
 mod verify;
 
 #[cfg(test)]
-mod log_tests;
+pub(crate) mod log_tests;
 #[cfg(test)]
 mod tests;
 

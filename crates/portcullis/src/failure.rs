@@ -172,6 +172,11 @@ fn value(config: &Config, key: &str) -> Option<String> {
             of_store(config, |store| store.quarantine_size.to_string())
         }
         "audit.queue" => config.audit.queue.to_string(),
+        "audit.anchor-file" => match &config.audit.anchor_file {
+            Some(path) => path.display().to_string(),
+            None => "none".to_owned(),
+        },
+        "audit.anchor-every" => config.audit.anchor_every.to_string(),
         "audit.notes-per-second" => config.audit.notes_per_second.to_string(),
         "mail.server" => config.mail.server.as_deref().unwrap_or("none").to_owned(),
         "kek.timeout" => config.kek.timeout.to_string(),

@@ -153,16 +153,11 @@ pub(crate) async fn identity(
     )?;
     let webhooks = webhooks(&signing_keys, &vault.fields, keys)?;
     let secret_store = secret_store(loaded, db, &vault, &webhooks)?;
-    let upload_store = upload_store(loaded, &signing_keys, &vault);
-    let audit_log = audit::Log::new(audit::Parts {
-        db: db.clone(),
-        keys: keys.clone(),
-        fields: vault.fields.clone(),
-        clock: Arc::clone(clock),
-        trail: trail.clone(),
-    });
+    let audit_log = audit_log(keys, &signing_keys, &vault.fields);
     Ok(Identity {
-        anomalies: anomalies(loaded, db, trail, clock)?,
+        upload_store: upload_store(loaded, &signing_keys, &vault),
+        anomalies: anomalies(loaded, &signing_keys, &audit_log)?,
+        audit_log,
         accounts,
         sessions,
         keys: api_keys,
@@ -174,9 +169,18 @@ pub(crate) async fn identity(
         webhooks,
         vault,
         secret_store,
-        upload_store,
-        audit_log,
         feed,
+    })
+}
+
+/// The trail as one log that others can verify.
+fn audit_log(keys: &Keys, signing_keys: &SigningKeys, fields: &Fields) -> audit::Log {
+    audit::Log::new(audit::Parts {
+        db: signing_keys.db.clone(),
+        keys: keys.clone(),
+        fields: fields.clone(),
+        clock: Arc::clone(&signing_keys.clock),
+        trail: signing_keys.trail.clone(),
     })
 }
 
@@ -236,11 +240,13 @@ fn secret_store(
 /// What looks at the trail, and who is told.
 fn anomalies(
     loaded: &Loaded,
-    db: &Db,
-    trail: &Trail,
-    clock: &Arc<dyn Clock>,
+    signing_keys: &SigningKeys,
+    log: &audit::Log,
 ) -> anyhow::Result<Anomalies> {
     let config = &loaded.config;
+    let SigningKeys {
+        db, trail, clock, ..
+    } = signing_keys;
     let destinations = crate::alerts::compile(config, loaded);
     let alerts = Alerts::new(alerts::Parts {
         db: db.clone(),
@@ -251,6 +257,7 @@ fn anomalies(
     });
     Ok(Anomalies::new(anomalies::Parts {
         db: db.clone(),
+        log: log.clone(),
         clock: Arc::clone(clock),
         trail: trail.clone(),
         alerts,

@@ -57,7 +57,7 @@ const REMEDY: &str = "cargo xtask bench --install";
   cargo xtask bench --only uploads
   cargo xtask bench --only limiter
   cargo xtask bench --only seal
-  cargo xtask bench --only audit_log
+  cargo xtask bench --only audit-log
   cargo xtask bench --only scrub")]
 pub(crate) struct Options {
     /// First install what is missing (see `cargo xtask test --help`).
@@ -81,7 +81,7 @@ pub(crate) struct Options {
     /// sessions-1k, sessions-1m, sessions-1m-even, keys-1k, keys-1m, keys-1m-even (live sessions and API keys in the
     /// gate's database); tenants-1k, tenants-1m (users in 10 and in 10,000 tenants); revocation (how soon another node
     /// hears of it); limiter and decision (of these two alone, per second and core, without a network); seal (a sealed field beside
-    /// the bare cipher); audit_log (events a second with proofs, and a proof among ten million leaves);
+    /// the bare cipher); audit-log (events a second with proofs, and a proof among ten million leaves);
     /// uploads (a file of 32 MiB, forwarded by nginx and forwarded, screened and kept by the gate);
     /// scrub (redaction of logs, beside a scan for literals and Python's `re`).
     #[arg(long, value_delimiter = ',', value_parser = known)]
@@ -105,7 +105,7 @@ const FILLED: [&str; 3] = ["sessions-", "keys-", "tenants-"];
 const SEAL: &str = "seal";
 
 /// The same: what the signed log of the audit trail costs.
-const AUDIT_LOG: &str = "audit_log";
+const AUDIT_LOG: &str = "audit-log";
 
 /// A filter: it reads no socket.
 const SCRUB: &str = "scrub";

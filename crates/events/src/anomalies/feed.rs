@@ -2,11 +2,10 @@
 //! those of last week.
 
 use portcullis_core::{Span, Timestamp};
-use portcullis_store::Db;
 
 use super::config::Config;
 use super::engine::{Engine, Step};
-use crate::audit::{self, Action, Event, Filter};
+use crate::audit::{self, Action, Event, Filter, Log};
 
 const PAGE: u32 = 1000;
 /// So much of the trail is read at once, as time: more where there is little in it.
@@ -50,18 +49,18 @@ impl Feeder {
     }
 
     /// Takes in what it has to know of the time before `at`. What it finds there was found then.
-    pub async fn warm_up(&mut self, db: &Db, at: Timestamp) -> Result<(), audit::Error> {
+    pub async fn warm_up(&mut self, log: &Log, at: Timestamp) -> Result<(), audit::Error> {
         let begin = at - self.engine.lookback();
         for (action, span) in self.engine.remembers() {
             let mut reader = Reader::new(at - span, begin.max(at - span)).only(action);
-            while let Some(events) = reader.next(db).await? {
+            while let Some(events) = reader.next(log).await? {
                 for event in &events {
                     self.engine.observe(event);
                 }
             }
         }
         let mut reader = Reader::new(begin, at);
-        while let Some(events) = reader.next(db).await? {
+        while let Some(events) = reader.next(log).await? {
             for event in &events {
                 self.observe(event);
             }
@@ -98,7 +97,7 @@ impl Reader {
     }
 
     /// The next part, which may be empty; nothing at the end.
-    pub async fn next(&mut self, db: &Db) -> Result<Option<Vec<Event>>, audit::Error> {
+    pub async fn next(&mut self, log: &Log) -> Result<Option<Vec<Event>>, audit::Error> {
         if self.at >= self.until {
             return Ok(None);
         }
@@ -112,7 +111,7 @@ impl Reader {
         let mut events = Vec::new();
         let mut cursor = None;
         loop {
-            let page = audit::list(db, &filter, cursor, PAGE).await?;
+            let page = log.list(&filter, cursor, PAGE).await?;
             events.extend(page.events);
             cursor = page.next;
             if cursor.is_none() {

@@ -11,8 +11,8 @@ use portcullis_store::Db;
 use tempfile::TempDir;
 
 use super::*;
+use crate::Actor;
 use crate::audit::{Action, Event, Outcome, Target};
-use crate::{Actor, Metrics};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
@@ -225,13 +225,7 @@ struct Node {
 
 impl Node {
     fn on(db: &Db, clock: &Arc<ManualClock>) -> Node {
-        let metrics = Metrics::new();
-        let trail = Trail::start(
-            db.clone(),
-            clock.clone(),
-            metrics,
-            &audit::Config::default(),
-        );
+        let (log, trail) = audit::log_tests::log(db, clock, &["one"]);
         let alerts = Alerts::new(alerts::Parts {
             db: db.clone(),
             clock: clock.clone(),
@@ -242,6 +236,7 @@ impl Node {
         Node {
             anomalies: Anomalies::new(Parts {
                 db: db.clone(),
+                log,
                 clock: clock.clone(),
                 trail: trail.clone(),
                 alerts,

@@ -139,7 +139,7 @@ impl Anomalies {
     async fn begin(&self, until: Timestamp) -> Result<Looking, Error> {
         let looked_until = rows::looked_until(&self.db).await?.unwrap_or(until);
         let mut feeder = Feeder::new(&self.config);
-        feeder.warm_up(&self.db, looked_until).await?;
+        feeder.warm_up(&self.log, looked_until).await?;
         Ok(Looking {
             feeder,
             looked_until,
@@ -160,7 +160,7 @@ impl Anomalies {
         (since, until): (Timestamp, Timestamp),
     ) -> Result<(), Error> {
         let mut reader = Reader::new(since, until);
-        while let Some(events) = reader.next(&self.db).await? {
+        while let Some(events) = reader.next(&self.log).await? {
             fresh.extend(
                 events
                     .into_iter()

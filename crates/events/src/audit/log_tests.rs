@@ -24,7 +24,7 @@ async fn database(folder: &TempDir) -> Db {
         .unwrap()
 }
 
-fn log(db: &Db, clock: &Arc<ManualClock>, masters: &[&str]) -> (Log, Trail) {
+pub(crate) fn log(db: &Db, clock: &Arc<ManualClock>, masters: &[&str]) -> (Log, Trail) {
     counted(db, clock, masters, Metrics::new())
 }
 

@@ -92,9 +92,8 @@ impl Scene {
     /// The copy in development mode, for what production keeps from leading to this machine.
     pub(crate) async fn development(&self) -> Result<&World, Short> {
         let started = self.development.get_or_init(async || {
-            rehearse(&self.live.stores.loaded, Kind::Development, &self.product)
-                .await
-                .map_err(|error| format!("{error:#}"))
+            let copy = rehearse(&self.live.stores.loaded, Kind::Development, &self.product);
+            Box::pin(copy).await.map_err(|error| format!("{error:#}"))
         });
         started
             .await
@@ -281,7 +280,8 @@ async fn rehearse(original: &Loaded, kind: Kind, product: &Product) -> anyhow::R
     let origin = format!("{scheme}://{host}");
     let target = Target::new(copy.address, host, origin, Addresses::Claimed);
     let stores = Stores::open(loaded, &keys).await?;
-    let mut world = World::furnish(Place::Rehearsal, target, copy.admin, stores).await?;
+    let furnished = World::furnish(Place::Rehearsal, target, copy.admin, stores);
+    let mut world = Box::pin(furnished).await?;
     world.product = Some(product.clone());
     world.copy = Some(copy);
     Ok(world)
@@ -296,8 +296,8 @@ async fn prove(
 ) -> anyhow::Result<Report> {
     let product = Product::start().await?;
     output::aside("setting up: probes' accounts, and a rehearsal with the same policy");
-    let rehearsal = rehearse(&stores.loaded, Kind::Production, &product).await;
-    let live = World::furnish(Place::Gate, target, admin, stores).await?;
+    let rehearsal = Box::pin(rehearse(&stores.loaded, Kind::Production, &product)).await;
+    let live = Box::pin(World::furnish(Place::Gate, target, admin, stores)).await?;
     let mut scene = Scene {
         live,
         rehearsal: rehearsal.map_err(|error| format!("{error:#}")),

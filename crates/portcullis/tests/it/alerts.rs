@@ -185,12 +185,16 @@ async fn a_silenced_source_is_told_to_nobody_until_the_silence_is_lifted() {
     let silenced = told(&gateway, &["alerts", "list"]);
     assert_eq!(silenced.len(), 1, "{silenced:#?}");
     assert_eq!(silenced[0]["state"], "silenced");
-    let list = told(&gateway, &["alerts", "silences"]);
-    assert_eq!(list[0]["because"], "a test of the doors");
+    let standing = told(&gateway, &["alerts", "silences"]);
+    assert_eq!(standing[0]["because"], "a test of the doors");
     let events = told(&gateway, &["audit", "list", "--action", "alert.silenced"]);
     assert_eq!(events[0]["actor"], "operator");
     assert_eq!(events[0]["metadata"]["because"], "a test of the doors");
-    let lift = ["alerts", "lift-silence", list[0]["id"].as_str().unwrap()];
+    let lift = [
+        "alerts",
+        "lift-silence",
+        standing[0]["id"].as_str().unwrap(),
+    ];
     assert!(gateway.cli(&lift).status.success());
     assert_eq!(
         gateway.cli(&lift).status.code(),
