@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Context as _;
+use portcullis_events::alerts;
 use portcullis_events::secret_store::remote;
 use portcullis_events::upload_store::{self, Otherwise};
 use portcullis_events::webhooks;
@@ -171,6 +172,10 @@ fn value(config: &Config, key: &str) -> Option<String> {
         "upload-store.quarantine-size" => {
             of_store(config, |store| store.quarantine_size.to_string())
         }
+        "accounts.seal-addresses" => config.accounts.seal_addresses.to_string(),
+        "anomalies.delay" => config.anomalies.delay.to_string(),
+        "alert.attempts" => of_alerts(config, |alert| alert.attempts.to_string()),
+        "alert.first-wait" => of_alerts(config, |alert| alert.first_wait.to_string()),
         "audit.queue" => config.audit.queue.to_string(),
         "audit.anchor-file" => match &config.audit.anchor_file {
             Some(path) => path.display().to_string(),
@@ -226,6 +231,12 @@ fn none() -> String {
 fn of_webhooks(config: &Config, value: impl Fn(&webhooks::Config) -> String) -> String {
     let each = config.webhooks.iter();
     let each = each.map(|webhook| format!("{}: {}", webhook.name, value(webhook)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn of_alerts(config: &Config, value: impl Fn(&alerts::Config) -> String) -> String {
+    let each = config.alerts.iter();
+    let each = each.map(|alert| format!("{}: {}", alert.name, value(alert)));
     each.collect::<Vec<_>>().join(", ")
 }
 

@@ -152,9 +152,9 @@ pub(crate) async fn identity(
         OPENID.to_owned(),
     )?;
     let webhooks = webhooks(&signing_keys, &vault.fields, keys)?;
-    let secret_store = secret_store(loaded, db, &vault, &webhooks)?;
     let audit_log = audit_log(keys, &signing_keys, &vault.fields);
     Ok(Identity {
+        secret_store: secret_store(loaded, db, &vault, &webhooks)?,
         upload_store: upload_store(loaded, &signing_keys, &vault),
         anomalies: anomalies(loaded, &signing_keys, &audit_log)?,
         audit_log,
@@ -168,7 +168,6 @@ pub(crate) async fn identity(
         openid,
         webhooks,
         vault,
-        secret_store,
         feed,
     })
 }

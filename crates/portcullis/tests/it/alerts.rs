@@ -203,11 +203,11 @@ async fn a_silenced_source_is_told_to_nobody_until_the_silence_is_lifted() {
     );
     guess(&[&gateway], "bob@corp.test", 4).await;
     eventually("the room is told", || room.requests() > 0).await;
-    let list = found(&gateway, "login-burst", 2).await;
+    let bursts = found(&gateway, "login-burst", 2).await;
     assert_eq!(room.requests(), 1);
     let text = body(&room.last())["text"].as_str().unwrap().to_owned();
     assert!(
-        text.contains(list[0]["subject"].as_str().unwrap()),
+        text.contains(bursts[0]["subject"].as_str().unwrap()),
         "{text}"
     );
     for wrong in [
