@@ -131,7 +131,10 @@ pub(crate) fn one_time_password() -> anyhow::Result<Secret> {
 
 fn greet(address: SocketAddr, password: &Secret, file: &Path) {
     let at = format!("http://{address}");
-    let prove = format!("portcullis --config {} prove", file.display());
+    // As it was started: whoever comes from a clone has no `portcullis` on the path.
+    let program = std::env::current_exe()
+        .map_or_else(|_| "portcullis".into(), |path| path.display().to_string());
+    let prove = format!("{program} --config {} prove", file.display());
     output::line(format_args!(
         "
 Portcullis stands at {at} in front of a small application.

@@ -75,6 +75,10 @@ issuer = "http://{app}"
 authorized-parties = ["https://company.demo.test"]
 loopback = true
 
+# Where somebody who finds a weakness reports it.
+[security-txt]
+contact = ["mailto:security@demo.test"]
+
 # Visitors of a widget, fields and files that the gate seals, named secrets.
 [visitors]
 page = "/widget/{{tenant}}"

@@ -353,10 +353,10 @@ pub(super) async fn error_reports(scene: &Scene) -> Probed {
     ))
 }
 
-/// A7. The machinery is not in this program yet: the probe is to be filled in here.
+/// A7. No probe verifies the log yet: it is to be filled in here.
 pub(super) fn verifiable(_scene: &Scene) -> Probed {
     Err(Short::not_proven(
-        "this program has neither proofs of the trail nor a rule how long it is kept; that nothing in it is changed is A1",
+        "`portcullis audit verify` proves it and `audit.keep` is the rule, and no probe tries them yet; that nothing in it is changed is A1",
     ))
 }
 

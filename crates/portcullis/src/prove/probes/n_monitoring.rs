@@ -62,10 +62,10 @@ pub(super) async fn counters(scene: &Scene) -> Probed {
     ))
 }
 
-/// M2. Detectors and alerts are not in this program yet: the probe is to be filled in here.
+/// M2. No probe makes a burst yet: it is to be filled in here.
 pub(super) fn alerts(_scene: &Scene) -> Probed {
     Err(Short::not_proven(
-        "this program counts (M1) and tells of old secrets (X6); it has no detectors and sends no alerts",
+        "`portcullis anomalies` and `alerts` look and tell, and no probe tries them yet; what is counted is M1, what is told of old secrets X6",
     ))
 }
 

@@ -4,21 +4,21 @@ use super::{b_sessions, c_tokens, d_api_keys, j_secrets};
 use crate::prove::Scene;
 use crate::prove::probe::{Held, Place, Probed, Short};
 
-/// N1. The clock of a report is not in this program yet: the probe is to be filled in here.
+/// N1. No probe opens an incident yet: it is to be filled in here.
 pub(super) fn clock(_scene: &Scene) -> Probed {
     Err(Short::not_proven(
-        "that people answer within a day is theirs to show; this program has no clock for it",
+        "that people answer within a day is theirs to show; `portcullis incident list` tells what is late, and no probe tries that yet",
     ))
 }
 
-/// N2. `incident` is not in this program yet: the probe is to be filled in here.
+/// N2. No probe walks through an incident yet: it is to be filled in here.
 pub(super) fn procedure(_scene: &Scene) -> Probed {
     Err(Short::not_proven(
-        "this program has no command that opens an incident; its steps by hand are N3",
+        "`portcullis incident` goes through these phases, and no probe tries that yet; its acts are N3",
     ))
 }
 
-/// N3. Each step is probed; one command for all of them is not in this program yet.
+/// N3. Each step is probed; `portcullis incident open --contain` does them together.
 pub(super) async fn by_command(scene: &Scene) -> Probed {
     b_sessions::revoked(scene).await?;
     d_api_keys::revoked(scene).await?;
