@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use portcullis_core::roles::Roles;
-use portcullis_core::{Clock, Mode};
+use portcullis_core::{Clock, Mode, Span};
 use portcullis_events::metrics::Dependency;
 use portcullis_events::{
     Alerts, Anomalies, SecretStore, Trail, UploadStore, Webhooks, alerts, anomalies, audit,
@@ -43,6 +43,8 @@ const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
 /// How long an event waits for a signed head of the audit log, about.
 const SIGN_EVERY: Duration = Duration::from_secs(1);
+/// How long personal parts of the trail wait after they could not be sealed.
+const SEAL_AGAIN: Span = Span::from_seconds(10);
 
 /// The slice that knows accounts and sessions, put together.
 #[derive(Clone)]
@@ -383,14 +385,22 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity, loaded: &Loaded) {
 
 /// Gives what was recorded its place in the signed log. Every node tries: one of them does it.
 fn keep_log(gate: &Gate, log: &audit::Log, loaded: &Loaded) {
-    let keeping = log.clone();
+    let (keeping, clock) = (log.clone(), Arc::clone(&gate.clock));
     gate.back.spawn(async move {
         let mut ticks = tokio::time::interval(SIGN_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seals_from = clock.now();
         loop {
             ticks.tick().await;
-            if let Err(error) = keeping.keep().await {
+            if let Err(error) = keeping.sequence().await {
                 tracing::warn!(%error, "the log of the audit trail could not be brought up to date");
+            }
+            // A service that is away has others who ask it: sealing waits, and nothing waits for it.
+            if clock.now() >= seals_from
+                && let Err(error) = keeping.seal().await
+            {
+                seals_from = clock.now() + SEAL_AGAIN;
+                tracing::warn!(%error, "personal parts of the audit trail could not be sealed");
             }
         }
     });

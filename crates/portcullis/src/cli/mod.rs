@@ -341,8 +341,8 @@ pub(crate) enum SigningKeys {
     },
     /// Take a key out: nothing that it signed counts any more. A new one signs at once.
     Revoke {
-        /// The key's id, as `list` shows it.
-        #[arg(value_name = "KEY")]
+        /// The key's id, as `list` shows it. It may begin with `-`.
+        #[arg(value_name = "KEY", allow_hyphen_values = true)]
         kid: String,
     },
 }
