@@ -277,7 +277,7 @@ impl Incidents {
         if phase == Phase::Triage {
             store::triage(&mut tx, id, now).await?;
         }
-        store::insert_note(&mut tx, id, (now, &who(by)), phase, &text).await?;
+        store::insert_note(&mut tx, id, (now, &by.actor.written()), phase, &text).await?;
         let event = self.event(&incident, Action::IncidentNoted, by);
         let event = event.with("phase", phase.as_str()).with("note", text);
         self.trail.record_in(&mut tx, event).await?;
@@ -387,13 +387,6 @@ fn words(field: &'static str, text: &str) -> Result<String, Error> {
         return Err(Error::Invalid(field));
     }
     Ok(redact::bounded(text, LONGEST))
-}
-
-fn who(by: &By) -> String {
-    match by.actor.id() {
-        Some(id) => format!("{}:{id}", by.actor.kind()),
-        None => by.actor.kind().to_owned(),
-    }
 }
 
 #[cfg(test)]

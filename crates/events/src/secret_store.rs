@@ -371,7 +371,7 @@ impl SecretStore {
             version: 1,
             public: &public.to_text(),
             sealed: &sealed,
-            made_by: &made_by(by),
+            made_by: &by.actor.written(),
             request: change.request,
         };
         rows::insert_version(&mut tx, stored.id, &new, now).await?;
@@ -449,7 +449,7 @@ impl SecretStore {
             version: new.version,
             public: &public.to_text(),
             sealed: &sealed,
-            made_by: &made_by(by),
+            made_by: &by.actor.written(),
             request,
         };
         match rows::insert_version(&mut tx, new.id, &version, now).await {
@@ -574,13 +574,6 @@ fn place<'a>(label: &Label, row: &'a str) -> Place<'a> {
 
 fn target(label: &Label) -> Target {
     Target::named("secret", label.name.as_str())
-}
-
-fn made_by(by: &By) -> String {
-    match by.actor.id() {
-        Some(id) => format!("{}:{id}", by.actor.kind()),
-        None => by.actor.kind().to_owned(),
-    }
 }
 
 fn next_of(stored: &Stored, now: Timestamp) -> Stored {

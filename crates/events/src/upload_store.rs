@@ -60,10 +60,7 @@ pub struct Owner(pub Actor);
 
 impl Owner {
     fn text(self) -> String {
-        match self.0.id() {
-            Some(id) => format!("{}:{id}", self.0.kind()),
-            None => self.0.kind().to_owned(),
-        }
+        self.0.written()
     }
 
     /// Whose keys seal the file, within the tenant: a person's, by their id.

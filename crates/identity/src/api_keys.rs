@@ -386,7 +386,7 @@ impl ApiKeys {
             permissions: &new.permissions,
             routes: new.routes.as_deref(),
             rate: new.rate,
-            created_by: &written(by),
+            created_by: &by.actor.written(),
             created_at: now,
             expires_at: new.expires_at,
         };
@@ -584,14 +584,6 @@ pub(crate) fn check_gift(
         );
     }
     Ok(())
-}
-
-/// Who made a key, for the record: the kind, and the id where there is one.
-fn written(by: &By) -> String {
-    match by.actor.id() {
-        Some(id) => format!("{}:{id}", by.actor.kind()),
-        None => by.actor.kind().to_owned(),
-    }
 }
 
 /// SECURITY: whoever has a key of somebody else's acts as its owner where a route asks for one.

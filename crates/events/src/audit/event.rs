@@ -41,6 +41,14 @@ impl Actor {
         }
     }
 
+    /// `kind:id`, or the kind where that has no id: as a column keeps it.
+    pub fn written(self) -> String {
+        match self.id() {
+            Some(id) => format!("{}:{id}", self.kind()),
+            None => self.kind().to_owned(),
+        }
+    }
+
     /// Which one of its kind, where there are several.
     pub const fn id(self) -> Option<Uuid> {
         match self {

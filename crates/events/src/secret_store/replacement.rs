@@ -11,7 +11,7 @@ use portcullis_vault::tokens::sha256;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Error, Label, Made, Rotation, SecretStore, Stored, made_by, rows, target};
+use super::{Error, Label, Made, Rotation, SecretStore, Stored, rows, target};
 use crate::audit::{self, Action, By, Event, Filter};
 
 /// What there is to do, in order.
@@ -296,7 +296,7 @@ impl SecretStore {
             return Err(Error::NotThisStep);
         }
         let now = self.clock.now();
-        if !insert_step(tx, replacement.id, step, (now, &made_by(by)), result).await? {
+        if !insert_step(tx, replacement.id, step, (now, &by.actor.written()), result).await? {
             return Err(Error::NotThisStep);
         }
         let event = self
@@ -316,10 +316,7 @@ fn use_of(event: &Event, version: i64) -> Option<Use> {
     let used = event.metadata.get("version")?.as_i64()?;
     (used == version).then(|| Use {
         at: event.at.to_string(),
-        actor: match event.actor.id() {
-            Some(id) => format!("{}:{id}", event.actor.kind()),
-            None => event.actor.kind().to_owned(),
-        },
+        actor: event.actor.written(),
         client: event.client.map(|client| client.to_string()),
         request: event.request.map(|request| request.to_string()),
         version,
