@@ -18,6 +18,7 @@ pub mod access_log;
 pub mod alerts;
 pub mod anomalies;
 pub mod audit;
+mod entry_name;
 pub mod incidents;
 pub mod log;
 pub mod metrics;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{Notice, SOURCES};
 use crate::anomalies::Severity;
+use crate::entry_name::is_entry_name;
 
 /// One `[[alert]]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -123,7 +124,7 @@ pub fn compile(
                 Finding::error("alerts", format!("alert.{position}.{key}"), message).remedy(remedy),
             );
         };
-        if !is_name(&config.name) {
+        if !is_entry_name(&config.name) {
             wrong(
                 "name",
                 "is not of lower case letters, digits and `-`, 60 at most".to_owned(),
@@ -281,9 +282,4 @@ fn mac(secret: &Secret) -> Option<ForeignMac> {
     let encoded = secret.expose().strip_prefix("whsec_")?;
     let bytes = Secret::new(STANDARD.decode(encoded).ok()?);
     (bytes.expose().len() >= 24).then(|| ForeignMac::of_bytes(&bytes))
-}
-
-pub(super) fn is_name(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=60).contains(&name.len()) && name.bytes().all(fits)
 }

@@ -11,9 +11,9 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::config::is_name;
 use super::{Alert, Alerts, Error, Filter, Silence, Silencing, State as Stage};
 use crate::audit::By;
+use crate::entry_name::is_entry_name;
 
 /// For whatever state has the slice in it.
 pub fn routes<S>() -> OpenApiRouter<S>
@@ -143,7 +143,7 @@ async fn list_alerts(
     if asked
         .destination
         .as_deref()
-        .is_some_and(|name| !is_name(name))
+        .is_some_and(|name| !is_entry_name(name))
     {
         return Err(paging::refused(
             "destination",

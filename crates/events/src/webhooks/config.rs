@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::endpoint::{Endpoint, Endpoints, Stamp};
 use super::verify::{Encoding, Form, Scheme, Verifier};
+use crate::entry_name::is_entry_name;
 
 /// One `[[webhook]]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -220,12 +221,6 @@ pub fn own(
     }
 }
 
-/// Whether a webhook can be called so.
-pub(super) fn is_name(text: &str) -> bool {
-    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-    (1..=60).contains(&text.len()) && text.bytes().all(is_plain)
-}
-
 /// It has been told of.
 struct Mistake;
 
@@ -246,7 +241,7 @@ impl One<'_> {
     fn check(&mut self, before: &[Config], known: &Known<'_>) {
         let config = self.config;
         let name = &config.name;
-        if !is_name(name) {
+        if !is_entry_name(name) {
             let message = format!("`{name}` is not lower case letters, digits and `-`");
             self.wrong("name", message, "write it like \"stripe\"");
         }

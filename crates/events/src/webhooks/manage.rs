@@ -10,9 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::config::is_name;
 use super::{Delivery, Error, Filter, State as Stage, Webhooks};
 use crate::audit::By;
+use crate::entry_name::is_entry_name;
 
 /// For whatever state has the slice in it.
 pub fn routes<S>() -> OpenApiRouter<S>
@@ -105,7 +105,11 @@ async fn list_deliveries(
         Stage::parse(&word)
             .ok_or_else(|| paging::refused("state", "must be waiting, delivered or dead"))
     });
-    if asked.endpoint.as_deref().is_some_and(|name| !is_name(name)) {
+    if asked
+        .endpoint
+        .as_deref()
+        .is_some_and(|name| !is_entry_name(name))
+    {
         return Err(paging::refused("endpoint", "must be a webhook's name"));
     }
     let after = paging::after(asked.after)?;
