@@ -62,23 +62,10 @@ const OF_TENANT: &str = counts!(
 const OF_ALL: &str = counts!("1 = 1", "1 = 1", "1 = 1", "1 = 1");
 
 async fn count(db: &Db, whose: Whose, now: Timestamp) -> Result<Reach, portcullis_store::Error> {
-    let user;
-    let tenant;
-    let args: Vec<Value<'_>> = match whose {
-        Whose::User(id) => {
-            user = id;
-            vec![now.into(), user.into()]
-        }
-        Whose::Tenant(id) => {
-            tenant = id;
-            vec![now.into(), tenant.into()]
-        }
-        Whose::Everybody => vec![now.into()],
-    };
-    let sql = match whose {
-        Whose::User(_) => OF_USER,
-        Whose::Tenant(_) => OF_TENANT,
-        Whose::Everybody => OF_ALL,
+    let (sql, args): (_, Vec<Value<'_>>) = match whose {
+        Whose::User(id) => (OF_USER, vec![now.into(), id.into()]),
+        Whose::Tenant(id) => (OF_TENANT, vec![now.into(), id.into()]),
+        Whose::Everybody => (OF_ALL, vec![now.into()]),
     };
     let Some(row) = db.fetch_optional(sql, &args).await? else {
         return Ok(Reach::default());
