@@ -21,7 +21,7 @@ use portcullis_identity::{Email, users};
 use serde_json::json;
 
 use super::probe::{Place, Short};
-use super::product::Product;
+use super::product::{Product, Seen};
 use super::rehearsal::Copy;
 use super::wire::{Browser, Reply, Target};
 use crate::config::Config;
@@ -329,6 +329,24 @@ impl World {
     pub(crate) fn product(&self) -> Result<&Product, Short> {
         let why = "this probe belongs into a rehearsal";
         self.product.as_ref().ok_or_else(|| Short::not_proven(why))
+    }
+
+    /// The newest request for `path` that the product of a rehearsal has seen.
+    pub(crate) fn came_through(&self, path: &str) -> Result<Seen, Short> {
+        let seen = self.product()?.last(path);
+        seen.ok_or_else(|| Short::not_proven("nothing came through"))
+    }
+
+    /// Every permission that some role gives, once for each role.
+    pub(crate) fn permissions(&self) -> Vec<String> {
+        let roles = self.config().access.roles();
+        let given = roles.values().flat_map(|role| role.permissions.clone());
+        given.collect()
+    }
+
+    /// Where the gate's database is; nothing where it names none.
+    pub(crate) fn database(&self) -> Option<&Secret> {
+        self.stores.loaded.secrets.database.as_ref()
     }
 }
 

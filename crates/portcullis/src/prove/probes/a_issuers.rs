@@ -188,13 +188,7 @@ pub(super) async fn provisioned(scene: &Scene) -> Probed {
 pub(super) async fn administrators(scene: &Scene) -> Probed {
     let w = scene.rehearsal()?;
     let (issuer, secret, audience) = supabase(w)?;
-    let permissions: Vec<String> = w
-        .config()
-        .access
-        .roles()
-        .values()
-        .flat_map(|role| role.permissions.clone())
-        .collect();
+    let permissions = w.permissions();
     let position = permissions
         .iter()
         .position(|name| name.starts_with("manage:"));

@@ -440,10 +440,7 @@ pub(super) async fn tenant_of_identity(scene: &Scene) -> Probed {
         || format!("a member is answered {}", asked.said()),
         ALWAYS,
     )?;
-    let seen = w
-        .product()?
-        .last(&path)
-        .ok_or_else(|| Short::not_proven("nothing came through"))?;
+    let seen = w.came_through(&path)?;
     let header = w.config().assertion.header.to_ascii_lowercase();
     let told = read(seen.header(&header).unwrap_or_default());
     let tenant = told

@@ -100,10 +100,7 @@ pub(super) async fn matrix(scene: &Scene) -> Probed {
     // In development mode, so that no role is asked for a second factor first.
     let w = scene.development().await?;
     let roles = w.config().access.roles();
-    let permissions: Vec<String> = roles
-        .values()
-        .flat_map(|role| role.permissions.clone())
-        .collect();
+    let permissions = w.permissions();
     let browser = w.signed_in(&w.people.other).await?;
     let mut cells = 0_usize;
     for role in roles.keys() {
@@ -160,10 +157,7 @@ async fn set_roles(w: &World, roles: &[&String]) -> Result<(), Short> {
 pub(super) async fn dynamic(scene: &Scene) -> Probed {
     let w = scene.development().await?;
     let roles = w.config().access.roles();
-    let permissions: Vec<String> = roles
-        .values()
-        .flat_map(|role| role.permissions.clone())
-        .collect();
+    let permissions = w.permissions();
     let found = roles.keys().find_map(|role| {
         let held = held_by(&roles, Some(role));
         let plain = held_by(&roles, w.plain_role.as_deref());

@@ -30,10 +30,7 @@ pub(super) async fn zero_trust(scene: &Scene) -> Probed {
         || format!("a signed-in user is answered {}", reply.said()),
         ALWAYS,
     )?;
-    let seen = w
-        .product()?
-        .last(&path)
-        .ok_or_else(|| Short::not_proven("nothing came through"))?;
+    let seen = w.came_through(&path)?;
     let told = seen
         .header(&header.to_ascii_lowercase())
         .unwrap_or_default()
@@ -142,14 +139,8 @@ pub(super) async fn least_privilege(scene: &Scene) -> Probed {
     let database = match w.stores.db.engine() {
         Engine::Sqlite => {
             use std::os::unix::fs::PermissionsExt as _;
-            let url = w
-                .stores
-                .loaded
-                .secrets
-                .database
-                .as_ref()
-                .map(|url| url.expose().clone())
-                .unwrap_or_default();
+            let url = w.database().map(|url| url.expose().clone());
+            let url = url.unwrap_or_default();
             let file = url
                 .trim_start_matches("sqlite://")
                 .split('?')
@@ -165,14 +156,14 @@ pub(super) async fn least_privilege(scene: &Scene) -> Probed {
             format!("the database file has mode {mode:o}")
         }
         Engine::Postgres => {
-            const SQL: &str = "SELECT rolsuper AS super, rolcreaterole AS roles FROM pg_roles WHERE rolname = current_user";
-            let row = w.stores.db.fetch_optional(SQL, &[]).await?;
-            let row = row.ok_or_else(|| {
-                Short::not_proven("the database does not say who the gate is there")
-            })?;
-            let (is_super, roles) = (row.bool("super")?, row.bool("roles")?);
+            let silent = || Short::not_proven("the database does not say who the gate is there");
+            let url = w.database().ok_or_else(silent)?;
+            let found = portcullis_store::privileges(&w.config().state, url).await?;
+            let beyond = found.ok_or_else(silent)?.beyond;
             must(
-                !is_super && !roles,
+                !beyond
+                    .iter()
+                    .any(|power| power == "SUPERUSER" || power == "CREATEROLE"),
                 || "the gate is a superuser of its database, or may make roles".to_owned(),
                 "state.database: give the gate a role of its own",
             )?;

@@ -33,15 +33,8 @@ pub(super) async fn container(scene: &Scene) -> Probed {
 
 /// D2
 pub(super) fn network(scene: &Scene) -> Probed {
-    let url = scene
-        .live
-        .stores
-        .loaded
-        .secrets
-        .database
-        .as_ref()
-        .map(|url| url.expose().clone())
-        .unwrap_or_default();
+    let url = scene.live.database().map(|url| url.expose().clone());
+    let url = url.unwrap_or_default();
     match scene.live.stores.db.engine() {
         Engine::Sqlite if scene.live.stores.loaded.secrets.redis.is_none() => Ok(Held::at(
             Place::State,
