@@ -113,15 +113,17 @@ async fn the_program_asks_for_nothing_that_the_unit_refuses() {
         .spawn()
         .unwrap();
     let mut attached = String::new();
-    let errors = tracer.stderr.take().unwrap();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(errors), &mut attached).unwrap();
+    // Open until its end: it writes a line for each thread that begins, and would die of one that nobody takes.
+    let mut errors = std::io::BufReader::new(tracer.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut errors, &mut attached).unwrap();
     assert!(attached.contains("attached"), "{attached}");
     let browser = gateway.signed_in("ada@corp.test").await;
     assert_eq!(browser.get("/things").send().await.status, 200);
     crate::support::signal(gateway.pid(), "HUP");
     gateway.wait_until_printed("policy reloaded").await;
     assert!(gateway.stop().await.success());
-    tracer.wait().unwrap();
+    assert!(tracer.wait().unwrap().success());
+    drop(errors);
 
     // And a start, with its files and sockets.
     let start = folder.path().join("start");
