@@ -28,7 +28,7 @@ use portcullis_store::Db;
 use portcullis_vault::fields::{self, Fields, Place};
 
 use crate::Email;
-pub use settle::Settled;
+pub use settle::{Forms, Settled};
 
 /// What a name begins with that is an index.
 const INDEX: &str = "index:";

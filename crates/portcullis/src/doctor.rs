@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Timestamp};
+use portcullis_identity::addresses::Forms;
 use portcullis_store::Condition;
 use serde::Serialize;
 
@@ -62,9 +63,13 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
         let answer = database(&loaded).await;
         // One that does not answer is not waited for again.
         let more = if answer.is_ok() {
-            [power_cut(&loaded).await, database_user(&loaded).await]
+            [
+                power_cut(&loaded).await,
+                database_user(&loaded).await,
+                addresses(&loaded).await,
+            ]
         } else {
-            [None, None]
+            [None, None, None]
         };
         trials.push(trial(
             "database".to_owned(),
@@ -231,6 +236,28 @@ async fn database_user(loaded: &Loaded) -> Option<Trial> {
     };
     Some(Trial {
         what: "database user".to_owned(),
+        ok: true,
+        warning,
+        detail,
+    })
+}
+
+/// E-mail addresses that are still in the form that `accounts.seal-addresses` does not name.
+async fn addresses(loaded: &Loaded) -> Option<Trial> {
+    let url = loaded.secrets.database.as_ref()?;
+    let asked = Forms::count(&loaded.config.state, url);
+    // Before the first start there are no tables: the line of the database says so.
+    let found = in_time(async { asked.await.map_err(|error| error.to_string()) });
+    let Forms { clear, sealed } = found.await.ok()?;
+    let left = "the gate moves them while it runs, and its log names those that stay";
+    let (warning, detail) = match (loaded.config.accounts.seal_addresses, clear, sealed) {
+        (true, 0, _) => (false, format!("{sealed} are sealed, none is in the clear")),
+        (true, _, _) => (true, format!("{clear} are in the clear still: {left}")),
+        (false, _, 0) => return None,
+        (false, _, _) => (true, format!("{sealed} are sealed still: {left}")),
+    };
+    Some(Trial {
+        what: "addresses (accounts.seal-addresses)".to_owned(),
         ok: true,
         warning,
         detail,

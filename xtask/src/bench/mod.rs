@@ -144,7 +144,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         (AUDIT_LOG, "portcullis-events"),
     ] {
         if options.only.iter().any(|only| only == name) {
-            example(name, package)?;
+            // Cargo names an example as its file is named.
+            example(&name.replace('-', "_"), package)?;
             alone += 1;
         }
     }

@@ -27,6 +27,8 @@ const AIM_PYTHON: f64 = 100.0;
 pub(super) fn run(folder: &Path, python: &Path, rounds: u32) -> Result<()> {
     let mut build = cargo("build");
     build.args(["--package", "portcullis", "--bin", "portcullis"]);
+    // The same program as the others measure, so that it is built once.
+    build.args(["--features", "portcullis/full"]);
     build.args([
         "--package",
         "portcullis-events",

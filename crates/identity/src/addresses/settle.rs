@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
-use portcullis_core::UserId;
+use portcullis_core::{Secret, UserId};
 use portcullis_store::{Engine, Row, Value};
 use portcullis_vault::fields::MARK;
 use uuid::Uuid;
@@ -21,6 +21,32 @@ pub struct Settled {
     pub moved: u64,
     /// Rows that stay as they are: they do not open, or another row has the address.
     pub failed: u64,
+}
+
+/// How many rows have an address in each form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forms {
+    pub clear: i64,
+    /// Without those of sessions, which cannot be moved back and end with them.
+    pub sealed: i64,
+}
+
+impl Forms {
+    /// Counts them in a database that may be somebody else's to write to: for `doctor`.
+    pub async fn count(
+        state: &portcullis_store::Config,
+        url: &Secret<String>,
+    ) -> Result<Self, portcullis_store::Error> {
+        const SQL: &str = "SELECT coalesce(sum(CASE WHEN name LIKE '%@%' THEN 1 ELSE 0 END), 0) AS clear, coalesce(sum(CASE WHEN back = 1 AND (substr(name, 1, 6) = 'index:' OR substr(name, 1, 5) = $1) THEN 1 ELSE 0 END), 0) AS sealed FROM (SELECT email_canonical AS name, 1 AS back FROM users UNION ALL SELECT email_canonical, 1 FROM invitation UNION ALL SELECT email, 1 FROM registration_token UNION ALL SELECT email_canonical, 1 FROM recovery_token UNION ALL SELECT openid_email, 0 FROM session UNION ALL SELECT openid_email, 0 FROM sign_in_challenge) AS every_name";
+        let row = portcullis_store::look_up(state, url, SQL, &[MARK.into()]).await?;
+        let Some(row) = row else {
+            return Ok(Forms::default());
+        };
+        Ok(Forms {
+            clear: row.int("clear")?,
+            sealed: row.int("sealed")?,
+        })
+    }
 }
 
 /// A table that keeps an address. The text of each query is beside it.

@@ -363,6 +363,8 @@ async fn a_database_is_moved_while_people_sign_in_and_goes_on_after_a_kill() {
         (1..MANY + 2).contains(&left),
         "killed in the middle: {left}"
     );
+    let doctor = String::from_utf8(builder.cli(&["doctor"]).stdout).unwrap();
+    assert!(doctor.contains("are in the clear still"), "{doctor}");
     let gateway = builder.start().await;
     assert_eq!(login(&gateway, ADA, PASSWORD).await.status, 200);
     // Moved or not, an address has one account.
@@ -380,6 +382,8 @@ async fn a_database_is_moved_while_people_sign_in_and_goes_on_after_a_kill() {
     let moved = count_in(&gateway.folder, "1 = 1").await;
     assert_eq!(moved, (MANY + 2).to_string());
     assert_none_in_the_clear(&gateway, &[ADA, ROOT, "customer7@elsewhere.test"]).await;
+    let doctor = String::from_utf8(gateway.cli(&["doctor"]).stdout).unwrap();
+    assert!(doctor.contains("none is in the clear"), "{doctor}");
     // An invitation of before finds its account.
     let ada = gateway.signed_in(ADA).await;
     post(&ada, &format!("{AUTH}/invitation"), &token).await;
@@ -391,6 +395,8 @@ async fn a_database_is_moved_while_people_sign_in_and_goes_on_after_a_kill() {
         .wait_until_printed("addresses were brought into the form")
         .await;
     assert_eq!(sealed(&gateway).await, "0");
+    let doctor = String::from_utf8(gateway.cli(&["doctor"]).stdout).unwrap();
+    assert!(!doctor.contains("accounts.seal-addresses"), "{doctor}");
     let list = done(&gateway, &["users", "list"]);
     assert!(list.contains(ADA) && list.contains("customer7@elsewhere.test"));
 }
