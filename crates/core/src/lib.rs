@@ -27,5 +27,5 @@ pub use id::{ApiKeyId, RequestId, SessionId, TenantId, TokenFamilyId, UserId, Vi
 pub use mode::{Mode, Scheme};
 pub use principal::Principal;
 pub use problem::Problem;
-pub use secret::{Secret, SecretRef};
+pub use secret::{Secret, SecretRef, Wipe};
 pub use time::{Clock, Span, Timestamp};

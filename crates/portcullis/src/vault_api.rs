@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_console::api::{Failure, json_up_to, no_store};
 use portcullis_core::finding::Finding;
-use portcullis_core::{Clock, Principal, Problem, TenantId, problem};
+use portcullis_core::{Clock, Principal, Problem, Secret, TenantId, problem};
 use portcullis_events::{Action, Actor, By, Event, Outcome, Target, Trail};
 use portcullis_store::Db;
 use portcullis_vault::fernet::Fernet;
@@ -226,7 +226,7 @@ async fn seal(
         let place = place(asked.tenant, &item.table, &item.field, &item.row)?;
         let plain = item.encoding.read(item.value.expose())?;
         let subject = item.subject.as_deref();
-        let sealed = vault.fields.seal(&place, subject, &plain).await;
+        let sealed = vault.fields.seal(&place, subject, plain.expose()).await;
         items.push(SealedView {
             sealed: sealed.map_err(Problem::from)?,
         });
@@ -258,7 +258,7 @@ async fn index(
         let plain = item.encoding.read(item.value.expose())?;
         let index = vault
             .fields
-            .blind_index(asked.tenant, &item.table, &item.field, &plain)
+            .blind_index(asked.tenant, &item.table, &item.field, plain.expose())
             .await
             .map_err(Problem::from)?;
         items.push(IndexView {
@@ -329,10 +329,10 @@ fn place<'a>(
 }
 
 impl Encoding {
-    fn read(self, text: &str) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
+    fn read(self, text: &str) -> Result<Secret<Vec<u8>>, Failure> {
         match self {
-            Encoding::Text => Ok(text.as_bytes().to_vec().into()),
-            Encoding::Base64 => STANDARD.decode(text).map(Into::into).map_err(|_| {
+            Encoding::Text => Ok(Secret::new(text.as_bytes().to_vec())),
+            Encoding::Base64 => STANDARD.decode(text).map(Secret::new).map_err(|_| {
                 let said = "is no base64 (RFC 4648 section 4), as `encoding` says it is";
                 Problem::new(&problem::INVALID_INPUT)
                     .field("value", said)
