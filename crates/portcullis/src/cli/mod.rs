@@ -74,7 +74,7 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Show a working gate in front of a small built-in application, on loopback.
     ///
-    /// Prints an administrator's one-time password and three things to try. Nothing is left behind.
+    /// Prints an administrator's one-time password and four things to try. Nothing is left behind.
     Demo(Demo),
     /// Write a commented configuration for a product, from its OpenAPI document if there is one.
     ///
@@ -100,16 +100,17 @@ pub(crate) enum Verb {
     ///
     ///   portcullis migrate --owner-env OWNER --grant-to gate
     ///
-    /// `serve` does so by itself where its own user may. Where it may not, because gates connect as a user
-    /// that only reads and writes rows, this is run before a new version starts.
+    /// `serve` does so by itself where its own user may. Where it may not, because gates connect as a
+    /// user that only reads and writes rows, this is run before a new version starts.
     #[command(verbatim_doc_comment)]
     Migrate(crate::migrate::Migrate),
     /// Prove each promise of the policy against the running gate, and say what does not hold.
     ///
-    /// Every requirement has a probe that can fail: it sends the request without the cookie, plants the hostile
-    /// origin, replays the token, makes the session older, reads the stored bytes. Run it beside the gate, with
-    /// its configuration. It makes accounts and tenants of its own (`prove-..`), switches them off in the end, and
-    /// rehearses what would disturb people on a copy of the gate with the same policy.
+    /// Every requirement has a probe that can fail: it sends the request without the cookie, plants
+    /// the hostile origin, replays the token, makes the session older, reads the stored bytes. Run it
+    /// beside the gate, with its configuration. It makes accounts and tenants of its own (`prove-..`),
+    /// switches them off in the end, and rehearses what would disturb people on a copy of the gate
+    /// with the same policy.
     ///
     ///   portcullis prove                                   (everything, for people)
     ///   portcullis prove --only H5,I4                      (two of them)
@@ -117,8 +118,8 @@ pub(crate) enum Verb {
     ///   portcullis prove --format md --to SECURITY.md      (signed; --verify SECURITY.md checks it)
     ///   portcullis prove --against URL                     (a product without the gate, from outside)
     ///
-    /// Exit code 0: all of it holds. 1: a probe got through, or something is not proven that `--accept` does not
-    /// name. 2: wrong usage.
+    /// Exit code 0: all of it holds. 1: a probe got through, or something is not proven that
+    /// `--accept` does not name. 2: wrong usage.
     #[command(verbatim_doc_comment)]
     Prove(crate::prove::Args),
     /// Ask the running gate on this machine whether it stands: exit code 0 or 1.

@@ -31,6 +31,7 @@ struct NewNote {
 
 /// The application's routes.
 pub(super) fn router() -> Router {
+    let keys = nobodys_key();
     Router::new()
         .route("/", get(home))
         .route("/board", get(board))
@@ -55,12 +56,27 @@ pub(super) fn router() -> Router {
         // What the gate tells the product, and where it reports errors to.
         .route("/webhooks/payments", post(async || StatusCode::NO_CONTENT))
         .route("/api/1/envelope/", post(async || StatusCode::OK))
-        // The other issuer's keys: here it has none, so that none of its tokens counts.
         .route(
             "/.well-known/jwks.json",
-            get(async || Json(serde_json::json!({ "keys": [] }))),
+            get(async move || Json(keys.clone())),
         )
         .with_state(Board::default())
+}
+
+/// The other issuer's keys: one whose modulus is a number of the machine's random bits and no product that
+/// anybody made, so that nobody signs under it and none of its tokens counts.
+fn nobodys_key() -> serde_json::Value {
+    let mut modulus: Vec<u8> = (0..16)
+        .flat_map(|_| uuid::Uuid::new_v4().into_bytes())
+        .collect();
+    for end in [0, modulus.len().saturating_sub(1)] {
+        // As long as it says, and odd.
+        if let Some(byte) = modulus.get_mut(end) {
+            *byte |= 0x81;
+        }
+    }
+    let modulus = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(modulus);
+    serde_json::json!({ "keys": [{ "kty": "RSA", "alg": "RS256", "use": "sig", "kid": "nobody", "e": "AQAB", "n": modulus }] })
 }
 
 async fn home() -> Html<String> {

@@ -142,16 +142,13 @@ Portcullis stands at {at} in front of a small application.
   sign in as   {EMAIL}
   password     {}
 
-Three things to try:
+Four things to try, the last from a second terminal:
 
   1. an allowed request     curl -i {at}/
   2. a refused one          curl -i {at}/api/internal/debug
      and one that is forged curl -i -X POST {at}/.portcullis/auth/login -H 'Origin: https://evil.test' -H 'Content-Type: application/json' -d '{{}}'
   3. the page to open       {at}/board
-
-And the proof that all of it holds, from a second terminal:
-
-  4. {prove}
+  4. the proof of it all    {prove}
 
 Everything is kept in a temporary folder and gone when you press Ctrl-C.
 ",
