@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Gateway, Upstream, eventually};
+use crate::support::{Gateway, PASSWORD, Upstream, database, eventually};
 
 /// A product that nobody can reach.
 async fn away() -> Upstream {
@@ -64,6 +64,35 @@ async fn a_failure_is_reported_under_its_request_id_without_anything_of_the_requ
     assert_eq!(client.get("/nowhere").send().await.status, 401);
     assert_eq!(gateway.stop().await.code(), Some(0));
     assert_eq!(sink.requests(), 1);
+}
+
+#[tokio::test]
+async fn what_the_database_says_is_scrubbed_before_it_leaves() {
+    let sink = Upstream::start().await;
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder_usual(&upstream)
+        .await
+        .user("ada@corp.test", &["user"])
+        .more("\n[error-reports]\ndsn = { file = \"dsn\" }\n")
+        .file("dsn", &format!("http://abc123@{}/7", sink.address()))
+        .start()
+        .await;
+    // It repeats values in its messages: here the name of what refuses stands for one.
+    let said = format!("{}_live_{} of canary@corp.test", "sk", "canary7Qw3Er5Ty");
+    database::execute_either(
+        &gateway.folder,
+        &format!("CREATE TRIGGER refuses BEFORE INSERT ON session BEGIN SELECT RAISE(ABORT, '{said}'); END"),
+        &format!("ALTER TABLE session ADD CONSTRAINT \"{said}\" CHECK (user_id IS NULL) NOT VALID"),
+    )
+    .await;
+    let login = serde_json::json!({ "email": "ada@corp.test", "password": PASSWORD });
+    let request = gateway.client().post("/.portcullis/auth/login");
+    let answer = request.json(&login).send().await;
+    assert!(answer.status.is_server_error(), "{}", answer.text());
+    eventually("the report arrives", || sink.requests() > 0).await;
+    let report = String::from_utf8(sink.last().body.to_vec()).unwrap();
+    assert!(report.contains("[redacted] of c***@corp.test"), "{report}");
+    assert!(!report.contains("canary"), "{report}");
 }
 
 #[tokio::test]

@@ -169,6 +169,22 @@ fn scrub_takes_secrets_out_of_any_log_and_says_how_many() {
 }
 
 #[test]
+fn scrub_finds_what_needs_no_telling_name() {
+    let (begin, end) = ("-----BEGIN PRIVATE ", "-----END PRIVATE ");
+    let input = format!(
+        "open postgres://app:canary1@db.internal/x\ncat /home/alice/notes.txt C:\\Users\\bob\\x\n{begin}KEY-----\ncanary2MIIEvQIBADANBgkqhkiG\n{end}KEY-----\nafter\n"
+    );
+    let (out, err, code) = scrub(&["--stats", "--output", "json"], &input);
+    let clean = "open postgres://[redacted]@db.internal/x\ncat /home/[redacted]/notes.txt C:\\Users\\[redacted]\\x\n[redacted]\n[redacted]\n[redacted]\nafter\n";
+    assert_eq!((out.as_str(), code), (clean, Some(0)));
+    let summary: Value = serde_json::from_str(&err).unwrap();
+    assert_eq!(
+        summary["kinds"],
+        json!({ "private-keys": 1, "urls": 1, "paths": 2 })
+    );
+}
+
+#[test]
 fn scrub_looks_for_what_it_is_told_to() {
     let input = "token=a iban=b acme_12345678 a.b@corp.test\n";
     let (out, ..) = scrub(&["--keep", "emails,fields"], input);

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    BOUNDARY, PDF, Part, assert_refused, audited, builder, field, file, gateway, part, post_form,
-    post_raw,
+    BOUNDARY, JPEG, PDF, PNG, Part, assert_refused, audited, builder, field, file, gateway, part,
+    post_form, post_raw,
 };
 use crate::support::{Client, Gateway, Received, Upstream, clamd, required, zip};
 use crate::webhooks::verified;
@@ -187,8 +187,7 @@ async fn one_file_as_the_whole_body_goes_on_as_it_is() {
 async fn several_files_go_where_several_are_taken() {
     let upstream = Upstream::start().await;
     let gateway = gateway(&upstream).await;
-    let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3a\x7e\x9b\x55\0\0\0\0IEND\xae\x42\x60\x82";
-    let jpeg = b"\xff\xd8\xff\xe0\0\x04ab\xff\xc0\0\x0b\x08\0\x01\0\x01\x01\x01\x11\0\xff\xda\0\x08\x01\x01\0\0\x3f\0abc\xff\0de\xff\xd9";
+    let (png, jpeg) = (PNG, JPEG);
     let parts = [
         file("a.png", "image/png", png),
         file("b.JPG", "image/jpeg", jpeg),
@@ -201,7 +200,7 @@ async fn several_files_go_where_several_are_taken() {
     assert_eq!(form.len(), 3);
     assert_eq!(
         (&form[0].1[..], &form[1].1[..], &form[2].1[..]),
-        (&png[..], &jpeg[..], &b"text"[..])
+        (png, jpeg, &b"text"[..])
     );
     let claims = receipt(&gateway, &received).await;
     let digests: Vec<&str> = claims["files"]

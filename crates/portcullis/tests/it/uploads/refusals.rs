@@ -6,8 +6,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::{
-    BOUNDARY, PDF, Part, assert_all_refused, assert_refused, audited, builder, field, file,
-    gateway, part, post_form, post_raw,
+    BOUNDARY, JPEG, PDF, PNG, Part, assert_all_refused, assert_refused, audited, builder, field,
+    file, gateway, part, post_form, post_raw,
 };
 use crate::support::{Gateway, Upstream, clamd, eventually, sockets};
 
@@ -69,6 +69,63 @@ async fn names_that_lead_elsewhere_are_refused() {
         ),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn pictures_that_are_none_or_more_than_that_are_refused() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream).await;
+    let changed = |picture: &[u8], at: usize, bytes: &[u8]| {
+        let mut picture = picture.to_vec();
+        picture[at..at + bytes.len()].copy_from_slice(bytes);
+        picture
+    };
+    let huge = [0, 1, 0, 0];
+    let cases = [
+        (
+            "a page named so",
+            "a.png",
+            b"<script>alert(1)</script>".to_vec(),
+        ),
+        ("a JPEG named so", "a.png", JPEG.to_vec()),
+        ("a page behind it", "a.png", [PNG, b"<script>"].concat()),
+        ("cut short", "a.png", PNG[..PNG.len() - 4].to_vec()),
+        (
+            "more pixels than a viewer has memory",
+            "a.png",
+            changed(PNG, 16, &[huge, huge].concat()),
+        ),
+        (
+            "a page named so",
+            "a.jpg",
+            b"<script>alert(1)</script>".to_vec(),
+        ),
+        ("a PNG named so", "a.jpg", PNG.to_vec()),
+        (
+            "a zip file behind it",
+            "a.jpg",
+            [
+                JPEG,
+                &crate::support::zip::zip(&crate::support::zip::document()),
+            ]
+            .concat(),
+        ),
+        ("cut short", "a.jpg", JPEG[..JPEG.len() - 2].to_vec()),
+        (
+            "more pixels than a viewer has memory",
+            "a.jpg",
+            changed(JPEG, 13, &[0xff; 4]),
+        ),
+    ];
+    let mut answers = Vec::new();
+    for (what, name, content) in &cases {
+        let is_png = name.ends_with("png");
+        let kind = if is_png { "image/png" } else { "image/jpeg" };
+        let parts = [file(name, kind, content)];
+        let answer = post_form(&gateway.client(), "/many", &parts).send().await;
+        answers.push((*what, answer, CONTENT));
+    }
+    assert_all_refused(&upstream, &answers);
 }
 
 #[tokio::test]
