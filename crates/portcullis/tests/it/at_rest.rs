@@ -47,6 +47,8 @@ async fn nothing_that_was_planted_stands_in_the_database_in_the_clear() {
         b"planted-of-ana-0815".to_vec(),
         app.secret(),
         app.base32().into_bytes(),
+        // Nor its hash without the server's key, by which whoever has the database alone could try keys.
+        portcullis_vault::tokens::sha256(both.as_bytes()).to_vec(),
         both.into_bytes(),
     ];
     planted.extend(codes.into_iter().map(String::into_bytes));

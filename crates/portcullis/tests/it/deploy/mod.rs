@@ -25,17 +25,17 @@ fn read(path: &str) -> String {
 }
 
 /// A program that the set-up installed beside the linters' Python.
-fn linter(name: &str) -> Command {
+pub(crate) fn linter(name: &str) -> Command {
     Command::new(Path::new(&required("PORTCULLIS_TEST_LINTERS")).with_file_name(name))
 }
 
 /// Everything that a program said.
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let all = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     String::from_utf8_lossy(&all).into_owned()
 }
 
-fn run(command: &mut Command, input: &str) -> Output {
+pub(crate) fn run(command: &mut Command, input: &str) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
