@@ -682,37 +682,15 @@ fn findings_come_as_text_json_and_sarif() {
     assert_eq!(clean["runs"][0]["results"], serde_json::json!([]));
 }
 
-/// What SARIF 2.1.0 (OASIS, 27 March 2020) requires of what we write.
+/// By the schema, and by what no schema says: a result names a rule of its run (3.27.5).
 fn is_sarif(log: &Value) {
-    // 3.13: a log has a version and runs.
-    assert_eq!(log["version"], "2.1.0");
+    let judged = crate::prove::schemas::of_sarif(&log.to_string());
+    assert!(judged.status.success(), "{}", crate::deploy::said(&judged));
     for run in log["runs"].as_array().unwrap() {
-        // 3.14.6 and 3.18.2: a run has a tool, a tool a driver; 3.19.8: a driver has a name.
-        let driver = &run["tool"]["driver"];
-        assert!(driver["name"].is_string());
-        // 3.49.3: a rule has an id, and 3.19.23 each only once.
-        let rules: Vec<&str> = driver["rules"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|rule| rule["id"].as_str().unwrap())
-            .collect();
-        let unique: std::collections::BTreeSet<_> = rules.iter().collect();
-        assert_eq!(unique.len(), rules.len());
+        let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
         for result in run["results"].as_array().unwrap() {
-            // 3.27.5 names a rule of 3.49; 3.27.10: one of four levels; 3.27.11 and 3.11.8: a message with a text.
-            assert!(rules.contains(&result["ruleId"].as_str().unwrap()));
-            assert!(
-                ["none", "note", "warning", "error"].contains(&result["level"].as_str().unwrap())
-            );
-            assert!(!result["message"]["text"].as_str().unwrap().is_empty());
-            for location in result["locations"].as_array().unwrap() {
-                // 3.29.3, 3.4.3: a location of an artifact by a URI reference; 3.30.5: lines from 1.
-                let place = &location["physicalLocation"];
-                let uri = place["artifactLocation"]["uri"].as_str().unwrap();
-                assert!(!uri.is_empty() && !uri.contains([' ', '\\']), "{uri}");
-                assert!(place["region"]["startLine"].as_u64().unwrap() >= 1);
-            }
+            let is_named = |rule: &Value| rule["id"] == result["ruleId"];
+            assert!(rules.iter().any(is_named), "{result}");
         }
     }
 }

@@ -3,7 +3,7 @@
 mod fronts;
 mod outside;
 mod reports;
-mod schemas;
+pub(crate) mod schemas;
 mod taken_out;
 
 use std::net::SocketAddr;

@@ -7,7 +7,7 @@ use crate::deploy::{linter, run, said};
 use crate::support::required;
 
 /// By the schema of OASIS, as the tools of its editors bring it.
-fn of_sarif(text: &str) -> Output {
+pub(crate) fn of_sarif(text: &str) -> Output {
     const JUDGE: &str = "import json, sys, jsonschema
 schema = json.load(open(sys.argv[1]))
 jsonschema.validators.validator_for(schema)(schema).validate(json.load(sys.stdin))";
