@@ -356,6 +356,12 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "audit.anchor-bucket",
+        "A bucket of S3, or of a store that speaks its protocol, that signed checkpoints of the audit log are put into.",
+        "crates/events/src/audit/anchor/bucket.rs",
+        "Placed",
+    ),
+    section(
         "log",
         "Messages and the access log.",
         "crates/events/src/log.rs",

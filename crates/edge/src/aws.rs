@@ -1,4 +1,4 @@
-//! Calls to AWS services that speak its JSON protocol (KMS, Secrets Manager), through
+//! Calls to AWS services that speak its JSON protocol (KMS, Secrets Manager), and to S3 ([`s3`]), through
 //! [`Outbound`](crate::Outbound).
 //!
 //! - Requests are signed (Signature Version 4) by the vendor's own `aws-sigv4`, which the cargo
@@ -11,6 +11,7 @@
 //! Why not the vendor's whole client: ADR 13.
 
 mod credentials;
+pub mod s3;
 mod sign;
 
 use std::sync::Arc;
@@ -104,10 +105,11 @@ impl Caller {
         let mut headers = HeaderMap::new();
         headers.insert("x-amz-target", HeaderValue::from_static(operation));
         let unsigned = sign::Unsigned {
+            method: "POST",
             service: self.service,
             region: &self.region,
             target: &self.target,
-            content_type: CONTENT_TYPE,
+            content_type: Some(CONTENT_TYPE),
             body: &body,
         };
         sign::sign(&unsigned, &mut headers, &fixed, now)?;

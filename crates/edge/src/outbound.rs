@@ -271,7 +271,7 @@ impl Outbound {
         authorization: Option<HeaderValue>,
         form: String,
     ) -> Result<Answer, Error> {
-        let sent = Sent::Body("application/x-www-form-urlencoded", form.into());
+        let sent = Sent::Post("application/x-www-form-urlencoded", form.into());
         self.call(target, authorized(authorization), sent).await
     }
 
@@ -282,7 +282,7 @@ impl Outbound {
         kind: &'static str,
         body: Bytes,
     ) -> Result<Answer, Error> {
-        self.call(target, HeaderMap::new(), Sent::Body(kind, body))
+        self.call(target, HeaderMap::new(), Sent::Post(kind, body))
             .await
     }
 
@@ -294,7 +294,18 @@ impl Outbound {
         kind: &'static str,
         body: Bytes,
     ) -> Result<Answer, Error> {
-        self.call(target, headers, Sent::Body(kind, body)).await
+        self.call(target, headers, Sent::Post(kind, body)).await
+    }
+
+    /// A body of any kind that is to be what stands at `target`.
+    pub async fn put_with(
+        &self,
+        target: &Target,
+        headers: HeaderMap,
+        kind: &'static str,
+        body: Bytes,
+    ) -> Result<Answer, Error> {
+        self.call(target, headers, Sent::Put(kind, body)).await
     }
 
     async fn call(&self, target: &Target, headers: HeaderMap, sent: Sent) -> Result<Answer, Error> {
@@ -377,8 +388,9 @@ impl Outbound {
 /// What a call brings along.
 enum Sent {
     Nothing,
-    /// A body and its type.
-    Body(&'static str, Bytes),
+    /// A type and a body.
+    Post(&'static str, Bytes),
+    Put(&'static str, Bytes),
 }
 
 fn authorized(authorization: Option<HeaderValue>) -> HeaderMap {
@@ -399,7 +411,8 @@ fn request(
     let authority = target.uri.authority().ok_or_else(refuse)?;
     let (method, kind, body) = match sent {
         Sent::Nothing => (Method::GET, None, Bytes::new()),
-        Sent::Body(kind, body) => (Method::POST, Some(kind), body),
+        Sent::Post(kind, body) => (Method::POST, Some(kind), body),
+        Sent::Put(kind, body) => (Method::PUT, Some(kind), body),
     };
     let mut request = Request::builder()
         .method(method)

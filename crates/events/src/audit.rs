@@ -71,7 +71,7 @@ pub enum Error {
     Damaged(&'static str),
     #[error("the vault is closed: its KEK (`[kek]`) does not answer")]
     Vault,
-    #[error("the file of `audit.anchor-file` {0}")]
+    #[error("the place of checkpoints outside (`audit.anchor-file`, `audit.anchor-bucket`) {0}")]
     Anchor(&'static str),
     #[error("there is no such event in the log")]
     NotInLog,

@@ -58,6 +58,8 @@ enum Away {
     Files,
     /// Where secrets are carried to.
     SecretManager,
+    /// Where checkpoints of the audit log are put.
+    Bucket,
     Nothing,
 }
 
@@ -96,6 +98,7 @@ impl Matrix {
             Away::Mail => loaded.config.mail.is_on(),
             Away::Files => secret_files(&loaded.config).is_some(),
             Away::SecretManager => remote_secrets(&loaded.config).is_some(),
+            Away::Bucket => loaded.config.audit.anchor_bucket.is_some(),
             Away::Scanner | Away::Quarantine => uploads,
             Away::Kms => loaded.config.kek.kind.is_service(),
             Away::Sink => loaded.config.error_reports.dsn.is_some(),
@@ -179,6 +182,10 @@ fn value(config: &Config, key: &str) -> Option<String> {
         "audit.queue" => config.audit.queue.to_string(),
         "audit.anchor-file" => match &config.audit.anchor_file {
             Some(path) => path.display().to_string(),
+            None => "none".to_owned(),
+        },
+        "audit.anchor-bucket" => match &config.audit.anchor_bucket {
+            Some(bucket) => bucket.name.clone(),
             None => "none".to_owned(),
         },
         "audit.anchor-every" => config.audit.anchor_every.to_string(),

@@ -318,6 +318,7 @@ fn state_findings(config: &Config, loaded: &Loaded) -> Vec<Finding> {
         .map(|(key, message)| Finding::error("state", format!("state.{key}"), message))
         .collect();
     findings.extend(config.audit.findings(config.mode == Mode::Production));
+    findings.extend(crate::config::anchors::findings(config, &loaded.secrets));
     findings.extend(uploads::findings(config));
     findings.extend(config.anomalies.findings());
     if let Err(more) = crate::alerts::compile(config, loaded) {

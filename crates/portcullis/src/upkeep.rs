@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use portcullis_core::roles::Roles;
-use portcullis_core::{Clock, Mode, Span};
+use portcullis_core::{Clock, Mode, Span, Timestamp};
+use portcullis_events::audit::anchor::Anchor;
 use portcullis_events::metrics::Dependency;
 use portcullis_events::{
     Alerts, Anomalies, SecretStore, Trail, UploadStore, Webhooks, alerts, anomalies, audit,
@@ -406,11 +407,13 @@ fn keep_log(gate: &Gate, log: &audit::Log, loaded: &Loaded) {
     });
     let config = &loaded.config.audit;
     let (keep, every) = (config.keep, config.anchor_every);
-    let file = config.anchor_file.as_deref().map(|file| loaded.path(file));
+    let mut anchors: Vec<(Anchor, Option<Timestamp>)> = config::anchors::all(loaded, &gate.clock)
+        .into_iter()
+        .map(|anchor| (anchor, None))
+        .collect();
     let (log, clock) = (log.clone(), Arc::clone(&gate.clock));
     gate.back.spawn(async move {
         let mut ticks = tokio::time::interval(HOUSEKEEPING);
-        let mut anchored_at = None;
         loop {
             ticks.tick().await;
             if let Some(keep) = keep
@@ -418,15 +421,16 @@ fn keep_log(gate: &Gate, log: &audit::Log, loaded: &Loaded) {
             {
                 tracing::warn!(%error, "audit events past `audit.keep` could not be removed");
             }
-            let is_due = anchored_at.is_none_or(|at| clock.now().since(at) >= every);
-            let Some(file) = file.as_deref().filter(|_| is_due) else {
-                continue;
-            };
-            // What failed is tried again in a minute.
-            match log.anchor(file).await {
-                Ok(_) => anchored_at = Some(clock.now()),
-                Err(error) => {
-                    tracing::error!(%error, "the audit log's checkpoint could not be kept outside");
+            for (anchor, anchored_at) in &mut anchors {
+                if anchored_at.is_some_and(|at| clock.now().since(at) < every) {
+                    continue;
+                }
+                // What failed is tried again in a minute.
+                match log.anchor(anchor).await {
+                    Ok(_) => *anchored_at = Some(clock.now()),
+                    Err(error) => {
+                        tracing::error!(%error, "the audit log's checkpoint could not be kept outside");
+                    }
                 }
             }
         }

@@ -255,6 +255,7 @@ async fn index(
 ) -> Result<Json<Answers<IndexView>>, Failure> {
     let mut items = Vec::with_capacity(asked.items.len());
     for item in &asked.items {
+        is_product_s(&item.table)?;
         let plain = item.encoding.read(item.value.expose())?;
         let index = vault
             .fields
@@ -316,16 +317,21 @@ fn place<'a>(
     field: &'a str,
     row: &'a str,
 ) -> Result<Place<'a>, Problem> {
-    if table.starts_with(fields::OURS) {
-        let said = "must not begin with `portcullis.`: such are the gate's own";
-        return Err(Problem::new(&problem::INVALID_INPUT).field("table", said));
-    }
+    is_product_s(table)?;
     Ok(Place {
         tenant,
         table,
         field,
         row,
     })
+}
+
+fn is_product_s(table: &str) -> Result<(), Problem> {
+    if table.starts_with(fields::OURS) {
+        let said = "must not begin with `portcullis.`: such are the gate's own";
+        return Err(Problem::new(&problem::INVALID_INPUT).field("table", said));
+    }
+    Ok(())
 }
 
 impl Encoding {

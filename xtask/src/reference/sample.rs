@@ -243,6 +243,18 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("secret-store.remote", "kms-key", "\"alias/portcullis\""),
     ("audit", "keep", "\"400d\""),
     ("audit", "anchor-file", "\"/mnt/elsewhere/checkpoints\""),
+    ("audit.anchor-bucket", "name", "\"acme-audit\""),
+    ("audit.anchor-bucket", "region", "\"eu-central-1\""),
+    (
+        "audit.anchor-bucket",
+        "endpoint",
+        "\"https://minio.internal:9000\"",
+    ),
+    (
+        "audit.anchor-bucket",
+        "credentials-file",
+        "\"aws-credentials\"",
+    ),
     ("kek", "secret", "{ env = \"KEK_SECRET\" }"),
     ("kek", "address", "\"https://bao.internal:8200\""),
     ("kek", "key", "\"portcullis\""),
@@ -374,6 +386,7 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
                 | "vault"
                 | "secret-store"
                 | "secret-store.remote"
+                | "audit.anchor-bucket"
                 | "upload-store"
                 | "security-txt"
                 | "[previous-kek]"

@@ -80,6 +80,7 @@ fn table(name: &str, about: &str, keys: &[Key]) -> Result<Value> {
         "upstream.NAME" => &["url"],
         "listen.tls" => &["cert", "key"],
         "secret-store.remote" => &["kind"],
+        "audit.anchor-bucket" => &["name", "region"],
         "issuer.NAME.login" => &["client-id", "client-secret"],
         _ => &[],
     };

@@ -9,10 +9,11 @@ use crate::outbound::Target;
 /// What is to be signed, beside the headers.
 #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "nothing signs"))]
 pub(super) struct Unsigned<'a> {
+    pub(super) method: &'static str,
     pub(super) service: &'static str,
     pub(super) region: &'a str,
     pub(super) target: &'a Target,
-    pub(super) content_type: &'a str,
+    pub(super) content_type: Option<&'a str>,
     pub(super) body: &'a [u8],
 }
 
@@ -37,7 +38,10 @@ pub(super) fn sign(
     use std::time::{Duration, UNIX_EPOCH};
 
     use aws_credential_types::Credentials;
-    use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+    use aws_sigv4::http_request::{
+        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+        UriPathNormalizationMode, sign,
+    };
     use aws_sigv4::sign::v4::SigningParams;
     use http::{HeaderName, HeaderValue};
 
@@ -51,22 +55,29 @@ pub(super) fn sign(
         "portcullis",
     )
     .into();
+    let mut settings = SigningSettings::default();
+    // S3 takes paths as they are, and the digest of a body as a header of its own.
+    if unsigned.service == "s3" {
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    }
     let seconds = u64::try_from(now.as_seconds()).unwrap_or_default();
     let params = SigningParams::builder()
         .identity(&identity)
         .region(unsigned.region)
         .name(unsigned.service)
         .time(UNIX_EPOCH + Duration::from_secs(seconds))
-        .settings(SigningSettings::default())
+        .settings(settings)
         .build()
         .map_err(|error| broken(&error))?
         .into();
     let signed = headers
         .iter()
         .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
-        .chain([("content-type", unsigned.content_type)]);
+        .chain(unsigned.content_type.map(|kind| ("content-type", kind)));
     let request = SignableRequest::new(
-        "POST",
+        unsigned.method,
         unsigned.target.url(),
         signed,
         SignableBody::Bytes(unsigned.body),
@@ -101,10 +112,11 @@ mod tests {
     fn a_request_is_signed_as_the_vendors_other_clients_do() {
         let url = "https://kms.eu-central-1.amazonaws.com/";
         let unsigned = Unsigned {
+            method: "POST",
             service: "kms",
             region: "eu-central-1",
             target: &Target::parse(url, Reach::Configured).unwrap(),
-            content_type: "application/x-amz-json-1.1",
+            content_type: Some("application/x-amz-json-1.1"),
             body: br#"{"KeyId":"a"}"#,
         };
         let fixed = Fixed {

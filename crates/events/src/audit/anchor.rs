@@ -1,13 +1,18 @@
-//! Checkpoints kept outside of the database: in a file that is only ever added to.
+//! Checkpoints kept outside of the database: in a file that is only ever added to, and in a bucket of S3.
 //!
-//! - Put it where whoever can change the database cannot: another machine's disk, a share that only takes
-//!   additions.
+//! - Put them where whoever can change the database cannot: another machine's disk, a share that only takes
+//!   additions, a bucket with object lock.
 //! - Before one is added, the log must go on from the last one there, with a proof. A log that was cut short,
-//!   put back or rewritten adds nothing, and says so: the file stays evidence.
-//! - Notes stand one after another, each followed by an empty line.
+//!   put back or rewritten adds nothing, and says so: what is there stays evidence.
+//! - In a file notes stand one after another, each followed by an empty line. In a bucket each is an object by
+//!   its size (`PREFIX/checkpoints/SIZE`), never written over by us, and `PREFIX/latest` is the newest.
+
+mod bucket;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+pub use bucket::{Kept, Placed};
 
 use super::checkpoint::Checkpoint;
 use super::{Error, Log, tree};
@@ -18,6 +23,13 @@ pub enum Anchored {
     Added,
     /// The newest checkpoint is there already, or there is none yet.
     Nothing,
+}
+
+/// A place outside.
+#[derive(Debug)]
+pub enum Anchor {
+    File(PathBuf),
+    Bucket(Kept),
 }
 
 /// The last note of a file of them; a file with one note is one.
@@ -33,47 +45,59 @@ pub fn last(notes: &str) -> Option<String> {
     }
 }
 
+impl Anchor {
+    /// The newest note there, signed by whomever; nothing where there is none yet.
+    async fn newest(&self) -> Result<Option<String>, Error> {
+        match self {
+            Anchor::File(path) => {
+                let there = read(path).await?;
+                if there.trim().is_empty() {
+                    return Ok(None);
+                }
+                let note = last(&there);
+                Ok(Some(
+                    note.ok_or(Error::Anchor("does not end with a checkpoint"))?,
+                ))
+            }
+            Anchor::Bucket(bucket) => bucket.newest().await,
+        }
+    }
+
+    async fn add(&self, checkpoint: &Checkpoint, signed: &str) -> Result<(), Error> {
+        match self {
+            Anchor::File(path) => append(path, signed).await,
+            Anchor::Bucket(bucket) => bucket.add(checkpoint, signed).await,
+        }
+    }
+}
+
 impl Log {
-    /// Adds the newest checkpoint to a file, where the log goes on from the last one there.
+    /// Adds the newest checkpoint to a place outside, where the log goes on from the last one there.
     ///
     /// # Errors
-    /// It does not, or the file cannot be read or written.
-    pub async fn anchor(&self, file: &Path) -> Result<Anchored, Error> {
-        let anchored = self.try_anchor(file).await;
+    /// It does not, or the place cannot be read or written.
+    pub async fn anchor(&self, anchor: &Anchor) -> Result<Anchored, Error> {
+        let anchored = self.try_anchor(anchor).await;
         if anchored.is_err() {
             self.anchor_failed();
         }
         anchored
     }
 
-    async fn try_anchor(&self, file: &Path) -> Result<Anchored, Error> {
+    async fn try_anchor(&self, anchor: &Anchor) -> Result<Anchored, Error> {
         let Some(signed) = self.checkpoint().await? else {
             return Ok(Anchored::Nothing);
         };
         let keys = self.verifiers().await?;
         let newest = Checkpoint::verify(&signed, &keys)?;
-        let path = file.to_owned();
-        let there = blocking(move || match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-            there => there,
-        })
-        .await?;
-        if !there.trim().is_empty() {
-            let before = last(&there).ok_or(Error::Anchor("does not end with a checkpoint"))?;
+        if let Some(before) = anchor.newest().await? {
             let before = Checkpoint::verify(&before, &keys)?;
             if before == newest {
                 return Ok(Anchored::Nothing);
             }
             self.goes_on(&before, &newest).await?;
         }
-        let path = file.to_owned();
-        blocking(move || {
-            let mut options = std::fs::OpenOptions::new();
-            let mut file = options.append(true).create(true).open(path)?;
-            file.write_all(format!("{signed}\n").as_bytes())?;
-            file.sync_all()
-        })
-        .await?;
+        anchor.add(&newest, &signed).await?;
         Ok(Anchored::Added)
     }
 
@@ -93,6 +117,26 @@ impl Log {
             ))
         }
     }
+}
+
+async fn read(path: &Path) -> Result<String, Error> {
+    let path = path.to_owned();
+    blocking(move || match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        there => there,
+    })
+    .await
+}
+
+async fn append(path: &Path, signed: &str) -> Result<(), Error> {
+    let (path, note) = (path.to_owned(), format!("{signed}\n"));
+    blocking(move || {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.append(true).create(true).open(path)?;
+        file.write_all(note.as_bytes())?;
+        file.sync_all()
+    })
+    .await
 }
 
 async fn blocking<T: Send + 'static>(

@@ -10,7 +10,7 @@ use portcullis_vault::keys::Keys;
 use portcullis_vault::{Keks, kek};
 use tempfile::TempDir;
 
-use super::anchor::Anchored;
+use super::anchor::{Anchor, Anchored};
 use super::checkpoint::Checkpoint;
 use super::*;
 use crate::Metrics;
@@ -181,12 +181,13 @@ async fn checkpoints_are_added_to_a_file_until_the_log_goes_back() {
     let metrics = Metrics::new();
     let (log, trail) = counted(&db, &clock, &["one"], Arc::clone(&metrics));
     let file = folder.path().join("anchors");
-    assert_eq!(log.anchor(&file).await.unwrap(), Anchored::Nothing);
+    let anchor = Anchor::File(file.clone());
+    assert_eq!(log.anchor(&anchor).await.unwrap(), Anchored::Nothing);
     for count in [3, 300] {
         record(&trail, NOW, count).await;
         log.sequence().await.unwrap();
-        assert_eq!(log.anchor(&file).await.unwrap(), Anchored::Added);
-        assert_eq!(log.anchor(&file).await.unwrap(), Anchored::Nothing);
+        assert_eq!(log.anchor(&anchor).await.unwrap(), Anchored::Added);
+        assert_eq!(log.anchor(&anchor).await.unwrap(), Anchored::Nothing);
     }
     let kept = std::fs::read_to_string(&file).unwrap();
     let keys = log.verifiers().await.unwrap();
@@ -208,11 +209,11 @@ async fn checkpoints_are_added_to_a_file_until_the_log_goes_back() {
     for count in [3, 400] {
         record(&trail, NOW, count).await;
         log.sequence().await.unwrap();
-        assert!(matches!(log.anchor(&file).await, Err(Error::Anchor(_))));
+        assert!(matches!(log.anchor(&anchor).await, Err(Error::Anchor(_))));
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), kept);
     std::fs::write(&file, format!("{kept}torn")).unwrap();
-    assert!(matches!(log.anchor(&file).await, Err(Error::Anchor(_))));
+    assert!(matches!(log.anchor(&anchor).await, Err(Error::Anchor(_))));
     assert!(
         metrics
             .encode()

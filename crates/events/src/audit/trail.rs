@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use super::anchor::Placed;
 use super::inbox::{Answer, Inbox, Noted, Sweep};
 use super::sink::{self, Sink};
 use super::{Error, Event};
@@ -46,6 +47,8 @@ pub struct Config {
     /// whoever can change the database cannot: without a checkpoint elsewhere nothing tells an older copy of
     /// the database from the newest.
     pub anchor_file: Option<PathBuf>,
+    /// A bucket of S3 that signed checkpoints are put into, `[audit.anchor-bucket]`. Default: none.
+    pub anchor_bucket: Option<Placed>,
     /// How often a checkpoint is added, where there is a new one. Default `"1h"`, from `"1m"` on. What happened
     /// since the last one can be taken back unseen.
     pub anchor_every: Span,
@@ -59,6 +62,7 @@ impl Default for Config {
             notes_per_second: 500,
             keep: None,
             anchor_file: None,
+            anchor_bucket: None,
             anchor_every: Span::from_hours(1),
         }
     }

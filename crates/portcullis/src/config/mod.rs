@@ -1,6 +1,7 @@
 //! `portcullis.toml`: from text to a configuration in which every key is known and every secret
 //! has been read. What is wrong is collected, not thrown: all of it is reported at once.
 
+pub(crate) mod anchors;
 mod at_start;
 pub(crate) mod bearers;
 pub(crate) mod document;
@@ -197,6 +198,8 @@ pub(crate) struct Secrets {
     pub(crate) error_reports: Option<Secret>,
     /// Those of `[kek]`, then of each `[[previous-kek]]`.
     pub(crate) keks: Vec<portcullis_vault::kek::Secrets>,
+    /// Those of `[audit.anchor-bucket]`.
+    pub(crate) anchor_bucket: Option<portcullis_edge::aws::Credentials>,
     /// Those of `[secret-store.remote]`.
     pub(crate) remote: portcullis_events::secret_store::remote::Secrets,
     pub(crate) fernet_keys: Vec<Secret>,
@@ -601,6 +604,7 @@ fn read_secrets(loaded: &mut Loaded) {
     crate::webhooks::read_secrets(loaded);
     crate::alerts::read_secrets(loaded);
     kek::read_secrets(loaded);
+    anchors::read_secrets(loaded);
     remote_secrets::read_secrets(loaded);
     crate::vault_api::import_fernet::read_secrets(loaded);
     if let Some(password) = loaded.config.mail.password.clone() {

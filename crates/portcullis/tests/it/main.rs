@@ -15,6 +15,7 @@ mod accessibility;
 mod admin_api;
 mod admin_keys;
 mod alerts;
+mod anchors;
 mod anomalies;
 mod api_keys;
 mod at_rest;

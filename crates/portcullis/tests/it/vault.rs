@@ -102,6 +102,8 @@ async fn a_field_opens_for_whoever_may_in_its_own_place_and_is_written_down() {
     // One that does not open hides none of the others, and says nothing of why.
     let items = [
         with(place("43"), "sealed", &sealed),
+        with(with(place("42"), "sealed", &sealed), "field", "name"),
+        with(with(place("42"), "sealed", &sealed), "table", "orders"),
         with(place("42"), "sealed", sealed.get(..40).unwrap()),
         with(place("42"), "sealed", "gAAAAABx"),
         with(place("42"), "sealed", &sealed),
@@ -110,7 +112,7 @@ async fn a_field_opens_for_whoever_may_in_its_own_place_and_is_written_down() {
     let no = json!({ "error": "does-not-open" });
     assert_eq!(
         answer.json()["items"],
-        json!([no, no, no, { "value": EMAIL }])
+        json!([no, no, no, no, no, { "value": EMAIL }])
     );
     let told = gateway.cli(&[
         "--output",
@@ -123,7 +125,7 @@ async fn a_field_opens_for_whoever_may_in_its_own_place_and_is_written_down() {
     let told: Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!(told.as_array().unwrap().len(), 2, "{told}");
     assert_eq!(told[0]["metadata"]["opened"], 1, "{told}");
-    assert_eq!(told[0]["metadata"]["asked"], 4, "{told}");
+    assert_eq!(told[0]["metadata"]["asked"], 6, "{told}");
     assert_eq!(upstream.requests(), 0);
     // Neither the database nor what the gate printed shows the value.
     let stored = database::everything(&gateway.folder).await;
@@ -294,6 +296,20 @@ async fn what_is_too_much_or_no_text_is_refused() {
         let answer = call(&gateway, &both, "seal", body).await;
         assert_eq!(answer.status, status, "{}", answer.text());
     }
+    // Tables of the gate's own are nobody else's, for whatever it is asked.
+    for (verb, member) in [("seal", "value"), ("open", "sealed"), ("reseal", "sealed")] {
+        let item = with(with(place("42"), member, "x"), "table", "portcullis.secret");
+        let answer = call(&gateway, &both, verb, &json!({ "items": [item] })).await;
+        let said = answer.text();
+        assert_eq!(
+            (answer.status.as_u16(), said.contains("the gate's own")),
+            (422, true),
+            "{verb}: {said}"
+        );
+    }
+    let item = json!({ "table": "portcullis.secret", "field": "value", "value": "x" });
+    let answer = call(&gateway, &both, "index", &json!({ "items": [item] })).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
     // Bytes that are no text come back as they went in, and only so.
     let item = with(with(place("7"), "value", "/wD+"), "encoding", "base64");
     let answer = call(&gateway, &both, "seal", &json!({ "items": [item] })).await;

@@ -252,7 +252,8 @@ impl Config {
     }
 }
 
-fn is_path(text: &str) -> bool {
+/// A path of plain parts, as both kinds of stores take it.
+pub(crate) fn is_path(text: &str) -> bool {
     text.len() <= 128
         && text.split('/').all(|part| {
             let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);

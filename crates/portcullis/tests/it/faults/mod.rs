@@ -91,7 +91,7 @@ async fn readyz(gateway: &Gateway) -> (u16, serde_json::Value) {
 }
 
 /// The value of a series, by its whole name with labels.
-async fn metric(gateway: &Gateway, series: &str) -> Option<f64> {
+pub(crate) async fn metric(gateway: &Gateway, series: &str) -> Option<f64> {
     let admin = Client::to(gateway.admin);
     let text = in_time("/metrics", admin.get("/metrics").send())
         .await

@@ -106,7 +106,7 @@ async fn mute(mut stream: TcpStream, target: SocketAddr, words: &[&str]) {
     );
 }
 
-pub(super) fn address(variable: &str) -> SocketAddr {
+pub(crate) fn address(variable: &str) -> SocketAddr {
     let url = required(variable);
     url.strip_prefix("http://").unwrap().parse().unwrap()
 }
