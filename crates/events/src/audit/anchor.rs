@@ -29,7 +29,7 @@ pub enum Anchored {
 #[derive(Debug)]
 pub enum Anchor {
     File(PathBuf),
-    Bucket(Kept),
+    Bucket(Box<Kept>),
 }
 
 /// The last note of a file of them; a file with one note is one.

@@ -36,7 +36,7 @@ pub(crate) fn all(loaded: &Loaded, clock: &Arc<dyn Clock>) -> Vec<Anchor> {
     let file = loaded.config.audit.anchor_file.as_deref();
     let file = file.map(|file| Anchor::File(loaded.path(file)));
     let bucket = bucket(&loaded.config, &loaded.secrets, clock);
-    let bucket = bucket.ok().flatten().map(Anchor::Bucket);
+    let bucket = bucket.ok().flatten().map(Box::new).map(Anchor::Bucket);
     file.into_iter().chain(bucket).collect()
 }
 

@@ -125,7 +125,7 @@ impl Kept {
     }
 
     async fn read(&self, key: &str) -> Result<Option<String>, Error> {
-        let found = self.bucket.get(key).await.map_err(told)?;
+        let found = self.bucket.get(key).await.map_err(|error| told(&error))?;
         let text = |bytes: Bytes| String::from_utf8(bytes.to_vec());
         let found = found.map(text).transpose();
         found.map_err(|_| Error::Anchor("holds something that is no checkpoint"))
@@ -141,7 +141,7 @@ impl Kept {
         let body = Bytes::from(signed.to_owned());
         let put = self.bucket.put(&key, body.clone(), Over::Nothing).await;
         // Another node was faster, or this log had another history once.
-        if !put.map_err(told)? {
+        if !put.map_err(|error| told(&error))? {
             let there = self.read(&key).await?;
             let says_so = there.is_some_and(|there| there.starts_with(&checkpoint.text()));
             if !says_so {
@@ -149,7 +149,7 @@ impl Kept {
             }
         }
         let put = self.bucket.put(&self.latest(), body, Over::Anything).await;
-        put.map(|_| ()).map_err(told)
+        put.map(|_| ()).map_err(|error| told(&error))
     }
 
     /// Whether it answers: for `doctor`. Writes nothing.
@@ -159,7 +159,7 @@ impl Kept {
     }
 }
 
-fn told(error: aws::Error) -> Error {
+fn told(error: &aws::Error) -> Error {
     tracing::warn!(%error, "the bucket of `audit.anchor-bucket` could not be used");
     Error::Anchor("cannot be read or written")
 }
