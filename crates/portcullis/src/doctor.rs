@@ -369,9 +369,13 @@ async fn anchor_bucket(loaded: &Loaded) -> Option<Trial> {
     // What is wrong with the table is told above.
     let bucket = crate::config::anchors::bucket(&loaded.config, &loaded.secrets, &clock);
     let bucket = bucket.ok().flatten()?;
-    let told = |is_there| match is_there {
-        true => "answers, and has a checkpoint".to_owned(),
-        false => "answers, and has no checkpoint yet (or there is no such bucket)".to_owned(),
+    let told = |is_there| {
+        let found = if is_there {
+            "answers, and has a checkpoint"
+        } else {
+            "answers, and has no checkpoint yet (or there is no such bucket)"
+        };
+        found.to_owned()
     };
     let tried = bucket.try_out().await;
     let tried = tried
