@@ -43,7 +43,7 @@ pub use config::{All, Config, Profile, Secrets};
 use config::{Settings, Types};
 use keyset::KeySet;
 pub(crate) use provider::Provider;
-pub(crate) use store::{end as end_all, link, person};
+pub(crate) use store::{cut_off, end as end_all, link, person};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -251,6 +251,12 @@ impl Issuers {
         let Some(issuer) = inner.issuers.get(said.issuer) else {
             return Ok(None);
         };
+        // SECURITY: before anything is looked up or made. Somebody who has never been here has no row that
+        // could end a token of before.
+        let cutoff = store::cutoff(&inner.db).await?;
+        if said.issued_at < cutoff {
+            return Ok(None);
+        }
         let settings = &issuer.settings;
         let mut found = store::find(&inner.db, &settings.config.issuer, &said.subject).await?;
         if found.is_none() {
@@ -300,7 +306,7 @@ impl Issuers {
         all.sort();
         all.dedup();
         let forever = Timestamp::from_micros(i64::MAX);
-        let holder = Holder::new(user, forever, found.not_before)
+        let holder = Holder::new(user, forever, found.not_before.max(cutoff))
             .with_administrator(all.into())
             .known_until(until);
         Ok(Some((found.id, holder)))

@@ -8,6 +8,7 @@ use portcullis_store::{Db, Value};
 use serde::Serialize;
 
 use super::{Accounts, By, Error};
+use crate::issuers;
 
 /// What works now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -91,7 +92,6 @@ impl Accounts {
     pub async fn end_everything(&self, keys: bool, by: &By) -> Result<Reach, Error> {
         const SESSIONS: &str = "UPDATE session SET revoked_at = $1 WHERE revoked_at IS NULL";
         const FAMILIES: &str = "UPDATE token_family SET revoked_at = $1 WHERE revoked_at IS NULL";
-        const FOREIGN: &str = "UPDATE foreign_identity SET not_before = $1 WHERE not_before < $1";
         const VISITS: &str = "UPDATE visitor SET revoked_at = $1 WHERE revoked_at IS NULL";
         const KEYS: &str = "UPDATE api_key SET revoked_at = $1 WHERE revoked_at IS NULL";
         const CHALLENGES: &str = "DELETE FROM sign_in_challenge";
@@ -101,9 +101,10 @@ impl Accounts {
         let mut tx = parts.db.begin().await?;
         // INVARIANT: families after the sessions, as where one person's end: a session that is being turned
         // into tokens is locked, so this waits for the family and finds it.
-        for sql in [SESSIONS, FAMILIES, FOREIGN, VISITS] {
+        for sql in [SESSIONS, FAMILIES, VISITS] {
             tx.execute(sql, &[now.into()]).await?;
         }
+        issuers::cut_off(&mut tx, now).await?;
         if keys {
             tx.execute(KEYS, &[now.into()]).await?;
         } else {

@@ -47,6 +47,21 @@ pub(super) async fn find(db: &Db, issuer: &str, subject: &str) -> Result<Option<
     }))
 }
 
+/// Before when no token of another issuer counts, whoever comes with it.
+pub(super) async fn cutoff(db: &Db) -> Result<Timestamp, Error> {
+    const SQL: &str = "SELECT max(at) AS at FROM foreign_cutoff";
+    let row = db.fetch_optional(SQL, &[]).await?;
+    let at = row.map(|row| row.opt_timestamp("at")).transpose()?;
+    Ok(at.flatten().unwrap_or(Timestamp::EPOCH))
+}
+
+/// From now on tokens of other issuers that were made before `now` count for nothing: of everybody, also of
+/// people who have never been here.
+pub(crate) async fn cut_off(tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
+    const SQL: &str = "INSERT INTO foreign_cutoff (at) VALUES ($1) ON CONFLICT (at) DO NOTHING";
+    tx.execute(SQL, &[now.into()]).await.map(drop)
+}
+
 /// Whose account it is that the issuer calls so.
 pub(crate) async fn person(db: &Db, issuer: &str, subject: &str) -> Result<Option<UserId>, Error> {
     Ok(find(db, issuer, subject).await?.map(|found| found.user))

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
+use crate::support::issuer::Issuer;
+use crate::support::signer::now;
 use crate::support::{Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, tokens};
+use crate::visitors::{self, SHOP};
 
 const ROUTES: &str = r#"
 [[route]]
@@ -228,6 +231,49 @@ async fn everything_ends_everywhere_and_whoever_signs_in_again_is_let_in() {
 }
 
 #[tokio::test]
+async fn with_everything_visits_end_and_tokens_of_other_issuers_that_were_made_before() {
+    let upstream = Upstream::start().await;
+    let issuer = Issuer::start(7).await;
+    let table = format!(
+        "\n[issuer.company]\nprofile = \"oidc\"\nissuer = \"{}\"\naudience = [\"product\"]\nloopback = true\n",
+        issuer.url
+    );
+    let gateway = visitors::builder(&upstream).await.more(&table);
+    let gateway = visitors::furnished(gateway.start().await);
+    let visit = visitors::begin(&gateway, "acme", SHOP).await;
+    let visits = async || visit.get(&gateway, "/chat").await.status.as_u16();
+    let with = async |token: &str| {
+        let answer = tokens::get(&gateway.client(), "/members", token).await;
+        answer.status.as_u16()
+    };
+    // Of somebody who has been here, and of somebody who has not: both were made before.
+    let before = now() - 60;
+    let old = |subject: &str| issuer.token(subject, &serde_json::json!({ "iat": before }));
+    let (known, stranger) = (old("known"), old("stranger"));
+    assert_eq!((visits().await, with(&known).await), (200, 200));
+
+    open(&gateway, "critical", &["--contain", "all"]);
+    comes_to("the visit", 401, visits).await;
+    comes_to("a token of before", 401, async || with(&known).await).await;
+    let seen = upstream.requests();
+    assert_eq!(with(&stranger).await, 401);
+    // Not even an account is made of it, and no restart brings it back.
+    assert_eq!(upstream.requests(), seen);
+    assert!(audited(&gateway, "user.provisioned").len() == 1);
+    let twin = gateway.twin().await;
+    for token in [&known, &stranger] {
+        let answer = tokens::get(&twin.client(), "/members", token).await;
+        assert_eq!(answer.status, 401);
+    }
+    // Their issuer lets them in again.
+    let later = now() + 20;
+    let new = |subject: &str| issuer.token(subject, &serde_json::json!({ "iat": later }));
+    for subject in ["known", "stranger"] {
+        assert_eq!(with(&new(subject)).await, 200, "{subject}");
+    }
+}
+
+#[tokio::test]
 async fn an_incident_is_closed_when_nothing_is_left_and_each_act_is_recorded() {
     let upstream = Upstream::start().await;
     let gateway = builder(&upstream).await.start().await;
@@ -269,7 +315,16 @@ async fn an_incident_is_closed_when_nothing_is_left_and_each_act_is_recorded() {
     assert_eq!(file["state"], "closed");
     assert!(file["triaged_at"].is_string());
     assert!(!file.to_string().contains("hunter2"), "{file}");
-    assert!(refused(&gateway, &["note", &id, "--phase", "triage", "x"]).contains("closed"));
+    for more in [
+        &["note", id.as_str(), "--phase", "triage", "x"][..],
+        &["acknowledge", &id],
+        &["task", &id, "x", "--owner", "ana"],
+        &["done", &id, "1", "x"],
+        &["close", &id, "--cause", "x"],
+        &["contain", &id, "--contain", "all"],
+    ] {
+        assert!(refused(&gateway, more).contains("closed"), "{more:?}");
+    }
     assert_eq!(audited(&gateway, "incident.opened").len(), 1);
     assert_eq!(audited(&gateway, "incident.noted").len(), 8);
     let closed = audited(&gateway, "incident.closed");
@@ -308,21 +363,64 @@ async fn what_cannot_be_contained_is_told_and_opens_nothing() {
 }
 
 #[tokio::test]
-async fn a_contained_tenant_is_suspended_and_its_keys_end() {
+async fn a_contained_tenant_is_suspended_and_its_keys_and_visits_end() {
     let upstream = Upstream::start().await;
-    let gateway = builder(&upstream).await.start().await;
-    for tenant in ["acme", "other"] {
-        assert!(gateway.cli(&["tenants", "create", tenant]).status.success());
+    let gateway = visitors::furnished(
+        visitors::builder(&upstream)
+            .await
+            .more("\n[[route]]\npath = \"/for-keys\"\nallow = { permission = \"read:own\" }\ncallers = [\"api-key\"]\n\n[[route]]\npath = \"/at/{org}\"\nallow = \"user\"\ntenant = { path = \"org\" }\n")
+            .user("bob@corp.test", &[])
+            .start()
+            .await,
+    );
+    for (tenant, user) in [("acme", "ada@corp.test"), ("globex", "bob@corp.test")] {
+        let member = ["tenants", "set-roles", tenant, user, "user"];
+        visitors::done(&gateway, &member);
     }
     let key = |tenant: &str| {
         let arguments = ["--permission", "read:own", "--tenant", tenant];
         crate::api_keys::make(&gateway, &arguments).1
     };
-    let (theirs, others) = (key("acme"), key("other"));
-    assert_eq!(with_key(&gateway, &theirs).await, 200);
+    let (theirs, others) = (key("acme"), key("globex"));
+    let (ada, bob) = (
+        gateway.signed_in("ada@corp.test").await,
+        gateway.signed_in("bob@corp.test").await,
+    );
+    let visit = visitors::begin(&gateway, "acme", SHOP).await;
+    let other = visitors::begin(&gateway, "globex", "https://www.globex.test").await;
+    let at = async |browser: &Browser, tenant: &str| {
+        let answer = browser.get(&format!("/at/{tenant}")).send().await;
+        answer.status.as_u16()
+    };
+    let on = async |visit: &visitors::Visit| visit.get(&gateway, "/chat").await.status.as_u16();
+    let all = async || {
+        (
+            with_key(&gateway, &theirs).await,
+            at(&ada, "acme").await,
+            on(&visit).await,
+        )
+    };
+    assert_eq!(all().await, (200, 200, 200));
+
     open(&gateway, "high", &["--contain", "tenant:acme"]);
     comes_to("their key", 401, async || with_key(&gateway, &theirs).await).await;
-    assert_eq!(with_key(&gateway, &others).await, 200);
-    assert!(gateway.cli(&["tenants", "resume", "acme"]).status.success());
-    assert_eq!(with_key(&gateway, &theirs).await, 401);
+    comes_to("their member", 403, async || at(&ada, "acme").await).await;
+    comes_to("their visit", 401, async || on(&visit).await).await;
+    let begun = visitors::beginning(&gateway, "acme", SHOP).send().await;
+    assert_eq!(begun.status, 403, "no new visit, either");
+    let untouched = (
+        with_key(&gateway, &others).await,
+        at(&bob, "globex").await,
+        on(&other).await,
+    );
+    assert_eq!(untouched, (200, 200, 200));
+
+    visitors::done(&gateway, &["tenants", "resume", "acme"]);
+    comes_to("their member", 200, async || at(&ada, "acme").await).await;
+    // What was in somebody's hands stays ended.
+    assert_eq!(
+        (with_key(&gateway, &theirs).await, on(&visit).await),
+        (401, 401)
+    );
+    visitors::begin(&gateway, "acme", SHOP).await;
 }

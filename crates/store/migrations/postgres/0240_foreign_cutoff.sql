@@ -1,0 +1,5 @@
+-- Moments before which tokens of other issuers count for nothing, whoever comes with them: people who have
+-- never been here have no row of their own that could say so. The newest counts.
+CREATE TABLE foreign_cutoff (
+    at BIGINT NOT NULL PRIMARY KEY
+);
