@@ -1,9 +1,10 @@
-//! Proofs, checkpoints and keys of the audit log from strangers: read or refused, never a panic; and what
+//! Proofs, checkpoints, evidence and keys of the audit log from strangers: read or refused, never a panic; and what
 //! nobody signed never verifies.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_events::audit::checkpoint::{Checkpoint, Proof};
+use portcullis_events::audit::evidence::Evidence;
 use portcullis_vault::note::{Kind, Note, Signer, Verifier};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -17,6 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(note.verify(&keys).is_err());
     }
     assert!(Checkpoint::verify(text, &keys).is_err());
+    assert!(Evidence::verify(text, &keys).is_err());
     if let Ok(proof) = Proof::parse(text) {
         assert_eq!(Proof::parse(&proof.text()).as_ref(), Ok(&proof));
         assert!(proof.verify(&keys).is_err());

@@ -78,6 +78,7 @@ kinds! {
     UPSTREAM_UNREACHABLE = "upstream-unreachable", BAD_GATEWAY, "The product could not be reached";
     UPSTREAM_BROKEN = "upstream-broken", BAD_GATEWAY, "The product did not give a proper answer";
     OVERLOADED = "overloaded", SERVICE_UNAVAILABLE, "There are more requests than can be served";
+    ROUTE_FROZEN = "route-frozen", SERVICE_UNAVAILABLE, "This is closed for a while";
     TEMPORARILY_UNAVAILABLE = "temporarily-unavailable", SERVICE_UNAVAILABLE, "This cannot be answered at the moment";
     UPSTREAM_TIMEOUT = "upstream-timeout", GATEWAY_TIMEOUT, "The product did not answer in time";
     QUARANTINE_FULL = "quarantine-full", INSUFFICIENT_STORAGE, "There is no room for the file at the moment";

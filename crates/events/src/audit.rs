@@ -17,6 +17,7 @@ pub mod anchor;
 mod by;
 pub mod checkpoint;
 mod event;
+pub mod evidence;
 mod inbox;
 mod leaf;
 mod list;

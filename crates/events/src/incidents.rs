@@ -8,17 +8,22 @@
 //!
 //! What ends sessions and keys is not in here: that belongs to whoever has them.
 
+pub mod alarm;
+mod containment;
+pub mod manage;
 mod store;
 
 use std::sync::Arc;
 
 use portcullis_core::{Clock, Problem, Span, Timestamp, problem};
-use portcullis_store::Db;
+use portcullis_store::revocations::{Revocation, publish};
+use portcullis_store::{Db, Tx};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::audit::{self, Action, By, Event, Outcome, Target, Trail};
 use crate::redact;
+pub use alarm::Alarm;
 
 /// From the opening to the first answer (N1).
 pub const ACKNOWLEDGE_WITHIN: Span = Span::from_hours(24);
@@ -160,12 +165,38 @@ pub struct Task {
     pub result: Option<String>,
 }
 
+/// What was contained, and how far it reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Contained {
+    /// `user:ID`, `tenant:ID`, `key:ID`, `all` or `route:PATTERN`.
+    pub scope: String,
+    #[serde(skip)]
+    pub at: Timestamp,
+    pub accounts: i64,
+    pub sessions: i64,
+    /// Sign-ins with tokens.
+    pub token_families: i64,
+    pub api_keys: i64,
+    pub visits: i64,
+}
+
+/// A route that answers nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frozen {
+    pub pattern: String,
+    pub reason: String,
+    pub at: Timestamp,
+    pub by: String,
+}
+
 /// All of one incident.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
     pub incident: Incident,
     pub notes: Vec<Note>,
     pub tasks: Vec<Task>,
+    pub contained: Vec<Contained>,
+    pub frozen: Vec<Frozen>,
 }
 
 impl File {
@@ -176,7 +207,9 @@ impl File {
         let phases = phases.map(|phase| format!("`{phase}` has no note"));
         let tasks = self.tasks.iter().filter(|task| task.done_at.is_none());
         let tasks = tasks.map(|task| format!("task {} is not done", task.number));
-        phases.chain(tasks).collect()
+        let frozen = self.frozen.iter();
+        let frozen = frozen.map(|route| format!("`{}` is frozen", route.pattern));
+        phases.chain(tasks).chain(frozen).collect()
     }
 }
 
@@ -186,6 +219,10 @@ pub enum Error {
     NotFound,
     #[error("`{0}` must have 1 to {LONGEST} bytes")]
     Invalid(&'static str),
+    #[error("`{0}` is no path of a route: {1}")]
+    Pattern(String, portcullis_core::route::PatternError),
+    #[error("`{0}` is frozen already, for another incident")]
+    Frozen(String),
     #[error("the incident is closed")]
     Closed,
     #[error("it cannot be closed: {}", .0.join(", "))]
@@ -204,7 +241,10 @@ impl From<Error> for Problem {
             Error::NotFound => Problem::new(&problem::NOT_FOUND),
             Error::Invalid(field) => Problem::new(&problem::INVALID_INPUT)
                 .field(field, format!("must have 1 to {LONGEST} bytes")),
-            Error::Closed | Error::Left(_) => {
+            Error::Pattern(..) => {
+                Problem::new(&problem::INVALID_INPUT).field("pattern", error.to_string())
+            }
+            Error::Closed | Error::Left(_) | Error::Frozen(_) => {
                 Problem::new(&problem::CONFLICT).detail(error.to_string())
             }
             Error::Unreadable => Problem::internal(error),
@@ -248,6 +288,7 @@ impl Incidents {
             .with("severity", severity.as_str())
             .with("title", incident.title.as_str());
         self.trail.record_in(&mut tx, event).await?;
+        publish(&mut tx, Revocation::Incidents, now).await?;
         tx.commit().await?;
         Ok(incident)
     }
@@ -270,18 +311,30 @@ impl Incidents {
     /// Notes what was done or found. A note of the triage stops its clock, and each acknowledges.
     pub async fn note(&self, id: Uuid, phase: Phase, text: &str, by: &By) -> Result<(), Error> {
         let incident = self.still_open(id).await?;
-        let text = words("text", text)?;
-        let now = self.clock.now();
         let mut tx = self.db.begin().await?;
-        store::acknowledge(&mut tx, id, now).await?;
-        if phase == Phase::Triage {
-            store::triage(&mut tx, id, now).await?;
-        }
-        store::insert_note(&mut tx, id, (now, &by.actor.written()), phase, &text).await?;
-        let event = self.event(&incident, Action::IncidentNoted, by);
-        let event = event.with("phase", phase.as_str()).with("note", text);
-        self.trail.record_in(&mut tx, event).await?;
+        self.note_in(&mut tx, &incident, phase, text, by).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// The note, its clocks and its event, in the transaction of the act.
+    async fn note_in(
+        &self,
+        tx: &mut Tx,
+        incident: &Incident,
+        phase: Phase,
+        text: &str,
+        by: &By,
+    ) -> Result<(), Error> {
+        let (id, now) = (incident.id, self.clock.now());
+        let text = words("text", text)?;
+        store::acknowledge(tx, id, now).await?;
+        if phase == Phase::Triage {
+            store::triage(tx, id, now).await?;
+        }
+        store::insert_note(tx, id, (now, &by.actor.written()), phase, &text).await?;
+        let event = self.event(incident, Action::IncidentNoted, by);
+        let event = event.with("phase", phase.as_str()).with("note", text);
+        Ok(self.trail.record_in(tx, event).await?)
     }
 
     /// Adds something that is to be done; its number.
@@ -341,6 +394,7 @@ impl Incidents {
         self.trail
             .record_in(&mut tx, event.with("cause", cause))
             .await?;
+        publish(&mut tx, Revocation::Incidents, self.clock.now()).await?;
         Ok(tx.commit().await?)
     }
 
@@ -447,6 +501,8 @@ mod tests {
             incident: opened(0, Severity::Low),
             notes: Phase::ALL.iter().copied().map(note).collect(),
             tasks: Vec::new(),
+            contained: Vec::new(),
+            frozen: Vec::new(),
         };
         assert!(file.left().is_empty());
         file.notes.remove(1);
@@ -458,6 +514,17 @@ mod tests {
             done_at: None,
             result: None,
         });
-        assert_eq!(file.left(), ["`contain` has no note", "task 1 is not done"]);
+        file.frozen.push(Frozen {
+            pattern: "/export".to_owned(),
+            reason: "x".to_owned(),
+            at: Timestamp::from_seconds(0),
+            by: "operator".to_owned(),
+        });
+        let left = [
+            "`contain` has no note",
+            "task 1 is not done",
+            "`/export` is frozen",
+        ];
+        assert_eq!(file.left(), left);
     }
 }

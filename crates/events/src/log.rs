@@ -5,6 +5,8 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis_core::{Clock, time::SystemClock};
 use serde::Deserialize;
@@ -37,7 +39,8 @@ impl Default for Config {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// From the most severe on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     Error,
@@ -95,21 +98,62 @@ impl FromStr for Level {
 pub fn init(level: Level, format: Format) -> Result<(), Error> {
     // The drivers below tell of every statement and frame at these levels, values included.
     // SECURITY: without the caps, `debug` would write what clients sent into the log.
-    let level = level.as_str();
-    let filter = EnvFilter::new(format!(
-        "{level},sqlx=warn,hyper=warn,h2=warn,rustls=warn,tokio_tungstenite=warn,tungstenite=warn,redis=warn"
-    ));
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(level))
         .with_timer(Utc)
         .with_ansi(false)
         .with_writer(|| Redacted(io::stderr()));
-    match format {
-        Format::Json => builder.json().flatten_event(true).finish().try_init(),
-        Format::Text => builder.finish().try_init(),
-    }
-    .map_err(Error::Taken)
+    let raised = level.max(Level::Debug);
+    let to = move |is_raised: bool| filter(if is_raised { raised } else { level });
+    let change: Change = match format {
+        Format::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.finish().try_init().map_err(Error::Taken)?;
+            Box::new(move |is_raised| handle.reload(to(is_raised)).is_ok())
+        }
+        Format::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.finish().try_init().map_err(Error::Taken)?;
+            Box::new(move |is_raised| handle.reload(to(is_raised)).is_ok())
+        }
+    };
+    // The subscriber is the process's one: whoever came first has set both.
+    let _first = CHANGE.set((AtomicBool::new(false), change));
+    Ok(())
 }
+
+fn filter(level: Level) -> EnvFilter {
+    let level = level.as_str();
+    EnvFilter::new(format!(
+        "{level},sqlx=warn,hyper=warn,h2=warn,rustls=warn,tokio_tungstenite=warn,tungstenite=warn,redis=warn"
+    ))
+}
+
+/// From now on messages of level `debug` are written as well, or no more: while a grave incident is open.
+/// Nothing where no messages are written, as on the command line.
+pub fn raise(is_raised: bool) {
+    let Some((is_so, change)) = CHANGE.get() else {
+        return;
+    };
+    if is_so.swap(is_raised, Ordering::AcqRel) == is_raised {
+        return;
+    }
+    if !change(is_raised) {
+        tracing::warn!("the level of messages could not be changed");
+    }
+    if is_raised {
+        tracing::info!("an incident is open: messages of level debug are written");
+    } else {
+        tracing::info!("no grave incident is open: messages are written as configured");
+    }
+}
+
+type Change = Box<dyn Fn(bool) -> bool + Send + Sync>;
+
+/// How the level of the process's one subscriber is changed, and whether it is raised.
+static CHANGE: OnceLock<(AtomicBool, Change)> = OnceLock::new();
 
 /// An output behind redaction. Each message is one write.
 // SECURITY: errors of others (drivers, providers, the operating system) say what they were given. This

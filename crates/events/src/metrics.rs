@@ -5,11 +5,11 @@
 //! are summed when they are asked for ([`Metrics::encode`]). Labels are closed sets (status, problem,
 //! stage): no client can make a new series.
 //!
-//! Of the five counters of M1, three have a source so far and are here:
-//! `portcullis_failed_logins_total`, `portcullis_rate_limit_violations_total` and
+//! Of the five counters of M1, four have a source so far and are here:
+//! `portcullis_failed_logins_total`, `portcullis_rate_limit_violations_total`,
 //! `portcullis_suspicious_activities_total` (refusals that bear the marks of an attack, see
-//! [`SUSPICIOUS`]). `portcullis_security_incidents_total` and `portcullis_compliance_score` have none
-//! yet: they are absent rather than made up.
+//! [`SUSPICIOUS`]) and `portcullis_security_incidents` (those that are open). `portcullis_compliance_score`
+//! has none yet: it is absent rather than made up.
 
 mod encode;
 mod lane;
@@ -27,6 +27,7 @@ pub use lane::{Exit, Lane, Stage};
 
 use crate::anomalies::DETECTORS;
 use crate::audit::Action;
+use crate::incidents::Severity;
 
 /// Problems that an ordinary client does not run into.
 pub static SUSPICIOUS: &[&Kind] = &[
@@ -184,6 +185,8 @@ pub struct Metrics {
     alerts: [AtomicU64; AlertMark::ALL.len()],
     alerts_waiting: AtomicI64,
     alerts_dead: AtomicI64,
+    /// By [`Severity::ALL`]: incidents that are open.
+    incidents: [AtomicI64; Severity::ALL.len()],
 }
 
 #[derive(Debug, Default)]
@@ -280,6 +283,14 @@ impl Metrics {
     pub(crate) fn secrets_carried(&self, waiting: i64, drifted: i64) {
         self.secrets_to_carry.store(waiting, Ordering::Relaxed);
         self.secrets_drifted.store(drifted, Ordering::Relaxed);
+    }
+
+    /// As the database said when it was last asked.
+    pub(crate) fn incidents_open(&self, open: &[(Severity, i64)]) {
+        for (severity, gauge) in Severity::ALL.iter().zip(&self.incidents) {
+            let of_it = open.iter().find(|(of, _)| of == severity);
+            gauge.store(of_it.map_or(0, |(_, count)| *count), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn webhooks_kept(&self, waiting: i64, dead: i64) {

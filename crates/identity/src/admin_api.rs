@@ -14,8 +14,8 @@ use http::request::Parts;
 use portcullis_console::api::{Failure, no_store};
 use portcullis_core::{Principal, Problem, problem};
 use portcullis_events::{
-    Alerts, Anomalies, SecretStore, UploadStore, Webhooks, alerts, anomalies, audit, secret_store,
-    upload_store, webhooks,
+    Alerts, Anomalies, Incidents, SecretStore, UploadStore, Webhooks, alerts, anomalies, audit,
+    incidents, secret_store, upload_store, webhooks,
 };
 use serde::Serialize;
 use utoipa::openapi::path::{Operation, PathItem};
@@ -45,6 +45,7 @@ pub struct Admin {
     pub webhooks: Webhooks,
     pub alerts: Alerts,
     pub anomalies: Anomalies,
+    pub incidents: Incidents,
     pub secret_store: SecretStore,
     pub upload_store: UploadStore,
     pub signing_keys: SigningKeys,
@@ -79,6 +80,12 @@ impl FromRef<Admin> for Alerts {
 impl FromRef<Admin> for Anomalies {
     fn from_ref(admin: &Admin) -> Self {
         admin.anomalies.clone()
+    }
+}
+
+impl FromRef<Admin> for Incidents {
+    fn from_ref(admin: &Admin) -> Self {
+        admin.incidents.clone()
     }
 }
 
@@ -121,6 +128,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .merge(webhooks::manage::routes())
         .merge(anomalies::manage::routes())
         .merge(alerts::manage::routes())
+        .merge(incidents::manage::routes())
         .merge(secret_store::manage::routes())
         .merge(secret_store::of_tenant::routes())
         .merge(upload_store::manage::routes())

@@ -281,7 +281,8 @@ impl Holders {
             Revocation::Session(_)
             | Revocation::ApiKey(_)
             | Revocation::Visitor(_)
-            | Revocation::DataKeys => {}
+            | Revocation::DataKeys
+            | Revocation::Incidents => {}
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use axum::Router;
 use portcullis_core::Clock;
+use portcullis_events::incidents::Alarm;
 use portcullis_events::{Anomalies, Metrics, Trail, UploadStore, Webhooks};
 use portcullis_identity::tenants::Directory;
 use portcullis_identity::{Accounts, ApiKeys, Bearers, Sessions, Visitors};
@@ -35,6 +36,8 @@ pub(crate) struct Gate {
     pub(crate) directory: Arc<Directory>,
     pub(crate) webhooks: Webhooks,
     pub(crate) anomalies: Anomalies,
+    /// What open incidents ask of this node.
+    pub(crate) alarm: Alarm,
     /// Nothing where the gate keeps no files.
     pub(crate) upload_store: Option<UploadStore>,
     pub(crate) trail: Trail,

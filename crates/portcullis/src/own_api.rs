@@ -63,6 +63,7 @@ pub(crate) fn router(
         webhooks: identity.webhooks.clone(),
         alerts: identity.anomalies.alerts().clone(),
         anomalies: identity.anomalies.clone(),
+        incidents: identity.incidents(),
         secret_store: identity.secret_store.clone(),
         upload_store: identity.upload_store.clone(),
         signing_keys: identity.signing_keys.clone(),

@@ -123,6 +123,12 @@ pub(crate) async fn decide<'s>(
     if is_for_product && head.extensions.get::<Crowded>().is_some() {
         return Err(Problem::new(&problem::OVERLOADED).retry_after(Span::from_seconds(1)));
     }
+    // SECURITY: before anybody is looked up, so that nobody is let through while an incident goes on,
+    // whoever they are. The gate's own paths are never frozen: by them people sign out and revoke.
+    if is_for_product && lane.gate.alarm.is_frozen(&path) {
+        story.stage = Stage::Route;
+        return Err(Problem::new(&problem::ROUTE_FROZEN).retry_after(Span::from_minutes(1)));
+    }
     let counters = &lane.gate.counters;
     let whence = (client.ip(), story.at);
     let mut toll = Toll::new(counters, snapshot, &guards.limits, &path, whence);

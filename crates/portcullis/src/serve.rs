@@ -20,6 +20,7 @@ use portcullis_edge::drain::{Stopper, drain};
 use portcullis_edge::tls::ServerTls;
 use portcullis_edge::{Drain, Listener, Settings};
 use portcullis_events::audit::{Action, Actor, Event, Outcome};
+use portcullis_events::incidents::Alarm;
 use portcullis_events::{AccessLog, Metrics, Trail};
 use portcullis_store::Db;
 use portcullis_store::counters::Counters;
@@ -216,6 +217,8 @@ async fn assemble(
     );
     let identity = upkeep::identity(loaded, &db, keys, &trail, &clock).await?;
     identity.accounts.even_refusals().await?;
+    // Behind the feed of revocations, and before anybody is answered: a restart thaws nothing.
+    let alarm = Alarm::open(db.clone(), Arc::clone(&metrics)).await?;
     let probe = Probe::new(db.clone(), counters.clone(), Arc::clone(&metrics));
     let own = crate::own_api::router(
         &identity,
@@ -241,6 +244,7 @@ async fn assemble(
         directory: Arc::clone(identity.tenants.directory()),
         webhooks: identity.webhooks.clone(),
         anomalies: identity.anomalies.clone(),
+        alarm,
         upload_store: config
             .upload_store
             .as_ref()

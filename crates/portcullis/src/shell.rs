@@ -155,11 +155,16 @@ fn exit(outcome: &Result<Response<Body>, Problem>, story: &Story<'_>) -> Exit {
     }
 }
 
+/// What is refused because somebody said so, or because there is too much of it: no fault of anything.
+fn is_on_purpose(kind: &problem::Kind) -> bool {
+    kind == &problem::OVERLOADED || kind == &problem::ROUTE_FROZEN
+}
+
 /// The answer to a refusal, which is also an event and a count, and, for a 5xx, a log line with the cause.
 fn refuse(lane: &Lane, problem: &Problem, story: &mut Story<'_>, told: &Told) -> Response<Body> {
     lane.metrics.refused(problem.kind, story.stage);
     // What is shed is counted above; a line for each would be one more load.
-    if problem.kind.status.is_server_error() && problem.kind != &problem::OVERLOADED {
+    if problem.kind.status.is_server_error() && !is_on_purpose(problem.kind) {
         let cause = problem.cause.as_ref().map(|cause| chain(&**cause));
         let safe = cause.as_deref().map(portcullis_events::redact::text);
         tracing::error!(request_id = %story.id, problem = problem.kind.slug, stage = story.stage.as_str(), cause = safe.as_deref().unwrap_or("-"), "request failed");

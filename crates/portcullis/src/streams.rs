@@ -113,7 +113,7 @@ impl Streams {
             Revocation::Visitor(id) => Holder::Visitor(id),
             Revocation::User(id) => return all.retain(|_, open| open.user != Some(id)),
             Revocation::Tenant(id) => return all.retain(|_, open| open.tenant != Some(id)),
-            Revocation::DataKeys => return,
+            Revocation::DataKeys | Revocation::Incidents => return,
             // Nobody knows what was revoked: whoever still may will connect again.
             Revocation::Everything => return all.clear(),
         };

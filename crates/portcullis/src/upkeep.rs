@@ -9,8 +9,8 @@ use portcullis_core::{Clock, Mode, Span, Timestamp};
 use portcullis_events::audit::anchor::Anchor;
 use portcullis_events::metrics::Dependency;
 use portcullis_events::{
-    Alerts, Anomalies, SecretStore, Trail, UploadStore, Webhooks, alerts, anomalies, audit,
-    secret_store, upload_store, webhooks,
+    Alerts, Anomalies, Incidents, SecretStore, Trail, UploadStore, Webhooks, alerts, anomalies,
+    audit, secret_store, upload_store, webhooks,
 };
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::addresses::{Addresses, Form};
@@ -65,6 +65,16 @@ pub(crate) struct Identity {
     pub(crate) audit_log: audit::Log,
     pub(crate) anomalies: Anomalies,
     feed: Arc<Feed>,
+}
+
+impl Identity {
+    /// Incidents, and what is done about them.
+    pub(crate) fn incidents(&self) -> Incidents {
+        let SigningKeys {
+            db, trail, clock, ..
+        } = &self.signing_keys;
+        Incidents::new(db.clone(), trail.clone(), Arc::clone(clock))
+    }
 }
 
 /// Puts the identity slice together.
@@ -494,6 +504,16 @@ pub(crate) async fn follow_secret_files(
     Ok(())
 }
 
+/// Reads what open incidents ask of this node, where something was heard of them.
+async fn follow_incidents(gate: &Gate) {
+    match gate.alarm.settle().await {
+        Ok(false) => {}
+        // What was frozen may be open as a stream: whoever still may will connect again.
+        Ok(true) => gate.streams.revoked(Revocation::Everything),
+        Err(error) => tracing::warn!(%error, "what is frozen could not be read again"),
+    }
+}
+
 /// Hears what was revoked, on this node or any other, and forgets it.
 fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>, fields: Fields) {
     let gate = Arc::clone(gate);
@@ -511,6 +531,7 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>, fields: Fields) {
                 gate.visitors.revoked(revocation);
                 gate.directory.revoked(revocation);
                 gate.streams.revoked(revocation);
+                gate.alarm.revoked(revocation);
                 if matches!(revocation, Revocation::DataKeys | Revocation::Everything) {
                     fields.forget();
                 }
@@ -522,6 +543,7 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>, fields: Fields) {
                     if let Err(error) = gate.ring.settle().await {
                         tracing::warn!(%error, "the signing keys could not be read again");
                     }
+                    follow_incidents(&gate).await;
                 }
                 Err(error) => {
                     gate.metrics.dependency(Dependency::Database, false);

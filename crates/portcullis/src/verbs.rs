@@ -74,6 +74,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         Verb::Uploads(verb) => with_stores(&cli.config, async |stores| {
             upload_store::run(cli.output, verb, stores).await
         }),
+        Verb::Incident(incident::Verb::Rehearse(args)) => {
+            incident::rehearse(&cli.config, args, cli.output)
+        }
         Verb::Incident(verb) => with_stores(&cli.config, async |stores| {
             incident::run(cli.output, verb, stores).await
         }),
@@ -134,11 +137,7 @@ pub(crate) struct Stores {
 
 impl Stores {
     pub(crate) fn incidents(&self) -> portcullis_events::Incidents {
-        portcullis_events::Incidents::new(
-            self.db.clone(),
-            self.trail.clone(),
-            Arc::new(SystemClock),
-        )
+        self.identity.incidents()
     }
 }
 

@@ -73,6 +73,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     201 "0201_alert",
     210 "0210_incident",
     240 "0240_foreign_cutoff",
+    241 "0241_incident_response",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.

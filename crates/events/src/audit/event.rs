@@ -212,6 +212,8 @@ actions! {
     IncidentOpened = "incident.opened", Kept;
     IncidentNoted = "incident.noted", Kept;
     IncidentClosed = "incident.closed", Kept;
+    RouteFrozen = "route.frozen", Kept;
+    RouteUnfrozen = "route.unfrozen", Kept;
     GateStarted = "gate.started", Kept;
     GateStopped = "gate.stopped", Kept;
     AuditOverflow = "audit.overflow", Kept;

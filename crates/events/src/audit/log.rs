@@ -118,7 +118,7 @@ impl Head {
     }
 }
 
-fn unsigned(number: i64) -> Result<u64, Error> {
+pub(super) fn unsigned(number: i64) -> Result<u64, Error> {
     u64::try_from(number).map_err(|_| Error::Damaged("its head"))
 }
 
@@ -140,7 +140,7 @@ impl Log {
         self.0.trail.metrics().anchor_failed();
     }
 
-    fn signers(&self, head: &Head) -> Result<Vec<Signer>, Error> {
+    pub(super) fn signers(&self, head: &Head) -> Result<Vec<Signer>, Error> {
         let salt = head.log_id.as_bytes();
         let seeds = self.0.keys.derive_salted(Purpose::AuditHead, salt);
         let origin = head.origin();

@@ -15,9 +15,9 @@ use super::checkpoint::Checkpoint;
 use super::*;
 use crate::Metrics;
 
-const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
-async fn database(folder: &TempDir) -> Db {
+pub(crate) async fn database(folder: &TempDir) -> Db {
     let url = format!("sqlite://{}/p.db", folder.path().display());
     Db::open(&portcullis_store::Config::default(), &Secret::new(url), NOW)
         .await
@@ -53,7 +53,7 @@ fn counted(
     (Log::new(parts), trail)
 }
 
-async fn record(trail: &Trail, at: Timestamp, count: u32) {
+pub(super) async fn record(trail: &Trail, at: Timestamp, count: u32) {
     for number in 0..count {
         let event = Event::new(at, Action::Logout, Outcome::Allowed)
             .by(Actor::User(UserId::new()))

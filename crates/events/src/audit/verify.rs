@@ -27,7 +27,7 @@ use super::{Action, Error, personal};
 /// Faults that are told one by one.
 const MOST: usize = 1000;
 
-const RANGE: &str = concat!(
+pub(super) const RANGE: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM audit_event WHERE leaf >= $1 AND leaf < $2 ORDER BY leaf"

@@ -4,10 +4,13 @@ use portcullis_core::Timestamp;
 use portcullis_store::{Db, Row, Tx};
 use uuid::Uuid;
 
-use super::{Error, File, Incident, Note, Phase, Severity, Task};
+use super::{Contained, Error, File, Frozen, Incident, Note, Phase, Severity, Task};
 
 const NOTES: &str = "SELECT number, at, noted_by, phase, text FROM incident_note WHERE incident_id = $1 ORDER BY number";
 const TASKS: &str = "SELECT number, text, owner, due_at, done_at, result FROM incident_task WHERE incident_id = $1 ORDER BY number";
+
+const SCOPES: &str = "SELECT scope, at, accounts, sessions, token_families, api_keys, visits FROM incident_scope WHERE incident_id = $1 ORDER BY number";
+const FROZEN: &str = "SELECT pattern, reason, frozen_at, frozen_by FROM route_freeze WHERE incident_id = $1 ORDER BY frozen_at, pattern";
 
 macro_rules! select {
     ($rest:literal) => {
@@ -187,24 +190,140 @@ pub(super) async fn finish_task(
     Ok(tx.execute(SQL, &args).await? == 1)
 }
 
+fn contained(row: &Row) -> Result<Contained, Error> {
+    Ok(Contained {
+        scope: row.text("scope")?,
+        at: row.timestamp("at")?,
+        accounts: row.int("accounts")?,
+        sessions: row.int("sessions")?,
+        token_families: row.int("token_families")?,
+        api_keys: row.int("api_keys")?,
+        visits: row.int("visits")?,
+    })
+}
+
+fn frozen(row: &Row) -> Result<Frozen, Error> {
+    Ok(Frozen {
+        pattern: row.text("pattern")?,
+        reason: row.text("reason")?,
+        at: row.timestamp("frozen_at")?,
+        by: row.text("frozen_by")?,
+    })
+}
+
+pub(super) async fn insert_scope(
+    tx: &mut Tx,
+    id: Uuid,
+    contained: &Contained,
+) -> Result<(), Error> {
+    const SQL: &str = "INSERT INTO incident_scope (incident_id, number, at, scope, accounts, sessions, token_families, api_keys, visits) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    hold(tx, id).await?;
+    let number = next(
+        tx,
+        id,
+        "SELECT max(number) AS number FROM incident_scope WHERE incident_id = $1",
+    )
+    .await?;
+    let args = [
+        id.into(),
+        number.into(),
+        contained.at.into(),
+        (&contained.scope).into(),
+        contained.accounts.into(),
+        contained.sessions.into(),
+        contained.token_families.into(),
+        contained.api_keys.into(),
+        contained.visits.into(),
+    ];
+    tx.execute(SQL, &args).await?;
+    Ok(())
+}
+
+/// Whether it is this incident's now: it may be frozen for another one.
+pub(super) async fn freeze(tx: &mut Tx, id: Uuid, frozen: &Frozen) -> Result<bool, Error> {
+    const SQL: &str = "INSERT INTO route_freeze (pattern, incident_id, reason, frozen_at, frozen_by) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (pattern) DO UPDATE SET reason = excluded.reason WHERE route_freeze.incident_id = excluded.incident_id";
+    let args = [
+        (&frozen.pattern).into(),
+        id.into(),
+        (&frozen.reason).into(),
+        frozen.at.into(),
+        (&frozen.by).into(),
+    ];
+    Ok(tx.execute(SQL, &args).await? == 1)
+}
+
+/// The incident that it was frozen for.
+pub(super) async fn unfreeze(tx: &mut Tx, pattern: &str) -> Result<Option<Uuid>, Error> {
+    const FIND: &str = "SELECT incident_id FROM route_freeze WHERE pattern = $1";
+    const SQL: &str = "DELETE FROM route_freeze WHERE pattern = $1";
+    let Some(row) = tx.fetch_optional(FIND, &[pattern.into()]).await? else {
+        return Ok(None);
+    };
+    tx.execute(SQL, &[pattern.into()]).await?;
+    Ok(Some(row.uuid("incident_id")?))
+}
+
+/// The patterns of every incident.
+pub(super) async fn all_frozen(db: &Db) -> Result<Vec<String>, Error> {
+    const SQL: &str = "SELECT pattern FROM route_freeze ORDER BY pattern";
+    let rows = db.fetch_all(SQL, &[]).await?;
+    let patterns = rows.iter().map(|row| row.text("pattern"));
+    Ok(patterns.collect::<Result<_, _>>()?)
+}
+
+pub(super) async fn open_by_severity(db: &Db) -> Result<Vec<(Severity, i64)>, Error> {
+    const SQL: &str =
+        "SELECT severity, count(*) AS n FROM incident WHERE closed_at IS NULL GROUP BY severity";
+    let rows = db.fetch_all(SQL, &[]).await?;
+    let mut open = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let severity = row.text("severity")?.parse::<Severity>();
+        open.push((severity.map_err(|_| Error::Unreadable)?, row.int("n")?));
+    }
+    Ok(open)
+}
+
 pub(super) async fn file(db: &Db, incident: Incident) -> Result<File, Error> {
     let id = incident.id;
-    let notes = db.fetch_all(NOTES, &[id.into()]).await?;
-    let tasks = db.fetch_all(TASKS, &[id.into()]).await?;
-    of(incident, &notes, &tasks)
+    let rows = Rows {
+        notes: db.fetch_all(NOTES, &[id.into()]).await?,
+        tasks: db.fetch_all(TASKS, &[id.into()]).await?,
+        scopes: db.fetch_all(SCOPES, &[id.into()]).await?,
+        frozen: db.fetch_all(FROZEN, &[id.into()]).await?,
+    };
+    rows.of(incident)
 }
 
 pub(super) async fn file_in(tx: &mut Tx, incident: Incident) -> Result<File, Error> {
     let id = incident.id;
-    let notes = tx.fetch_all(NOTES, &[id.into()]).await?;
-    let tasks = tx.fetch_all(TASKS, &[id.into()]).await?;
-    of(incident, &notes, &tasks)
+    let rows = Rows {
+        notes: tx.fetch_all(NOTES, &[id.into()]).await?,
+        tasks: tx.fetch_all(TASKS, &[id.into()]).await?,
+        scopes: tx.fetch_all(SCOPES, &[id.into()]).await?,
+        frozen: tx.fetch_all(FROZEN, &[id.into()]).await?,
+    };
+    rows.of(incident)
 }
 
-fn of(incident: Incident, notes: &[Row], tasks: &[Row]) -> Result<File, Error> {
-    Ok(File {
-        incident,
-        notes: notes.iter().map(note).collect::<Result<_, _>>()?,
-        tasks: tasks.iter().map(task).collect::<Result<_, _>>()?,
-    })
+struct Rows {
+    notes: Vec<Row>,
+    tasks: Vec<Row>,
+    scopes: Vec<Row>,
+    frozen: Vec<Row>,
+}
+
+impl Rows {
+    fn of(&self, incident: Incident) -> Result<File, Error> {
+        Ok(File {
+            incident,
+            notes: self.notes.iter().map(note).collect::<Result<_, _>>()?,
+            tasks: self.tasks.iter().map(task).collect::<Result<_, _>>()?,
+            contained: self
+                .scopes
+                .iter()
+                .map(contained)
+                .collect::<Result<_, _>>()?,
+            frozen: self.frozen.iter().map(frozen).collect::<Result<_, _>>()?,
+        })
+    }
 }

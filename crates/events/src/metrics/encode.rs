@@ -17,6 +17,7 @@ use super::{
 };
 use crate::anomalies::DETECTORS;
 use crate::audit::Action;
+use crate::incidents::Severity;
 
 /// The type of what [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -65,6 +66,7 @@ impl Collector for Metrics {
         self.secret_store(&mut page)?;
         self.uploads(&mut page)?;
         self.alerts(&mut page)?;
+        self.incidents(&mut page)?;
         self.security(&mut page, &lanes)
     }
 }
@@ -121,6 +123,21 @@ impl Metrics {
             "Secrets that somebody else changed in the store of `secret-store.remote`",
             self.secrets_drifted.load(Ordering::Relaxed),
         )
+    }
+
+    fn incidents(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let mut metric = page.encoder.encode_descriptor(
+            "portcullis_security_incidents",
+            "Incidents that are open, of all nodes",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (severity, open) in Severity::ALL.iter().zip(&self.incidents) {
+            let labels = [("severity", severity.as_str())];
+            let open = open.load(Ordering::Relaxed);
+            metric.encode_family(&labels)?.encode_gauge(&open)?;
+        }
+        Ok(())
     }
 
     /// Nothing where there never was an upload.

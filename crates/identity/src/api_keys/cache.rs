@@ -86,7 +86,8 @@ impl Cache {
             Revocation::Session(_)
             | Revocation::TokenFamily(_)
             | Revocation::Visitor(_)
-            | Revocation::DataKeys => {}
+            | Revocation::DataKeys
+            | Revocation::Incidents => {}
         }
     }
 

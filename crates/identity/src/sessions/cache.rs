@@ -149,7 +149,8 @@ impl SessionCache {
             Revocation::ApiKey(_)
             | Revocation::TokenFamily(_)
             | Revocation::Visitor(_)
-            | Revocation::DataKeys => {}
+            | Revocation::DataKeys
+            | Revocation::Incidents => {}
         }
     }
 

@@ -68,7 +68,8 @@ impl Directory {
             | Revocation::ApiKey(_)
             | Revocation::TokenFamily(_)
             | Revocation::Visitor(_)
-            | Revocation::DataKeys => {}
+            | Revocation::DataKeys
+            | Revocation::Incidents => {}
         }
     }
 }

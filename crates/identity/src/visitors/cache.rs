@@ -141,7 +141,8 @@ impl Cache {
             | Revocation::User(_)
             | Revocation::ApiKey(_)
             | Revocation::TokenFamily(_)
-            | Revocation::DataKeys => {}
+            | Revocation::DataKeys
+            | Revocation::Incidents => {}
         }
     }
 

@@ -92,7 +92,8 @@ impl Widgets {
             | Revocation::ApiKey(_)
             | Revocation::TokenFamily(_)
             | Revocation::Visitor(_)
-            | Revocation::DataKeys => {}
+            | Revocation::DataKeys
+            | Revocation::Incidents => {}
         }
     }
 }

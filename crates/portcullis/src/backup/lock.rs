@@ -1,7 +1,7 @@
 //! Who can open a backup: recipients or a passphrase, as age has them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Write};
+use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -195,6 +195,29 @@ pub(super) fn of_reading(error: std::io::Error) -> Error {
         }
         _ => Error::Io(error),
     }
+}
+
+/// This text, so that whoever has one of the recipients' private keys can read it.
+pub(crate) fn seal_for(recipients: &[String], plain: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut known: Vec<Box<dyn Recipient>> = Vec::new();
+    for text in recipients {
+        known.push(Box::new(recipient(text).map_err(Usage::error)?));
+    }
+    let known = known.iter().map(|one| &**one as &dyn Recipient);
+    let encryptor = Encryptor::with_recipients(known).context("it cannot be encrypted")?;
+    let mut sealed = Vec::with_capacity(plain.len());
+    let mut writer = encryptor.wrap_output(&mut sealed)?;
+    writer.write_all(plain)?;
+    writer.finish()?;
+    Ok(sealed)
+}
+
+/// What is in a file that [`seal_for`] sealed, up to `most` bytes.
+pub(crate) fn open_with(identity: &Path, file: File, most: u64) -> anyhow::Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    let opened = Keys::of_file(identity)?.open(file)?;
+    std::io::Read::take(opened, most).read_to_end(&mut plain)?;
+    Ok(plain)
 }
 
 fn passphrase(file: &Path) -> anyhow::Result<Secret> {

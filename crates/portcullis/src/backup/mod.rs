@@ -34,14 +34,14 @@ mod tests;
 use serde::Deserialize;
 
 #[cfg(feature = "backup")]
-pub(crate) use self::lock::keygen;
+pub(crate) use self::lock::{keygen, open_with, seal_for};
 #[cfg(feature = "backup")]
 pub(crate) use self::make::run as make;
 #[cfg(feature = "backup")]
 pub(crate) use self::restore::run as restore;
 
 #[cfg(not(feature = "backup"))]
-pub(crate) use self::absent::{keygen, make, restore};
+pub(crate) use self::absent::{keygen, make, open_with, restore, seal_for};
 
 use crate::config::Loaded;
 
@@ -100,6 +100,18 @@ mod absent {
     }
 
     pub(crate) fn restore(_: &Cli, _: &backup::Restore) -> anyhow::Result<bool> {
+        Err(Usage::error(MISSING))
+    }
+
+    pub(crate) fn seal_for(_: &[String], _: &[u8]) -> anyhow::Result<Vec<u8>> {
+        Err(Usage::error(MISSING))
+    }
+
+    pub(crate) fn open_with(
+        _: &std::path::Path,
+        _: std::fs::File,
+        _: u64,
+    ) -> anyhow::Result<Vec<u8>> {
         Err(Usage::error(MISSING))
     }
 

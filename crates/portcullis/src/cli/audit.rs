@@ -1,5 +1,7 @@
 //! `portcullis audit`: the audit trail, and what proves it.
 
+mod evidence;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -46,8 +48,16 @@ pub(crate) enum Audit {
     ///   portcullis audit verify
     ///   portcullis audit verify --checkpoint kept.txt       (also: cut short, rolled back, forked?)
     ///   portcullis audit verify --proof event.tlog-proof --key VKEY    (needs no database)
+    ///   portcullis audit verify incident.evidence --key VKEY           (needs no database)
     #[command(verbatim_doc_comment)]
     Verify {
+        /// Verify only this bundle of evidence, as `incident bundle` wrote it. Without `--key` this gate's own
+        /// keys have to have sealed it.
+        #[arg(value_name = "FILE", conflicts_with_all = ["checkpoint", "proof"])]
+        bundle: Option<PathBuf>,
+        /// The private key that opens the bundle, where it was written for a recipient.
+        #[arg(long, value_name = "FILE", requires = "bundle")]
+        identity_file: Option<PathBuf>,
         /// A checkpoint that was kept elsewhere, as `audit checkpoint` printed it, or the file of
         /// `audit.anchor-file`, whose last one counts.
         #[arg(long, value_name = "FILE")]
@@ -61,7 +71,7 @@ pub(crate) enum Audit {
         )]
         proof: Option<PathBuf>,
         /// The log's verifier key, as `audit key` prints it. May be given several times.
-        #[arg(long, value_name = "VKEY", requires = "proof")]
+        #[arg(long, value_name = "VKEY", conflicts_with = "checkpoint")]
         key: Vec<String>,
     },
     /// Write the proof that an event is in the log: a file that whoever has the log's key can verify.
@@ -157,8 +167,17 @@ pub(crate) fn offline(format: Format, verb: &Audit) -> Option<anyhow::Result<boo
         Audit::Verify {
             proof: Some(file),
             key,
-            checkpoint: _,
+            ..
         } => Some(verify_proof(format, file, key)),
+        Audit::Verify {
+            bundle: Some(file),
+            identity_file,
+            key,
+            ..
+        } if !key.is_empty() => Some(
+            keys(key)
+                .and_then(|keys| evidence::verify(format, file, identity_file.as_deref(), &keys)),
+        ),
         Audit::Verify { proof: None, .. }
         | Audit::List { .. }
         | Audit::Export { .. }
@@ -180,6 +199,17 @@ pub(crate) async fn run(format: Format, verb: &Audit, stores: &Stores) -> anyhow
             list(format, &page.events);
         }
         Audit::Export { which, to } => export(log, &which.filter()?, to.as_deref()).await?,
+        Audit::Verify {
+            bundle: Some(file),
+            identity_file,
+            ..
+        } => {
+            let keys = log.verifiers().await?;
+            return evidence::verify(format, file, identity_file.as_deref(), &keys);
+        }
+        Audit::Verify { key, .. } if !key.is_empty() => {
+            return Err(Usage::error("--key goes with a bundle or with --proof"));
+        }
         Audit::Verify { checkpoint, .. } => {
             let kept = checkpoint.as_deref().map(last_checkpoint).transpose()?;
             let report = log.verify(kept.as_deref()).await?;
@@ -281,7 +311,7 @@ fn line(event: &Event, proof: Option<&Proof>) -> Value {
     })
 }
 
-fn create(path: &Path) -> anyhow::Result<std::fs::File> {
+pub(crate) fn create(path: &Path) -> anyhow::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -313,9 +343,13 @@ fn last_checkpoint(path: &Path) -> anyhow::Result<String> {
         .ok_or_else(|| Usage::error(format!("`{}` has no checkpoint", path.display())))
 }
 
+fn keys(texts: &[String]) -> anyhow::Result<Vec<Verifier>> {
+    let keys: Result<Vec<Verifier>, _> = texts.iter().map(|key| key.parse()).collect();
+    keys.map_err(|error| Usage::error(format!("--key: {error}")))
+}
+
 fn verify_proof(format: Format, file: &Path, keys: &[String]) -> anyhow::Result<bool> {
-    let keys: Result<Vec<Verifier>, _> = keys.iter().map(|key| key.parse()).collect();
-    let keys = keys.map_err(|error| Usage::error(format!("--key: {error}")))?;
+    let keys = self::keys(keys)?;
     let proof = Proof::parse(&read(file)?);
     match proof.and_then(|proof| proof.verify(&keys).map(|checkpoint| (proof, checkpoint))) {
         Ok((proof, checkpoint)) => {

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use portcullis_core::{ApiKeyId, TenantId, UserId};
-use portcullis_events::incidents::{Incidents, Phase};
+use portcullis_events::incidents::{Contained, Incidents};
 use portcullis_events::secret_store::{Label, Listed, Made, Rotation, Stored};
 use portcullis_events::{Actor, By};
 use portcullis_identity::accounts::{self, Reach, Whose};
@@ -15,9 +15,10 @@ use portcullis_vault::ring::KeyState;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::freeze;
 use crate::cli::Usage;
 use crate::cli::output::{self, Format};
-use crate::verbs::{Stores, find, told};
+use crate::verbs::{Stores, find, now, told};
 
 /// Secrets that are read at once.
 const PAGE: u32 = 500;
@@ -28,6 +29,7 @@ pub(super) enum Scope {
     User(String, UserId),
     Tenant(String, TenantId),
     Key(ApiKeyId),
+    Route(String),
     All,
 }
 
@@ -42,7 +44,7 @@ impl Scope {
     pub(super) async fn find(text: &str, stores: &Stores) -> anyhow::Result<Self> {
         let unknown = || {
             Usage::error(format!(
-                "`{text}` is no scope: user:ADDRESS, tenant:NAME, key:ID or all"
+                "`{text}` is no scope: user:ADDRESS, tenant:NAME, key:ID, route:PATTERN or all"
             ))
         };
         if text == "all" {
@@ -66,7 +68,17 @@ impl Scope {
                 found.map_err(|error| Usage::error(format!("key {name}: {error}")))?;
                 Ok(Scope::Key(id))
             }
+            "route" => Ok(Scope::Route(freeze::pattern(name, stores)?)),
             _ => Err(unknown()),
+        }
+    }
+
+    /// For whoever reads it later: ids, and no names.
+    fn subject(&self) -> String {
+        match self {
+            Scope::User(_, id) => format!("user:{id}"),
+            Scope::Tenant(_, id) => format!("tenant:{id}"),
+            Scope::Key(_) | Scope::Route(_) | Scope::All => self.to_string(),
         }
     }
 
@@ -80,6 +92,7 @@ impl Scope {
                     ..Reach::default()
                 });
             }
+            Scope::Route(_) => return Ok(Reach::default()),
             Scope::All => Whose::Everybody,
         };
         let reach = stores.identity.accounts.reach(whose).await;
@@ -97,6 +110,7 @@ impl fmt::Display for Scope {
             Scope::User(name, _) => write!(f, "user:{name}"),
             Scope::Tenant(name, _) => write!(f, "tenant:{name}"),
             Scope::Key(id) => write!(f, "key:{id}"),
+            Scope::Route(pattern) => write!(f, "route:{pattern}"),
             Scope::All => f.write_str("all"),
         }
     }
@@ -160,6 +174,7 @@ pub(super) async fn show(
             Scope::User(..) => also.push("the account would be switched off".to_owned()),
             Scope::Tenant(..) => also.push("the tenant would be suspended".to_owned()),
             Scope::Key(_) => {}
+            Scope::Route(_) => also.push("nobody would be answered there".to_owned()),
             Scope::All => {
                 let keys = working(stores).await?.len();
                 also.push(format!(
@@ -216,6 +231,12 @@ pub(super) async fn carry_out(
             also.push("the tenant is suspended".to_owned());
         }
         Scope::Key(id) => identity.keys.revoke(*id, None, &by).await?,
+        Scope::Route(pattern) => {
+            let reason = "contained";
+            let frozen = incidents.freeze(incident, pattern, reason, &By::OPERATOR);
+            // It is noted with the act.
+            return frozen.await.map_err(super::told);
+        }
         Scope::All => {
             let ended = identity.accounts.end_everything(!how.spare_keys, &by).await;
             ended.map_err(failed)?;
@@ -235,7 +256,16 @@ pub(super) async fn carry_out(
         also,
     };
     let text = format!("ended: {text}").replace('\n', ";");
-    let noted = incidents.note(incident, Phase::Contain, &text, &By::OPERATOR);
+    let contained = Contained {
+        scope: scope.subject(),
+        at: now(),
+        accounts: reach.accounts,
+        sessions: reach.sessions,
+        token_families: reach.token_families,
+        api_keys: reach.api_keys,
+        visits: reach.visits,
+    };
+    let noted = incidents.contained(incident, &contained, &text, &By::OPERATOR);
     noted.await.map_err(super::told)
 }
 

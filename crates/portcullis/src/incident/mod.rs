@@ -1,17 +1,24 @@
 //! `portcullis incident`: from the first suspicion to the last task (N1, N2, N3).
 
+mod bundle;
 mod contain;
+mod freeze;
+mod notices;
+mod rehearse;
 
 use std::fmt;
 
 use clap::{Args, Subcommand};
 use portcullis_core::Timestamp;
 use portcullis_events::By;
-use portcullis_events::incidents::{Error, File, Incident, Note, Phase, Severity, Task};
+use portcullis_events::incidents::{
+    Contained, Error, File, Frozen, Incident, Note, Phase, Severity, Task,
+};
 use serde::Serialize;
 use uuid::Uuid;
 
 use self::contain::{How, Scope};
+pub(crate) use self::rehearse::{Duty, run as rehearse};
 use crate::cli::Usage;
 use crate::cli::output::{self, Format};
 use crate::verbs::{Stores, now};
@@ -43,6 +50,43 @@ pub(crate) enum Verb {
         #[command(flatten)]
         containment: Containment,
     },
+    /// Freeze what a pattern matches: nobody is answered there, on any node, until it is unfrozen.
+    ///
+    ///   portcullis incident freeze /api/export --incident INCIDENT --reason "somebody reads it all"
+    ///
+    /// The pattern is written as those of routes are; `/{*rest}` freezes the whole product. The gate's own paths
+    /// are never frozen.
+    #[command(verbatim_doc_comment)]
+    Freeze {
+        /// A path, or a pattern such as `/orgs/{org}/export` or `/files/{*rest}`.
+        #[arg(value_name = "PATTERN")]
+        pattern: String,
+        /// The incident, as `incident list` shows it.
+        #[arg(long, value_name = "INCIDENT")]
+        incident: Uuid,
+        /// Why.
+        #[arg(long, value_name = "WORDS")]
+        reason: String,
+    },
+    /// Let what was frozen answer again.
+    Unfreeze {
+        /// The pattern, as `incident show` has it.
+        #[arg(value_name = "PATTERN")]
+        pattern: String,
+    },
+    /// Write everything that is on record of it into one file that others can verify.
+    ///
+    ///   portcullis incident bundle INCIDENT --to incident.evidence
+    ///   portcullis audit verify incident.evidence --key VKEY
+    ///
+    /// Notes and tasks, what was contained, every event of that time with its proof, hashes of the configuration,
+    /// who was concerned (by id), and drafts of the notices. Addresses are not in it.
+    #[command(verbatim_doc_comment)]
+    Bundle(bundle::Args),
+    /// A game day: rehearse an incident from its opening to its bundle of evidence, on a gate that is made for it.
+    ///
+    /// The gate has this one's policy and nothing of its state. Each step is seen to hold, and its time is told.
+    Rehearse(rehearse::Args),
     /// Show incidents, newest first, and what is late.
     List,
     /// Show all of one incident: its clock, what was done, what is left to do.
@@ -110,10 +154,10 @@ pub(crate) enum Verb {
 /// What is to be ended.
 #[derive(Debug, Args)]
 pub(crate) struct Containment {
-    /// `user:ADDRESS`, `tenant:NAME`, `key:ID` or `all`; may be given several times.
+    /// `user:ADDRESS`, `tenant:NAME`, `key:ID`, `route:PATTERN` or `all`; may be given several times.
     ///
     /// A user is switched off and their sessions, tokens and keys end. A tenant is suspended, its keys and
-    /// visits end. `all` ends every session, token, visit and key, and takes out every signing key.
+    /// visits end. Nobody is answered on a route. `all` ends every session, token, visit and key, and takes out every signing key.
     #[arg(long = "contain", value_name = "SCOPE")]
     scopes: Vec<String>,
     /// With `all`: API keys go on working.
@@ -187,6 +231,32 @@ pub(crate) async fn run(format: Format, verb: &Verb, stores: &Stores) -> anyhow:
             }
             show(format, stores, *id).await
         }
+        Verb::Freeze {
+            pattern,
+            incident,
+            reason,
+        } => {
+            let pattern = freeze::pattern(pattern, stores)?;
+            let frozen = incidents.freeze(*incident, &pattern, reason, by).await;
+            frozen.map_err(told)?;
+            show(format, stores, *incident).await
+        }
+        Verb::Unfreeze { pattern } => {
+            let unfrozen = incidents.unfreeze(pattern, by).await;
+            unfrozen.map_err(|error| match error {
+                Error::NotFound => Usage::error(format!(
+                    "`{pattern}` is not frozen: `portcullis incident show` has what is"
+                )),
+                error => told(error),
+            })?;
+            output::aside(format_args!(
+                "{pattern} answers again, within a second on every node"
+            ));
+            Ok(true)
+        }
+        // It has a gate of its own: whoever runs the verbs leads it there.
+        Verb::Rehearse(_) => Ok(false),
+        Verb::Bundle(args) => bundle::run(format, args, stores).await,
         Verb::List => {
             let list = incidents.list().await.map_err(told)?;
             let shown: Vec<Head> = list.iter().map(Head::of).collect();
@@ -237,7 +307,11 @@ fn told(error: Error) -> anyhow::Error {
         Error::NotFound => Usage::error(
             "there is no such incident, or no such task of it: `portcullis incident list` shows those there are",
         ),
-        Error::Invalid(_) | Error::Closed | Error::Left(_) => Usage::error(error.to_string()),
+        Error::Invalid(_)
+        | Error::Closed
+        | Error::Left(_)
+        | Error::Pattern(..)
+        | Error::Frozen(_) => Usage::error(error.to_string()),
         Error::Unreadable | Error::Trail(_) | Error::Store(_) => error.into(),
     }
 }
@@ -327,6 +401,10 @@ struct Shown {
     head: Head,
     notes: Vec<ShownNote>,
     tasks: Vec<ShownTask>,
+    /// What was contained, and how far it reached.
+    contained: Vec<Contained>,
+    /// What answers nobody now.
+    frozen: Vec<ShownFrozen>,
     /// What keeps it from being closed.
     left: Vec<String>,
 }
@@ -349,8 +427,22 @@ struct ShownTask {
     result: Option<String>,
 }
 
+#[derive(Debug, Serialize)]
+struct ShownFrozen {
+    pattern: String,
+    reason: String,
+    at: String,
+    by: String,
+}
+
 impl Shown {
     fn of(file: &File) -> Self {
+        let frozen = |frozen: &Frozen| ShownFrozen {
+            pattern: frozen.pattern.clone(),
+            reason: frozen.reason.clone(),
+            at: frozen.at.to_string(),
+            by: frozen.by.clone(),
+        };
         let note = |note: &Note| ShownNote {
             at: note.at.to_string(),
             by: note.by.clone(),
@@ -369,6 +461,8 @@ impl Shown {
             head: Head::of(&file.incident),
             notes: file.notes.iter().map(note).collect(),
             tasks: file.tasks.iter().map(task).collect(),
+            contained: file.contained.clone(),
+            frozen: file.frozen.iter().map(frozen).collect(),
             left: match file.incident.closed_at {
                 Some(_) => Vec::new(),
                 None => file.left(),
@@ -395,6 +489,13 @@ impl fmt::Display for Shown {
                 f,
                 "  {}  {:<10} {}  ({})",
                 note.at, note.phase, note.text, note.by
+            )?;
+        }
+        for frozen in &self.frozen {
+            writeln!(
+                f,
+                "  FROZEN since {}: {}  ({})",
+                frozen.at, frozen.pattern, frozen.reason
             )?;
         }
         for task in &self.tasks {

@@ -6,14 +6,14 @@
 
 mod against;
 mod hostile;
-mod probe;
+pub(crate) mod probe;
 mod probes;
-mod product;
-mod rehearsal;
+pub(crate) mod product;
+pub(crate) mod rehearsal;
 mod report;
 mod requirement;
-mod wire;
-mod world;
+pub(crate) mod wire;
+pub(crate) mod world;
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -269,7 +269,11 @@ async fn answers(target: &Target) -> anyhow::Result<()> {
 }
 
 /// A copy of the gate, with everything in it that probes need.
-async fn rehearse(original: &Loaded, kind: Kind, product: &Product) -> anyhow::Result<World> {
+pub(crate) async fn rehearse(
+    original: &Loaded,
+    kind: Kind,
+    product: &Product,
+) -> anyhow::Result<World> {
     let copy = Copy::start(original, kind, product).await?;
     let (loaded, keys) = verbs::sound(&copy.config(), Environment::default())?;
     let scheme = match kind {

@@ -1,5 +1,10 @@
 //! Incidents (N1, N2, N3): how far something reaches, its end on the next request, and what is left to do.
 
+mod bundles;
+mod frozen;
+mod game_day;
+mod seen;
+
 use serde_json::Value;
 
 use crate::support::issuer::Issuer;
