@@ -55,6 +55,7 @@ pub(super) fn router() -> Router {
         )
         // What the gate tells the product, and where it reports errors to.
         .route("/webhooks/payments", post(async || StatusCode::NO_CONTENT))
+        .route("/alerts", post(async || StatusCode::OK))
         .route("/api/1/envelope/", post(async || StatusCode::OK))
         .route(
             "/.well-known/jwks.json",

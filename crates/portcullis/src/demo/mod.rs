@@ -59,6 +59,7 @@ pub(crate) fn run(args: &Demo) -> anyhow::Result<bool> {
         folder.path().join("reports"),
         format!("http://demo@{app}/1"),
     )?;
+    std::fs::write(folder.path().join("alerts"), format!("http://{app}/alerts"))?;
     let file = folder.path().join("portcullis.toml");
     std::fs::write(&file, policy::text(&places))?;
     let mut loaded = serve::load(&file, Environment::default())?;

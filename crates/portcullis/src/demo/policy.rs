@@ -95,6 +95,11 @@ scanner = "{scanner}"
 [error-reports]
 dsn = {{ file = "reports" }}
 
+# Who is told of what is conspicuous: here the application, which takes it and does nothing.
+[[alert]]
+name = "room"
+slack = {{ file = "alerts" }}
+
 [roles.user]
 permissions = ["read:own", "write:own", "delete:own"]
 

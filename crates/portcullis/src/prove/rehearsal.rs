@@ -25,8 +25,13 @@ use crate::config::{Config, Loaded};
 pub(crate) const HOST: &str = "gate.test";
 /// Below it lie the routes that a rehearsal adds.
 pub(crate) const BENCH: &str = "/prove-rehearsal";
+/// Where the rehearsal's product is told of what is conspicuous.
+pub(crate) const ALERTS: &str = "/prove-alerts";
 /// An address that an issuer vouches for as an administrator's, in the copy.
 pub(crate) const ADMINISTRATOR: &str = "root@prove.invalid";
+/// The backoff of an account lets five refused sign-ins through one after another, and then makes whoever guesses
+/// wait: more than these no probe can wait for.
+const MOST_FAILURES: i64 = 4;
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
 /// A folder that is removed in the end.
@@ -235,6 +240,7 @@ fn rewritten(
         "backup",
         "forward-auth",
         "passkeys",
+        "alert",
         "secrets",
         "state",
         "listen",
@@ -276,6 +282,7 @@ fn rewritten(
         let mail = section(&mut table, "mail")?;
         mail.insert("folder".to_owned(), text("letters"));
         mail.insert("from".to_owned(), text("Gate <gate@gate.test>"));
+        alerts(&mut table, original, product, folder)?;
         if original.config.error_reports.dsn.is_some() {
             folder.write("dsn", &format!("http://key@{}/1", product.address))?;
             section(&mut table, "error-reports")?.insert("dsn".to_owned(), file("dsn"));
@@ -381,12 +388,44 @@ fn webhooks(table: &mut Table, folder: &Folder) -> anyhow::Result<()> {
     for (position, one) in tables(table, "webhook").enumerate() {
         let name = format!("webhook-{position}");
         // A form that every scheme takes.
-        let secret = portcullis_vault::tokens::random::<32>()?;
-        let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, secret);
-        folder.write(&name, &format!("whsec_{encoded}"))?;
+        folder.write(&name, &standard_secret()?)?;
         one.insert("secrets".to_owned(), list([file(&name)]));
     }
     Ok(())
+}
+
+/// Somebody who is told, and rules that look a moment behind the present.
+fn alerts(
+    table: &mut Table,
+    original: &Loaded,
+    product: &Product,
+    folder: &Folder,
+) -> anyhow::Result<()> {
+    folder.write("alert", &standard_secret()?)?;
+    let destination = Table::from_iter([
+        ("name".to_owned(), text("prove")),
+        (
+            "webhook".to_owned(),
+            text(format!("{}{ALERTS}", product.url())),
+        ),
+        ("secret".to_owned(), file("alert")),
+        ("first-wait".to_owned(), text("1s")),
+    ]);
+    table.insert("alert".to_owned(), list([Value::Table(destination)]));
+    let rules = section(table, "anomalies")?;
+    rules.insert("delay".to_owned(), text("1s"));
+    let configured = &original.config.anomalies.login_burst;
+    let failures = i64::try_from(configured.account_failures)?.min(MOST_FAILURES);
+    let rule = section(rules, "login-burst")?;
+    rule.insert("account-failures".to_owned(), Value::Integer(failures));
+    Ok(())
+}
+
+/// A secret of Standard Webhooks.
+fn standard_secret() -> anyhow::Result<String> {
+    let secret = portcullis_vault::tokens::random::<32>()?;
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, secret);
+    Ok(format!("whsec_{encoded}"))
 }
 
 /// Files and stores of its own; what is read of the original is read where it lies.

@@ -13,7 +13,7 @@ use crate::prove::rehearsal::BENCH;
 use crate::prove::world::{World, auth, stranger};
 
 const ALWAYS: &str = "no key turns this off";
-const ON: &str = "[audit] enabled = true";
+pub(super) const ON: &str = "[audit] enabled = true";
 
 async fn failed_login(w: &World, email: &str) -> anyhow::Result<u16> {
     let ask = w
@@ -28,7 +28,7 @@ async fn failed_login(w: &World, email: &str) -> anyhow::Result<u16> {
 }
 
 /// Waits for an event; what is only noted is written a moment later.
-async fn recorded(w: &World, action: Action) -> Result<usize, Short> {
+pub(super) async fn recorded(w: &World, action: Action) -> Result<usize, Short> {
     let mut count = 0;
     w.until(async || {
         count = w.events(action).await.map_or(0, |events| events.len());
@@ -350,13 +350,6 @@ pub(super) async fn error_reports(scene: &Scene) -> Probed {
     Ok(Held::at(
         Place::Rehearsal,
         "a 502 whose query and headers hold an address and a key is reported, and the report holds neither",
-    ))
-}
-
-/// A7. No probe verifies the log yet: it is to be filled in here.
-pub(super) fn verifiable(_scene: &Scene) -> Probed {
-    Err(Short::not_proven(
-        "`portcullis audit verify` proves it and `audit.keep` is the rule, and no probe tries them yet; that nothing in it is changed is A1",
     ))
 }
 

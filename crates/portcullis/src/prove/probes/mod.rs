@@ -17,6 +17,7 @@ mod j_secrets;
 mod k_webhooks;
 mod l_uploads;
 mod m_audit;
+mod m_verifiable;
 mod n_monitoring;
 mod o_privacy;
 mod p_startup;
@@ -122,10 +123,10 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::A4 => m_audit::no_secrets(scene).await,
         Id::A5 => m_audit::structured(scene).await,
         Id::A6 => m_audit::error_reports(scene).await,
-        Id::A7 => m_audit::verifiable(scene),
+        Id::A7 => m_verifiable::verifiable(scene).await,
         Id::A8 => m_audit::level(scene).await,
         Id::M1 => n_monitoring::counters(scene).await,
-        Id::M2 => n_monitoring::alerts(scene),
+        Id::M2 => n_monitoring::alerts(scene).await,
         Id::M3 => n_monitoring::usage(scene).await,
         Id::M4 => n_monitoring::format(scene).await,
         Id::P1 => o_privacy::map(scene),
@@ -139,8 +140,8 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::G5 => p_startup::checklist(scene),
         Id::G6 => p_startup::regularly(scene),
         Id::G7 => p_startup::urgent(scene).await,
-        Id::N1 => q_incident::clock(scene),
-        Id::N2 => q_incident::procedure(scene),
+        Id::N1 => q_incident::clock(scene).await,
+        Id::N2 => q_incident::procedure(scene).await,
         Id::N3 => q_incident::by_command(scene).await,
         Id::N4 => q_incident::report_page(scene).await,
         Id::D1 => r_deployment::container(scene).await,

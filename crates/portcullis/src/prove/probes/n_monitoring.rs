@@ -1,10 +1,14 @@
 //! n. Monitoring.
 
+use portcullis_events::Action;
+
 use crate::prove::Scene;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
-use crate::prove::rehearsal::BENCH;
-use crate::prove::world::{World, auth, stranger};
+use crate::prove::rehearsal::{ALERTS, BENCH};
+use crate::prove::world::{World, auth, stranger, until};
 
+/// The rule looks behind the present, and the alert waits its turn.
+const TOLD_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
 const ALWAYS: &str = "no key turns this off: is `admin.address` that of this gate?";
 
 /// That a number grows with what `act` does.
@@ -54,18 +58,92 @@ pub(super) async fn counters(scene: &Scene) -> Probed {
         Ok(())
     })
     .await?;
+    let page = w.of_admin("/metrics").await?.text();
+    must(
+        page.contains("portcullis_security_incidents{severity=\"critical\"}"),
+        || "incidents that are open are not counted".to_owned(),
+        ALWAYS,
+    )?;
     Ok(Held::at(
         Place::Gate,
         format!(
-            "{failed} and {suspicious} moved with one refused sign-in and one forged request, {limits} (in rehearsal) with a limit; the posture is this report"
+            "{failed} and {suspicious} moved with one refused sign-in and one forged request, {limits} (in rehearsal) with a limit, open incidents are counted by severity; the posture is this report"
         ),
     ))
 }
 
-/// M2. No probe makes a burst yet: it is to be filled in here.
-pub(super) fn alerts(_scene: &Scene) -> Probed {
-    Err(Short::not_proven(
-        "`portcullis anomalies` and `alerts` look and tell, and no probe tries them yet; what is counted is M1, what is told of old secrets X6",
+/// M2
+pub(super) async fn alerts(scene: &Scene) -> Probed {
+    let config = scene.live.config();
+    let rules = &config.anomalies;
+    must(
+        rules.enabled,
+        || "nothing is looked for: `anomalies.enabled` is false".to_owned(),
+        "[anomalies] enabled = true",
+    )?;
+    if config.alerts.is_empty() {
+        return Err(Short::not_configured("[[alert]]"));
+    }
+    if let Some(why) = &rules.login_burst.off {
+        return Err(Short::not_proven(format!(
+            "`login-burst` is switched off ({why}), and it is the one that is probed"
+        )));
+    }
+    let w = scene.development().await?;
+    let before = w.events(Action::AnomalyFound).await?.len();
+    // The backoff makes whoever guesses wait: a rehearsal asks for no more than it lets through at once.
+    let failures = w.config().anomalies.login_burst.account_failures;
+    for _ in 0..failures {
+        let guess = w
+            .target
+            .ask("POST", &auth("login"))
+            .from(w.target.fresh())
+            .header("origin", &w.target.origin);
+        let body = serde_json::json!({
+            "email": w.people.other.email,
+            "password": "a wrong password that is long",
+        });
+        guess.json(&body).send().await?;
+    }
+    let found = until(TOLD_WITHIN, &mut async || {
+        let events = w.events(Action::AnomalyFound).await;
+        Ok(events.is_ok_and(|events| events.len() > before))
+    })
+    .await?;
+    must(
+        found,
+        || format!("{failures} refused sign-ins of one account are not conspicuous"),
+        "[anomalies.login-burst]",
+    )?;
+    let product = w.product()?;
+    let told = until(TOLD_WITHIN, &mut async || Ok(product.count(ALERTS) > 0)).await?;
+    must(
+        told,
+        || "what was found is told to nobody".to_owned(),
+        "[[alert]]",
+    )?;
+    let seen = product
+        .last(ALERTS)
+        .ok_or_else(|| Short::not_proven("the alert is gone"))?;
+    let text = String::from_utf8_lossy(&seen.body).into_owned();
+    let is_signed = seen.header("webhook-signature").is_some();
+    must(
+        is_signed && text.contains("login-burst"),
+        || format!("the alert is not signed, or says something else: {text}"),
+        ALWAYS,
+    )?;
+    must(
+        !text.contains(&w.people.other.email),
+        || "the alert has somebody's address in it".to_owned(),
+        ALWAYS,
+    )?;
+    Ok(Held::at(
+        Place::Rehearsal,
+        format!(
+            "{failures} refused sign-ins of one account raise `login-burst`, told by a signed message without the address; the gate itself looks for {} and tells {} destinations",
+            rules.login_burst.account_failures,
+            config.alerts.len()
+        ),
     ))
 }
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::demo::Demo;
 
 fn json(demo: &Demo, format: &str) -> Value {
-    let output = demo.prove(&["--only", "I1,H8,A7,J5", "--format", format]);
-    assert_eq!(output.status.code(), Some(1), "A7 is not proven");
+    let output = demo.prove(&["--only", "I1,H8,D3,J5", "--format", format]);
+    assert_eq!(output.status.code(), Some(1), "D3 is not proven");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -16,7 +16,7 @@ async fn a_security_document_is_signed_and_a_changed_letter_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("SECURITY.md");
     let name = file.to_str().unwrap();
-    let output = demo.prove(&["--only", "I1,H8,A7", "--format", "md", "--to", name]);
+    let output = demo.prove(&["--only", "I1,H8,D3", "--format", "md", "--to", name]);
     assert_eq!(output.status.code(), Some(1));
     let text = std::fs::read_to_string(&file).unwrap();
     for line in [
@@ -85,7 +85,7 @@ async fn programs_get_sarif_and_oscal() {
             finding["related-observations"][0]["observation-uuid"],
             observation["uuid"]
         );
-        let state = if finding["title"] == "A7" {
+        let state = if finding["title"] == "D3" {
             "not-satisfied"
         } else {
             "satisfied"

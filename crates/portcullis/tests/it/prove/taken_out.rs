@@ -52,6 +52,13 @@ const TAKEN_OUT: &[(&str, &str, &str, &str)] = &[
         "counts for 1h",
     ),
     ("A1", "", "\n[audit]\nenabled = false\n", "the trail has no"),
+    ("A7", "", "\n[audit]\nenabled = false\n", "the trail has no"),
+    (
+        "M2",
+        "",
+        "\n[anomalies]\nenabled = false\n",
+        "nothing is looked for",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,4 +97,24 @@ async fn what_the_policy_does_not_promise_is_neither_held_nor_failed() {
         assert_eq!(found, "not-configured", "{id}: {said}");
     }
     assert_eq!(verdict(&findings, "I2").0, "held");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_that_is_late_at_the_gate_itself_is_named() {
+    let demo = tokio::task::spawn_blocking(Demo::start).await.unwrap();
+    let gateway = like(&demo).start().await;
+    let open = ["incident", "open", "--title", "x", "--severity", "critical"];
+    assert!(gateway.cli(&open).status.success());
+    let before = prove(&gateway, "N1");
+    assert_eq!(verdict(&before, "N1").0, "held", "{before:?}");
+    let sql = "UPDATE incident SET opened_at = opened_at - 90000000000";
+    let url = format!(
+        "sqlite://{}",
+        gateway.folder.join("portcullis.db").display()
+    );
+    std::fs::write(gateway.folder.join("database"), url).unwrap();
+    crate::support::database::execute(&gateway.folder, sql).await;
+    let (found, said) = verdict(&prove(&gateway, "N1"), "N1");
+    assert_eq!(found, "failed", "{said}");
+    assert!(said.contains("not acknowledged"), "{said}");
 }
