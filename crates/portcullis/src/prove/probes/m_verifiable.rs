@@ -36,7 +36,7 @@ pub(super) async fn verifiable(scene: &Scene) -> Probed {
     let offline = by_somebody_else(w).await?;
     let whole = whole(w).await?;
     let kept = within_retention(w).await?;
-    let retained = rehearsed(&scene.product).await?;
+    let retained = Box::pin(rehearsed(&scene.product)).await?;
     Ok(Held::at(
         Place::State,
         format!("{offline}; {whole}; {kept}; {retained}"),
@@ -216,7 +216,7 @@ async fn retained(stores: &Stores) -> Result<String, Short> {
         left == 1,
         || {
             format!(
-                "with `audit.keep` {KEEP}, {left} of {PLANTED} events of {OLD} ago and one of now are there"
+                "with `audit.keep` {KEEP}, {left} events are left of {PLANTED} of {OLD} ago and one of now"
             )
         },
         "[audit] keep",
