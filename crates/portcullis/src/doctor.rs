@@ -246,7 +246,7 @@ async fn database_user(loaded: &Loaded) -> Option<Trial> {
 /// E-mail addresses that are still in the form that `accounts.seal-addresses` does not name.
 async fn addresses(loaded: &Loaded) -> Option<Trial> {
     let url = loaded.secrets.database.as_ref()?;
-    let asked = Forms::count(&loaded.config.state, url);
+    let asked = Box::pin(Forms::count(&loaded.config.state, url));
     // Before the first start there are no tables: the line of the database says so.
     let found = in_time(async { asked.await.map_err(|error| error.to_string()) });
     let Forms { clear, sealed } = found.await.ok()?;
