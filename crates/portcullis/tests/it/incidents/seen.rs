@@ -103,8 +103,8 @@ async fn administrators_see_and_note_incidents_and_nobody_else_does() {
     let list: Vec<Value> = serde_json::from_slice(&root.get(API).send().await.body).unwrap();
     assert_eq!((list.len(), list[0]["id"].as_str()), (1, Some(id.as_str())));
     assert_eq!(root.post(&acknowledge).send().await.status, 204);
-    let noted = root.post(&notes).json(&note).send().await;
-    assert_eq!(noted.status, 204, "{}", noted.text());
+    let answer = root.post(&notes).json(&note).send().await;
+    assert_eq!(answer.status, 204, "{}", answer.text());
     let seen = root.get(&one).send().await.json();
     assert!(
         seen["acknowledged_at"].is_string() && seen["triaged_at"].is_string(),
