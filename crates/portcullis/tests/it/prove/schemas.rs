@@ -24,12 +24,17 @@ Model.model_validate(json.load(sys.stdin))";
     run(linter("python").args(["-c", JUDGE]), text)
 }
 
-type Judge = fn(&str) -> Output;
+/// A format, who judges it, and two faults.
+type Case = (
+    &'static str,
+    fn(&str) -> Output,
+    [(&'static str, &'static str); 2],
+);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sarif_and_oscal_are_what_their_makers_say() {
     let demo = tokio::task::spawn_blocking(Demo::start).await.unwrap();
-    let cases: [(&str, Judge, [(&str, &str); 2]); 2] = [
+    let cases: [Case; 2] = [
         (
             "sarif",
             of_sarif,
