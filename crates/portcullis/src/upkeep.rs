@@ -70,6 +70,7 @@ pub(crate) struct Identity {
 }
 
 /// Puts the identity slice together.
+#[expect(clippy::too_many_lines, reason = "a few lines for each slice")]
 pub(crate) async fn identity(
     loaded: &Loaded,
     db: &Db,

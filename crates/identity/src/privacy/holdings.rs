@@ -108,10 +108,10 @@ holdings! {
     refresh_token ("refresh tokens", "until the sign-in ends", nobody) User "family_id IN (SELECT id FROM token_family WHERE user_id = $1)" {
         token_hash Bytes Credential, family_id Id Plain, issued_at Time Plain, used_at Time Plain, used_by Bytes Credential, salt Bytes Credential,
     }
-    token_family ("sign-ins of clients that hold tokens", "30 days after their end", "manage:users") User "user_id = $1" {
+    token_family ("sign-ins of clients that hold tokens", "7 days after their end", "manage:users") User "user_id = $1" {
         id Id Plain, user_id Id Plain, created_at Time Plain, authenticated_at Time Plain, second_factor_at Time Plain, last_used_at Time Plain, expires_at Time Plain, revoked_at Time Plain, client_address Text Personal, user_agent Text Personal, tenant_id Id Plain, openid_issuer Text Plain,
     }
-    session ("sessions", "30 days after their end", "manage:users") User "user_id = $1" {
+    session ("sessions", "7 days after their end", "manage:users") User "user_id = $1" {
         id Id Plain, token_hash Bytes Credential, user_id Id Plain, created_at Time Plain, authenticated_at Time Plain, last_seen_at Time Plain, expires_at Time Plain, revoked_at Time Plain, client_address Text Personal, user_agent Text Personal, second_factor_at Time Plain, openid_issuer Text Plain, openid_email Text Name, tenant_id Id Plain, client_kind Number Personal, device_mark Number Credential, replaces Id Plain,
     }
     session_notice ("what the owner is told of sessions in other clients", "90 days", nobody) User "user_id = $1" {
@@ -138,7 +138,7 @@ holdings! {
     password_attempt ("attempts to change the password", "15 minutes", nobody) User "user_id = $1" {
         id Id Plain, user_id Id Plain, at Time Plain,
     }
-    api_key ("API keys", "until erased", "manage:keys") User "user_id = $1" {
+    api_key ("API keys", "`retention.api-keys` after their end", "manage:keys") User "user_id = $1" {
         id Id Plain, hash Bytes Credential, hint Text Plain, name Text Personal, user_id Id Plain, tenant_id Id Plain, permissions Text Plain, routes Text Plain, rate Text Plain, created_by Text Plain, created_at Time Plain, expires_at Time Plain, last_used_at Time Plain, revoked_at Time Plain, successor_id Id Plain, imported_hash Bytes Credential,
     }
     foreign_identity ("who the person is to another issuer", "until erased", "manage:users") User "user_id = $1" {
@@ -147,7 +147,7 @@ holdings! {
     user_reference ("who the person was in the product before", "until erased", "manage:users") User "user_id = $1" {
         source Text Plain, external_id Text Personal, user_id Id Plain,
     }
-    delegation ("permissions lent by or to the person", "until erased", "manage:users") User "(user_id = $1 OR granted_by = $1)" {
+    delegation ("permissions lent by or to the person", "`retention.delegations` after their end", "manage:users") User "(user_id = $1 OR granted_by = $1)" {
         id Id Plain, tenant_id Id Plain, user_id Id Plain, permission Text Plain, granted_by Id Plain, created_at Time Plain, expires_at Time Plain, revoked_at Time Plain,
     }
     member_role ("roles in tenants", "until erased", "manage:users") User "user_id = $1" {
@@ -156,7 +156,7 @@ holdings! {
     membership ("tenants that the person belongs to", "until erased", "manage:users") User "user_id = $1" {
         user_id Id Plain, tenant_id Id Plain, created_at Time Plain,
     }
-    invitation ("invitations to the person's address", "until erased", "manage:users") Address "email_canonical IN ($1, $2)" {
+    invitation ("invitations to the person's address", "`retention.invitations` after their end", "manage:users") Address "email_canonical IN ($1, $2)" {
         id Id Plain, token_hash Bytes Credential, tenant_id Id Plain, email_canonical Text Name, email Text Address, roles Text Plain, invited_by Id Plain, created_at Time Plain, expires_at Time Plain, redeemed_at Time Plain, revoked_at Time Plain,
     }
     login_backoff ("refused passwords in a row, under a keyed hash of the address", "a day after the last one", nobody) Throttle "account = $1" {
