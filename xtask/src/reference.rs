@@ -374,6 +374,24 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "[data]",
+        "What is personal, or otherwise worth a class, in the product: the data map. `portcullis privacy map` prints it with what the gate itself keeps.",
+        "crates/identity/src/privacy/config.rs",
+        "Data",
+    ),
+    section(
+        "[purpose]",
+        "What people are asked to agree to: the purposes of the consent ledger.",
+        "crates/identity/src/privacy/config.rs",
+        "Purpose",
+    ),
+    section(
+        "retention",
+        "How long the gate keeps rows of things that are over.",
+        "crates/identity/src/privacy/config.rs",
+        "Retention",
+    ),
+    section(
         "error-reports",
         "Where panics and the causes of 5xx are reported.",
         "crates/portcullis/src/error_reports.rs",

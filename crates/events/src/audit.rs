@@ -23,6 +23,7 @@ mod leaf;
 mod list;
 mod log;
 pub mod manage;
+mod person;
 mod personal;
 mod sink;
 mod trail;

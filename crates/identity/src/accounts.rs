@@ -125,6 +125,14 @@ impl By {
         }
     }
 
+    /// The gate itself, by a rule of its configuration.
+    pub(crate) fn system() -> Self {
+        By {
+            actor: Actor::System,
+            ..By::operator()
+        }
+    }
+
     /// Somebody who acts for themselves: over other accounts it says nothing.
     pub(crate) const fn themselves(actor: Actor, client: Client) -> Self {
         By {

@@ -26,8 +26,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::accounts::By;
 use crate::{
-    Accounts, ApiKeys, Client, OpenidLogin, SigningKeys, Tenants, Visitors, api_keys, import,
-    openid_login, sessions, signing_keys, tenants, users, visitors,
+    Accounts, ApiKeys, Client, OpenidLogin, Privacy, SigningKeys, Tenants, Visitors, api_keys,
+    import, openid_login, privacy, sessions, signing_keys, tenants, users, visitors,
 };
 
 /// Where the whole API lies, below what the binary reserves for itself.
@@ -51,6 +51,7 @@ pub struct Admin {
     pub signing_keys: SigningKeys,
     pub openid: OpenidLogin,
     pub audit_log: audit::Log,
+    pub privacy: Privacy,
 }
 
 impl FromRef<Admin> for audit::Log {
@@ -133,6 +134,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .merge(secret_store::of_tenant::routes())
         .merge(upload_store::manage::routes())
         .merge(audit::manage::routes())
+        .merge(privacy::manage::routes())
 }
 
 /// The handlers, relative to [`MOUNT`].

@@ -27,8 +27,8 @@ use portcullis_vault::TokenHash;
 
 use crate::sessions::other_client;
 use crate::{
-    Accounts, ApiKeys, Bearers, Client, OpenidLogin, Tenants, accounts, api_keys, pages, tenants,
-    tokens,
+    Accounts, ApiKeys, Bearers, Client, Consents, OpenidLogin, Privacy, Tenants, accounts,
+    api_keys, consents, pages, tenants, tokens,
 };
 pub(crate) use handlers::{Grant, clear_cookies, end_current, set_cookies};
 
@@ -65,6 +65,8 @@ pub struct Api {
     pub bearers: Bearers,
     pub tenants: Tenants,
     pub openid: OpenidLogin,
+    pub privacy: Privacy,
+    pub consents: Consents,
     pub csrf: CsrfCookie,
     /// Where the router is mounted, without a slash at the end: forms and redirects need it.
     pub mount: Arc<str>,
@@ -102,6 +104,11 @@ pub fn router(api: Api) -> Router {
         .route(
             "/notices",
             get(handlers::notices).delete(handlers::dismiss_notices),
+        )
+        .route("/personal-data", get(handlers::personal_data))
+        .route(
+            "/consents",
+            get(consents::http::read_own).post(consents::http::write_own),
         )
         .route("/account", get(pages::account))
         .route("/account/sessions", post(pages::end_sessions))

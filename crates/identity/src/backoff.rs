@@ -94,6 +94,16 @@ impl Backoff {
         }
     }
 
+    /// Every name under which attempts at an account may be counted.
+    pub(crate) fn names_of(&self, canonical: Option<&str>, user: UserId) -> Vec<[u8; 32]> {
+        if let Some(canonical) = canonical {
+            return self.names.tags(&[canonical.as_bytes()]).collect();
+        }
+        let user = user.as_uuid();
+        let parts: [&[u8]; 2] = [b"second-factor", user.as_bytes()];
+        self.names.tags(&parts).collect()
+    }
+
     /// The cookie value by which this device will be known for this account: the device's own
     /// name when it has one.
     pub fn issue(

@@ -22,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::Email;
+
 /// How long a letter belongs to the node that took it.
 const LEASE: Span = Span::from_minutes(2);
 const FIRST_WAIT: Span = Span::from_seconds(5);
@@ -69,6 +71,9 @@ pub enum Message {
     ToldOwner { user: UserId, news: News },
 }
 
+/// What [`Message::kind`] may say.
+pub(crate) const KINDS: [&[u8]; 4] = [b"reset", b"register", b"verify", b"told"];
+
 impl Message {
     /// Letters of one kind are counted together.
     pub(crate) const fn kind(&self) -> &'static [u8] {
@@ -79,6 +84,29 @@ impl Message {
             Message::Told { .. } | Message::ToldOwner { .. } => b"told",
         }
     }
+
+    /// Whether it is for this account, or this address in its canonical form.
+    fn is_of(&self, owner: UserId, canonical: Option<&str>) -> bool {
+        let is_theirs = |address: &str| {
+            Email::parse(address).is_ok_and(|email| Some(email.canonical()) == canonical)
+        };
+        match self {
+            Message::ResetAsked { email } | Message::RegistrationAsked { email } => {
+                is_theirs(email)
+            }
+            Message::VerifyAsked { user } | Message::ToldOwner { user, .. } => *user == owner,
+            Message::Told { to, .. } => is_theirs(to),
+        }
+    }
+}
+
+/// A letter of somebody, on its way.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) id: Uuid,
+    pub(crate) created_at: Timestamp,
+    /// What it is about.
+    pub(crate) about: String,
 }
 
 /// What an account's owner is told of.
@@ -147,6 +175,47 @@ impl Outbox {
             .await?;
         // Before the commit: whoever wakes too early finds nothing and looks again soon.
         self.posted.notify_one();
+        Ok(())
+    }
+
+    /// The letters that wait for a person. Each is opened: what it is sealed with says nothing of whose it is.
+    pub(crate) async fn of(
+        &self,
+        owner: UserId,
+        canonical: Option<&str>,
+    ) -> Result<Vec<Waiting>, Error> {
+        const SQL: &str =
+            "SELECT id, sealed, created_at FROM outbox WHERE id > $1 ORDER BY id LIMIT 500";
+        let (mut found, mut after) = (Vec::new(), Uuid::nil());
+        loop {
+            let rows = self.db.fetch_all(SQL, &[after.into()]).await?;
+            for row in &rows {
+                after = row.uuid("id")?;
+                match self.open(after, &row.bytes("sealed")?).await {
+                    Ok(message) if message.is_of(owner, canonical) => found.push(Waiting {
+                        id: after,
+                        created_at: row.timestamp("created_at")?,
+                        about: String::from_utf8_lossy(message.kind()).into_owned(),
+                    }),
+                    // What does not open is nobody's any more; its turn to be thrown away comes.
+                    Ok(_)
+                    | Err(
+                        Error::Seal(_)
+                        | Error::Unreadable(_)
+                        | Error::Fields(fields::Error::DoesNotOpen),
+                    ) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if rows.len() < 500 {
+                return Ok(found);
+            }
+        }
+    }
+
+    pub(crate) async fn delete_in(&self, tx: &mut Tx, id: Uuid) -> Result<(), Error> {
+        const SQL: &str = "DELETE FROM outbox WHERE id = $1";
+        tx.execute(SQL, &[id.into()]).await?;
         Ok(())
     }
 

@@ -103,6 +103,20 @@ impl Recovery {
     }
 }
 
+impl Recovery {
+    /// Every name under which letters to an address may be counted.
+    pub(crate) fn names_of(&self, canonical: &str) -> Vec<[u8; 32]> {
+        let kinds = crate::outbox::KINDS.into_iter();
+        kinds
+            .flat_map(|kind| {
+                self.names
+                    .tags(&[kind, canonical.as_bytes()])
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+}
+
 /// What a link is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Link {

@@ -108,6 +108,35 @@ impl Accounts {
         Ok(token)
     }
 
+    /// The links that wait for an address. Each is opened: what it is sealed with says nothing of whose it is.
+    pub(crate) async fn registration_links_of(
+        &self,
+        canonical: &str,
+    ) -> Result<Vec<WaitingLink>, Error> {
+        const SQL: &str = "SELECT token_hash, email, expires_at FROM registration_token WHERE token_hash > $1 ORDER BY token_hash LIMIT 500";
+        let (mut found, mut after) = (Vec::new(), Vec::new());
+        loop {
+            let rows = self.parts().db.fetch_all(SQL, &[(&after).into()]).await?;
+            for row in &rows {
+                after = row.bytes("token_hash")?;
+                let name = row_of(&after);
+                let address = self
+                    .addresses()
+                    .read(TABLE, &name, row.text("email")?)
+                    .await?;
+                if Email::parse(&address).is_ok_and(|email| email.canonical() == canonical) {
+                    found.push(WaitingLink {
+                        hash: after.clone(),
+                        expires_at: row.timestamp("expires_at")?,
+                    });
+                }
+            }
+            if rows.len() < 500 {
+                return Ok(found);
+            }
+        }
+    }
+
     /// The address that the link was sent to.
     async fn address_of_link(&self, hash: &TokenHash, now: Timestamp) -> Result<String, Error> {
         const SQL: &str =
@@ -147,4 +176,16 @@ pub(crate) async fn prune(
     let mut tx = db.begin().await?;
     tx.execute(SQL, &[now.into()]).await?;
     tx.commit().await
+}
+
+/// A link that opens an account, and was not used yet.
+#[derive(Debug)]
+pub(crate) struct WaitingLink {
+    pub(crate) hash: Vec<u8>,
+    pub(crate) expires_at: Timestamp,
+}
+
+pub(crate) async fn delete_in(tx: &mut Tx, hash: &[u8]) -> Result<(), portcullis_store::Error> {
+    const SQL: &str = "DELETE FROM registration_token WHERE token_hash = $1";
+    tx.execute(SQL, &[hash.into()]).await.map(drop)
 }

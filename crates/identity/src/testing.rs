@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_core::time::ManualClock;
 use portcullis_core::{Clock, Secret, Span, Timestamp, UserId};
-use portcullis_events::{Metrics, Trail};
+use portcullis_events::{Metrics, Trail, UploadStore, upload_store};
 use portcullis_store::Db;
 use portcullis_store::revocations::Feed;
 use portcullis_vault::{Fields, Keks, KeyRing, Keys, Passwords, kek};
@@ -24,7 +24,9 @@ use crate::recovery::{self, Recovery};
 use crate::sessions::{self, Sessions};
 use crate::tenants::{Directory, Tenants};
 use crate::tokens::{self, Tokens};
-use crate::{ApiKeys, Client, Lookup, OpenidLogin, Outbox, api_keys};
+use crate::{
+    ApiKeys, Client, Consents, Lookup, OpenidLogin, Outbox, Privacy, api_keys, consents, privacy,
+};
 
 pub(crate) const EMAIL: &str = "ada@example.org";
 pub(crate) const PASSWORD: &str = "a quiet harbour at dawn";
@@ -187,6 +189,55 @@ impl House {
     pub(crate) fn openid(&self) -> OpenidLogin {
         let (accounts, issuers) = (self.accounts.clone(), self.bearers.issuers().clone());
         OpenidLogin::new(accounts, issuers, &keys(), None, String::new()).unwrap()
+    }
+
+    pub(crate) fn consents(&self) -> Consents {
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let config = portcullis_events::audit::Config::default();
+        Consents::new(consents::Parts {
+            db: self.db.clone(),
+            clock: Arc::clone(&clock),
+            trail: Trail::start(self.db.clone(), clock, Metrics::new(), &config),
+            purposes: Vec::new(),
+        })
+    }
+
+    pub(crate) fn privacy(&self) -> Privacy {
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let fields = fields(&self.db, &clock, &keys());
+        let trail = Trail::start(
+            self.db.clone(),
+            Arc::clone(&clock),
+            Metrics::new(),
+            &portcullis_events::audit::Config::default(),
+        );
+        let audit_log = portcullis_events::audit::Log::new(portcullis_events::audit::Parts {
+            db: self.db.clone(),
+            keys: keys(),
+            fields: fields.clone(),
+            clock: Arc::clone(&clock),
+            trail: trail.clone(),
+        });
+        let upload_store = UploadStore::new(upload_store::Parts {
+            db: self.db.clone(),
+            fields: fields.clone(),
+            clock: Arc::clone(&clock),
+            trail: trail.clone(),
+            ring: Arc::clone(&self.ring),
+            config: upload_store::Config::default(),
+            base: self.folder.path().into(),
+        });
+        Privacy::new(privacy::Parts {
+            db: self.db.clone(),
+            clock,
+            trail,
+            accounts: self.accounts.clone(),
+            audit_log,
+            upload_store,
+            fields,
+            keys: keys(),
+            retention: privacy::config::Retention::default(),
+        })
     }
 
     pub(crate) async fn build() -> House {

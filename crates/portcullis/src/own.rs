@@ -5,18 +5,22 @@
 
 use portcullis_access::AccessConfig;
 use portcullis_access::config::{Allow, RouteConfig, TenantAt};
-use portcullis_core::Mode;
 use portcullis_core::decision::Scope;
 use portcullis_core::principal::CallerKind;
 use portcullis_core::size::ByteSize;
+use portcullis_core::{Mode, Span};
 use portcullis_events::secret_store::{self, served};
 use portcullis_events::upload_store::served as uploads_served;
 use portcullis_events::webhooks;
 use portcullis_identity::admin_pages::Asks;
+use portcullis_identity::consents::http as consents;
 use portcullis_identity::{admin_api, admin_pages, visitors};
 
 use crate::config::Config;
 use crate::{security_txt, vault_api};
+
+/// How recently somebody has to have proved who they are to get all that is held of them.
+const RECENT: Span = Span::from_minutes(15);
 
 /// Everything of ours lies below this.
 pub(crate) const BASE: &str = "/.portcullis";
@@ -107,6 +111,9 @@ pub(crate) fn routes(config: &Config) -> Vec<RouteConfig> {
     routes.webhooks(&config.webhooks);
     if config.vault.is_some() {
         routes.vault(product);
+    }
+    if !config.purposes.is_empty() {
+        routes.consents(product);
     }
     if let Some(store) = &config.secret_store {
         routes.secret_store(product, store);
@@ -316,6 +323,24 @@ impl Routes {
         }
     }
 
+    /// The consent ledger: for programs alone. People have theirs beside their account.
+    fn consents(&mut self, product: &AccessConfig) {
+        let is_given = is_given(product);
+        for (method, asked) in [("GET", consents::READ), ("POST", consents::WRITE)] {
+            let allow = if is_given(asked) {
+                Allow::Permission(asked.to_owned())
+            } else {
+                Allow::Closed
+            };
+            let path = format!("{BASE}{}", consents::PATH);
+            let route = self.add(&[method], &path, allow, Some("default"));
+            route.callers = vec![CallerKind::ApiKey];
+            route.cors = false;
+            // A tenant's key works here, for its own tenant: the handlers see to it.
+            route.scope = Scope::Tenant;
+        }
+    }
+
     /// Browsers come here by links and redirects of other sites. What binds a sign-in to its browser
     /// is in its state.
     fn openid_login(&mut self) {
@@ -381,6 +406,15 @@ impl Routes {
         self.add(&["GET"], &at("me"), Allow::User, Some("default"))
             .is_way_to_factor = true;
         self.add(&["POST"], &at("change-password"), Allow::User, Some("auth"));
+        // SECURITY: everything about somebody, in one file: not for whoever finds a session open.
+        self.add(&["GET"], &at("personal-data"), Allow::User, Some("auth"))
+            .max_age = Some(RECENT);
+        self.add(
+            &["GET", "POST"],
+            &at("consents"),
+            Allow::User,
+            Some("default"),
+        );
         let choose = at("choose-tenant");
         self.add(&["GET"], &choose, Allow::User, Some("default"));
         self.form(&choose, "default").allow = Some(Allow::User);

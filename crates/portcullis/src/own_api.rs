@@ -15,7 +15,7 @@ use portcullis_guard::csrf::Csrf;
 use portcullis_identity::admin_api::{self, Admin};
 use portcullis_identity::admin_pages::{self, Console, FormTokens};
 use portcullis_identity::api::{self, Api, CsrfCookie, CsrfToken};
-use portcullis_identity::visitors;
+use portcullis_identity::{consents, visitors};
 use portcullis_vault::KeyRing;
 use portcullis_vault::tokens::TokenHash;
 
@@ -69,6 +69,7 @@ pub(crate) fn router(
         signing_keys: identity.signing_keys.clone(),
         openid: identity.openid.clone(),
         audit_log: identity.audit_log.clone(),
+        privacy: identity.privacy.clone(),
     };
     router = router.nest(
         &format!("{BASE}{}", admin_api::MOUNT),
@@ -76,6 +77,7 @@ pub(crate) fn router(
     );
     router = router.nest(BASE, visitors::http::router(identity.visitors.clone()));
     router = router.nest(BASE, vault_api::router(identity.vault.clone()));
+    router = router.nest(BASE, consents::http::router(identity.consents.clone()));
     router = router.nest(
         BASE,
         secret_store::served::router(identity.secret_store.clone()),
@@ -98,6 +100,8 @@ pub(crate) fn router(
             bearers: identity.bearers.clone(),
             tenants: identity.tenants.clone(),
             openid: identity.openid.clone(),
+            privacy: identity.privacy.clone(),
+            consents: identity.consents.clone(),
             csrf: tokens.clone(),
             mount: mount.into(),
         };

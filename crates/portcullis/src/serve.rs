@@ -22,6 +22,7 @@ use portcullis_edge::{Drain, Listener, Settings};
 use portcullis_events::audit::{Action, Actor, Event, Outcome};
 use portcullis_events::incidents::Alarm;
 use portcullis_events::{AccessLog, Metrics, Trail};
+use portcullis_identity::privacy::config::never_logged;
 use portcullis_store::Db;
 use portcullis_store::counters::Counters;
 use portcullis_vault::keys::Keys;
@@ -106,7 +107,10 @@ pub(crate) fn redact(config: &config::Config) {
         .flatten()
         .map(|prefix| format!("{prefix}_"))
         .collect();
-    portcullis_events::redact::install(&config.redaction, &prefixes);
+    let mut redaction = config.redaction.clone();
+    // SECURITY: what `[[data]]` says is never logged is kept out by this, and by nothing else.
+    redaction.fields.extend(never_logged(&config.data));
+    portcullis_events::redact::install(&redaction, &prefixes);
 }
 
 pub(crate) fn load(file: &Path, environment: Environment) -> anyhow::Result<Loaded> {

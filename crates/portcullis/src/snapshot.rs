@@ -24,6 +24,7 @@ use portcullis_guard::headers::{CspChoice, Framing, Headers, RouteHeaders};
 use portcullis_guard::hosts::Hosts;
 use portcullis_guard::rate_limit::{Limits, RouteLimits};
 use portcullis_guard::uploads::{Rules, Uploads};
+use portcullis_identity::privacy;
 use portcullis_identity::sessions::Cookies;
 use portcullis_vault::keys::{Keys, Purpose};
 
@@ -506,6 +507,11 @@ fn accounts(config: &Config, loaded: &Loaded) -> Vec<Finding> {
     findings.extend(crate::error_reports::findings(loaded, config.mode));
     findings.extend(crate::security_txt::findings(config, SystemClock.now()));
     let defined = config.access.roles();
+    findings.extend(privacy::config::findings(
+        (&config.data, &config.purposes, &config.retention),
+        &defined,
+        config.vault.is_some(),
+    ));
     for (position, role) in config.accounts.registration_roles.iter().enumerate() {
         if !defined.contains_key(role) {
             findings.push(

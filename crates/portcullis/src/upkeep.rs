@@ -20,8 +20,8 @@ use portcullis_identity::password_policy::PasswordPolicy;
 use portcullis_identity::recovery::{Postman, Recovery};
 use portcullis_identity::tenants::Directory;
 use portcullis_identity::{
-    ApiKeys, Bearers, Holders, Issuers, OpenidLogin, Outbox, Record, Sessions, SigningKeys,
-    Tenants, Tokens, Visitors, api_keys, bearers, tokens, visitors,
+    ApiKeys, Bearers, Consents, Holders, Issuers, OpenidLogin, Outbox, Privacy, Record, Sessions,
+    SigningKeys, Tenants, Tokens, Visitors, api_keys, bearers, consents, privacy, tokens, visitors,
 };
 use portcullis_store::Db;
 use portcullis_store::revocations::{Feed, POLL_EVERY, Revocation};
@@ -64,6 +64,8 @@ pub(crate) struct Identity {
     pub(crate) upload_store: UploadStore,
     pub(crate) audit_log: audit::Log,
     pub(crate) anomalies: Anomalies,
+    pub(crate) privacy: Privacy,
+    pub(crate) consents: Consents,
     feed: Arc<Feed>,
 }
 
@@ -78,6 +80,7 @@ impl Identity {
 }
 
 /// Puts the identity slice together.
+#[expect(clippy::too_many_lines, reason = "a few lines for each slice")]
 pub(crate) async fn identity(
     loaded: &Loaded,
     db: &Db,
@@ -166,9 +169,14 @@ pub(crate) async fn identity(
     )?;
     let webhooks = webhooks(&signing_keys, &vault.fields, keys)?;
     let audit_log = audit_log(keys, &signing_keys, &vault.fields);
+    let upload_store = upload_store(loaded, &signing_keys, &vault);
+    let (of_log, of_store) = (audit_log.clone(), upload_store.clone());
+    let privacy = privacy(loaded, &accounts, (of_log, of_store), (db, &vault), keys);
     Ok(Identity {
         secret_store: secret_store(loaded, db, &vault, &webhooks)?,
-        upload_store: upload_store(loaded, &signing_keys, &vault),
+        upload_store,
+        privacy,
+        consents: consents(loaded, db, &vault),
         anomalies: anomalies(loaded, &signing_keys, &audit_log)?,
         audit_log,
         accounts,
@@ -182,6 +190,37 @@ pub(crate) async fn identity(
         webhooks,
         vault,
         feed,
+    })
+}
+
+/// The rights of persons.
+fn privacy(
+    loaded: &Loaded,
+    accounts: &Accounts,
+    (audit_log, upload_store): (audit::Log, UploadStore),
+    (db, vault): (&Db, &Vault),
+    keys: &Keys,
+) -> Privacy {
+    Privacy::new(privacy::Parts {
+        db: db.clone(),
+        clock: Arc::clone(&vault.clock),
+        trail: vault.trail.clone(),
+        accounts: accounts.clone(),
+        audit_log,
+        upload_store,
+        fields: vault.fields.clone(),
+        keys: keys.clone(),
+        retention: loaded.config.retention.clone(),
+    })
+}
+
+/// The ledger of what people agreed to.
+fn consents(loaded: &Loaded, db: &Db, vault: &Vault) -> Consents {
+    Consents::new(consents::Parts {
+        db: db.clone(),
+        clock: Arc::clone(&vault.clock),
+        trail: vault.trail.clone(),
+        purposes: loaded.config.purposes.clone(),
     })
 }
 
@@ -386,6 +425,9 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity, loaded: &Loaded) {
                 && let Err(error) = store.keep_house().await
             {
                 tracing::warn!(%error, "the stored uploads could not be looked after");
+            }
+            if let Err(error) = identity.privacy.keep_house().await {
+                tracing::warn!(%error, "erasures and rows past their retention could not be looked after");
             }
             keep_bearers(&identity).await;
             gate.streams.forget_ended();

@@ -18,7 +18,7 @@ use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
 use crate::cli::{
     Cli, Routes, SigningKeys, Usage, Users, Verb, alerts, anomalies, api_keys, audit, backup,
-    secret_store, sessions, upload_store, vault, visitors, webhooks,
+    consents, privacy, secret_store, sessions, upload_store, vault, visitors, webhooks,
 };
 use crate::config::Loaded;
 use crate::config::document::Environment;
@@ -77,6 +77,15 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         Verb::Incident(incident::Verb::Rehearse(args)) => {
             incident::rehearse(&cli.config, args, cli.output)
         }
+        Verb::Consents(verb) => with_stores(&cli.config, async |stores| {
+            consents::run(cli.output, verb, stores).await
+        }),
+        Verb::Privacy(verb) => match privacy::offline(&cli.config, cli.output, verb) {
+            Some(answer) => answer,
+            None => with_stores(&cli.config, async |stores| {
+                privacy::run(cli.output, verb, stores).await
+            }),
+        },
         Verb::Incident(verb) => with_stores(&cli.config, async |stores| {
             incident::run(cli.output, verb, stores).await
         }),

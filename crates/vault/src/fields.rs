@@ -341,6 +341,20 @@ impl Fields {
         self.keys.destroy(tx, self.owner(tenant), subject).await
     }
 
+    /// Destroys every key of one subject, whatever tenant it is in, those of the gate's own among them: their
+    /// ids. Every node forgets them when it hears of the transaction.
+    pub async fn destroy_subject(
+        &self,
+        tx: &mut Tx,
+        subject: &str,
+    ) -> Result<Vec<uuid::Uuid>, Error> {
+        // SECURITY: `''` is nobody in particular: their keys seal what is everybody's.
+        if subject.is_empty() {
+            return Err(Error::Name("subject"));
+        }
+        self.keys.destroy_subject(tx, subject).await
+    }
+
     /// What a value is bound to, beside its key.
     fn bound<'a>(&self, place: &'a Place<'a>) -> Bound<'a> {
         let owner = self.owner(place.tenant).bytes();

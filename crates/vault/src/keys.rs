@@ -49,6 +49,8 @@ pub enum Purpose {
     DataKey,
     /// That a backup is one of ours.
     Backup,
+    /// Exports of what is held of a person.
+    PersonalData,
 }
 
 impl Purpose {
@@ -71,6 +73,7 @@ impl Purpose {
             Purpose::Webhook => b"webhook-aes256gcm",
             Purpose::DataKey => b"data-key-aes256gcm",
             Purpose::Backup => b"backup",
+            Purpose::PersonalData => b"personal-data-ed25519",
         }
     }
 }

@@ -76,6 +76,19 @@ const IN_WORDS: &[(&str, &str, &str)] = &[
 const EXAMPLES: &[(&str, &str, &str)] = &[
     ("redaction", "fields", "[\"iban\", \"customer_number\"]"),
     ("redaction", "prefixes", "[\"shop_live_\"]"),
+    ("[data]", "field", "\"users.full_name\""),
+    ("[data]", "kind", "\"personal\""),
+    ("[data]", "location", "\"PostgreSQL of the product\""),
+    ("[data]", "seen-by", "[\"admin\"]"),
+    ("[data]", "retention", "\"until the account is erased\""),
+    ("[purpose]", "name", "\"marketing\""),
+    ("[purpose]", "version", "\"2026-11\""),
+    (
+        "[purpose]",
+        "about",
+        "\"News by letter, at most once a month\"",
+    ),
+    ("retention", "switched-off-accounts", "\"730d\""),
     ("openapi", "file", "\"openapi.json\""),
     ("openapi", "base-path", "\"/api/v1\""),
     (
@@ -390,6 +403,8 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
                 | "upload-store"
                 | "security-txt"
                 | "[previous-kek]"
+                | "[data]"
+                | "[purpose]"
         ) {
             "# "
         } else {

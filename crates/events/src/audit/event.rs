@@ -209,6 +209,10 @@ actions! {
     PolicyRejected = "policy.rejected", Kept;
     BackupMade = "backup.made", Kept;
     BackupRestored = "backup.restored", Kept;
+    PersonalDataExported = "personal-data.exported", Kept;
+    PersonalDataErased = "personal-data.erased", Kept;
+    ConsentGiven = "consent.given", Kept;
+    ConsentWithdrawn = "consent.withdrawn", Kept;
     IncidentOpened = "incident.opened", Kept;
     IncidentNoted = "incident.noted", Kept;
     IncidentClosed = "incident.closed", Kept;

@@ -37,6 +37,20 @@ pub struct Cursor {
     id: EventId,
 }
 
+impl Cursor {
+    /// Where a list begins that goes on nowhere.
+    pub(super) fn or_newest(cursor: Option<Cursor>) -> Cursor {
+        cursor.unwrap_or(Cursor {
+            at: Timestamp::from_micros(i64::MAX),
+            id: EventId::from_uuid(Uuid::max()),
+        })
+    }
+
+    pub(super) const fn parts(self) -> (Timestamp, EventId) {
+        (self.at, self.id)
+    }
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.at.as_micros(), self.id)
@@ -112,10 +126,7 @@ pub(super) async fn rows(
     limit: u32,
 ) -> Result<(Vec<Row>, bool), Error> {
     let limit = limit.clamp(1, MAX_PAGE);
-    let start = cursor.unwrap_or(Cursor {
-        at: Timestamp::from_micros(i64::MAX),
-        id: EventId::from_uuid(Uuid::max()),
-    });
+    let start = Cursor::or_newest(cursor);
     let since = filter.since.unwrap_or(Timestamp::from_micros(i64::MIN));
     let until = filter.until.unwrap_or(Timestamp::from_micros(i64::MAX));
     let tenant = filter.tenant.map(TenantId::as_uuid);

@@ -24,7 +24,7 @@ use super::checkpoint::{Checkpoint, Proof};
 use super::leaf::{self, columns};
 use super::list::{self, Cursor, Filter, Page};
 use super::tree::{self, Hash, Place, Tiles};
-use super::{Action, By, Error, Event, Outcome, Personal, Target, Trail, personal};
+use super::{Action, By, Error, Event, Outcome, Personal, Trail, personal};
 
 /// Leaves in one transaction: what the write lock is held for at a time.
 const BATCH: usize = 1000;
@@ -67,8 +67,6 @@ const SEAL_POSTGRES: &str = "\
     UPDATE audit_event SET sealed = e ->> 'sealed', personal = NULL \
     FROM json_array_elements(CAST($1 AS TEXT)::json) AS e \
     WHERE id = (e ->> 'id')::uuid AND personal IS NOT NULL";
-const TAKE_OUT: &str = "UPDATE audit_event SET personal = NULL WHERE personal IS NOT NULL AND (actor_id = $1 OR (actor_id IS NULL AND target = $2))";
-
 const FIRST: &str = "SELECT leaf, at FROM audit_event WHERE leaf >= $1 ORDER BY leaf LIMIT $2";
 const KEEP_FROM: &str = "UPDATE audit_log SET kept_from = $1 WHERE one = 1 AND kept_from < $1";
 const DROP: &str = "DELETE FROM audit_event WHERE leaf >= $1 AND leaf < $2";
@@ -134,6 +132,10 @@ impl Log {
 
     pub(super) fn db(&self) -> &Db {
         &self.0.db
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.0
     }
 
     pub(super) fn anchor_failed(&self) {
@@ -303,26 +305,6 @@ impl Log {
         }
     }
 
-    /// Destroys the key under which the personal parts of a person's events are sealed, and records it;
-    /// how many keys. The events stay, and so do all proofs.
-    pub async fn erase(&self, person: Uuid, by: &By) -> Result<u64, Error> {
-        let mut tx = self.0.db.begin().await?;
-        let target = format!("user:{person}");
-        tx.execute(TAKE_OUT, &[person.into(), (&target).into()])
-            .await?;
-        let name = personal::key_name(person);
-        let destroyed = self.0.fields.destroy(&mut tx, None, Some(&name)).await;
-        let destroyed = destroyed.map_err(vault)?;
-        let event = Event::new(self.0.clock.now(), Action::AuditErased, Outcome::Allowed)
-            .done(by)
-            .to(Target::named("person", &person.to_string()))
-            .with("destroyed", destroyed);
-        self.0.trail.record_in(&mut tx, event).await?;
-        tx.commit().await?;
-        self.0.fields.forget();
-        Ok(destroyed)
-    }
-
     /// Removes the content of events that are older than `keep`, and records up to which leaf. Their hashes
     /// stay, so that every proof of the others holds; how many. A day's worth at a time: what is due waits up
     /// to a day for the rest of it, so that the trail is not full of removals.
@@ -393,7 +375,7 @@ impl Log {
         Ok(list::page(events, more))
     }
 
-    async fn opened(&self, row: &Row) -> Result<Event, Error> {
+    pub(super) async fn opened(&self, row: &Row) -> Result<Event, Error> {
         let mut event = list::event(row)?;
         if event.personal == Personal::Sealed
             && let Some(sealed) = row.opt_text("sealed")?
@@ -515,7 +497,7 @@ pub(super) enum Opened {
     Closed,
 }
 
-fn vault(error: fields::Error) -> Error {
+pub(super) fn vault(error: fields::Error) -> Error {
     match error {
         fields::Error::Store(error) => error.into(),
         fields::Error::Key(_) | fields::Error::Name(_) | fields::Error::DoesNotOpen => Error::Key,

@@ -66,6 +66,16 @@ impl UploadStore {
         rows::list(&self.db, state, after, limit).await
     }
 
+    /// Those that a person sent, oldest first, those behind `after`; at most `limit`.
+    pub async fn of_user(
+        &self,
+        user: portcullis_core::UserId,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<Stored>, Error> {
+        rows::of_owner(&self.db, &format!("user:{user}"), after, limit).await
+    }
+
     /// One, with its name where the vault gives that.
     pub async fn show(&self, id: Uuid) -> Result<(Stored, Option<String>), Error> {
         let found = rows::find(&self.db, id).await?;

@@ -162,6 +162,19 @@ pub(super) async fn list(
     rows.iter().map(Stored::of).collect()
 }
 
+/// Those that one sender sent, oldest first, those behind `after`.
+pub(super) async fn of_owner(
+    db: &Db,
+    owner: &str,
+    after: Uuid,
+    limit: u32,
+) -> Result<Vec<Stored>, Error> {
+    const SQL: &str = select!("WHERE owner = $1 AND id > $2 ORDER BY id LIMIT $3");
+    let args = [owner.into(), after.into(), limit.into()];
+    let rows = db.fetch_all(SQL, &args).await?;
+    rows.iter().map(Stored::of).collect()
+}
+
 /// How many files the quarantine holds, and how many bytes.
 pub(super) async fn quarantined(tx: &mut Tx) -> Result<(u64, u64), Error> {
     const SQL: &str = "SELECT count(*) AS files, CAST(coalesce(sum(size), 0) AS BIGINT) AS bytes FROM stored_upload WHERE state = 'quarantined'";

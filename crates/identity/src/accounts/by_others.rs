@@ -57,6 +57,21 @@ impl Accounts {
         Ok(())
     }
 
+    /// Closes an account for good, and ends its sessions, whether it was open or not.
+    pub(crate) async fn shut(&self, user: UserId, by: &By) -> Result<(), Error> {
+        match self.deactivate(user, by).await {
+            Err(Error::NotFound) => {
+                let mut tx = self.0.db.begin().await?;
+                self.check_rule(&mut tx, user, by).await?;
+                users::end_sessions(&mut tx, user, self.now()).await?;
+                tx.commit().await?;
+                self.forget_user(user);
+                Ok(())
+            }
+            closed => closed,
+        }
+    }
+
     /// Opens an account again that was switched off. Its sessions stay ended; its API keys work again.
     pub async fn reactivate(&self, user: UserId, by: &By) -> Result<(), Error> {
         let parts = &*self.0;

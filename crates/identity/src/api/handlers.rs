@@ -10,6 +10,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use portcullis_console::api::json;
 use portcullis_core::principal::Credential;
 use portcullis_core::{Principal, Problem, Secret, SessionId, problem};
+use portcullis_events::{Actor, By};
 use serde::{Deserialize, Serialize};
 
 use super::{Api, Failure, signed_in};
@@ -17,6 +18,7 @@ use crate::accounts::Error;
 use crate::accounts::{AccountView, SignedIn};
 use crate::backoff::DEVICE_LIFETIME;
 use crate::factors::{Proof, Typed, challenge_cookie};
+use crate::privacy::manage::{Download, download};
 use crate::sessions::{Notice, Presented, SessionView};
 use crate::{Client, tokens};
 
@@ -309,4 +311,14 @@ pub(super) async fn dismiss_notices(
     let user = signed_in(&parts)?;
     api.accounts.dismiss_notices(user).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Everything that is held of the caller, as a signed file.
+pub(super) async fn personal_data(
+    State(api): State<Api>,
+    parts: Parts,
+) -> Result<Download, Failure> {
+    let user = signed_in(&parts)?;
+    let by = By::of(&parts.extensions, Actor::User(user.id));
+    Ok(download(api.privacy.export(user.id, &by).await?))
 }

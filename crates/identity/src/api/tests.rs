@@ -17,6 +17,8 @@ fn api(house: &House) -> Router {
         bearers: house.bearers.clone(),
         tenants: house.tenants(),
         openid: house.openid(),
+        privacy: house.privacy(),
+        consents: house.consents(),
         csrf: CsrfCookie(Arc::new(|hash, _| CsrfToken {
             token: format!("{:x}", hash.prefix()),
             set_cookie: format!("__Host-csrf={:x}; Path=/; Secure", hash.prefix()),

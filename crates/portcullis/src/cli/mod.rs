@@ -5,8 +5,10 @@ pub(crate) mod anomalies;
 pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod backup;
+pub(crate) mod consents;
 pub(crate) mod output;
 mod page;
+pub(crate) mod privacy;
 pub(crate) mod secret_store;
 pub(crate) mod sessions;
 pub(crate) mod upload_store;
@@ -203,6 +205,17 @@ pub(crate) enum Verb {
     /// Read the audit trail, verify it, and prove events of it to others.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Show who agreed to what, and write it down. The purposes stand in the configuration.
+    #[command(subcommand)]
+    Consents(consents::Consents),
+    /// Show what is personal, and export or erase all that the gate holds of a person.
+    ///
+    ///   portcullis privacy map                                    (what, where, who sees it, how long)
+    ///   portcullis privacy export ana@corp.test --to ana.jsonl    (signed)
+    ///   portcullis privacy verify ana.jsonl                       (needs no database)
+    ///   portcullis privacy erase ana@corp.test --dry-run
+    #[command(subcommand, verbatim_doc_comment)]
+    Privacy(privacy::Privacy),
     /// Open an incident, contain it, and see it through to its last task.
     ///
     /// Like `users`, it works on the database, and a running gate hears of it within a second.

@@ -3,7 +3,7 @@
 use super::Config;
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 30] = [
+pub(crate) const AT_START: [&str; 33] = [
     "mode",
     "secrets",
     "listen",
@@ -34,6 +34,9 @@ pub(crate) const AT_START: [&str; 30] = [
     "security-txt",
     "anomalies",
     "alert",
+    "data",
+    "purpose",
+    "retention",
 ];
 
 impl Config {
@@ -71,6 +74,9 @@ impl Config {
             security_txt,
             anomalies,
             alerts,
+            data,
+            purposes,
+            retention,
             upstreams: _,
             assertion: _,
             hosts: _,
@@ -116,5 +122,8 @@ impl Config {
         self.security_txt.clone_from(security_txt);
         self.anomalies = anomalies.clone();
         self.alerts.clone_from(alerts);
+        self.data.clone_from(data);
+        self.purposes.clone_from(purposes);
+        self.retention = retention.clone();
     }
 }

@@ -83,6 +83,11 @@ pub(crate) struct Config {
     pub(crate) anomalies: portcullis_events::anomalies::Config,
     pub(crate) alerts: Vec<portcullis_events::alerts::Config>,
     pub(crate) backup: crate::backup::Config,
+    /// What is personal in the product.
+    pub(crate) data: Vec<portcullis_identity::privacy::config::Data>,
+    /// What people are asked to agree to.
+    pub(crate) purposes: Vec<portcullis_identity::privacy::config::Purpose>,
+    pub(crate) retention: portcullis_identity::privacy::config::Retention,
     pub(crate) environment: EnvironmentConfig,
 }
 
@@ -367,6 +372,9 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         anomalies: sections.take("anomalies"),
         alerts: only(sections.take_each("alert")),
         backup: sections.take("backup"),
+        data: only(sections.take_each("data")),
+        purposes: only(sections.take_each("purpose")),
+        retention: sections.take("retention"),
         environment: sections.take("environment"),
     };
     sections.refuse_the_rest();

@@ -79,6 +79,27 @@ loopback = true
 [security-txt]
 contact = ["mailto:security@demo.test"]
 
+# What is personal, and what people are asked to agree to.
+[[data]]
+field = "profiles.full_name"
+kind = "personal"
+location = "memory of the demo's application"
+seen-by = ["admin", "moderator"]
+retention = "until the demo ends"
+
+[[data]]
+field = "profiles.iban"
+kind = "personal"
+location = "memory of the demo's application, sealed"
+seen-by = []
+sealed = true
+retention = "until the demo ends"
+
+[[purpose]]
+name = "news"
+version = "2026-11"
+about = "News of the board by letter"
+
 # Visitors of a widget, fields and files that the gate seals, named secrets.
 [visitors]
 page = "/widget/{{tenant}}"
@@ -111,12 +132,12 @@ permissions = ["export:own"]
 permissions = ["read:all", "write:own", "delete:reported", "moderate:content"]
 
 [roles.admin]
-permissions = ["read:all", "write:all", "delete:all", "manage:users", "manage:keys", "manage:secrets", "manage:uploads", "manage:system"]
+permissions = ["read:all", "write:all", "delete:all", "manage:users", "manage:keys", "manage:secrets", "manage:uploads", "manage:system", "export:users", "erase:users"]
 may-give = ["user", "premium", "moderator"]
 
 # What programs may be given.
 [roles.service]
-permissions = ["seal:vault", "open:vault", "open:secrets", "open:uploads"]
+permissions = ["seal:vault", "open:vault", "open:secrets", "open:uploads", "consents:write", "consents:read"]
 
 [limits.flood]
 rate = "900/minute"

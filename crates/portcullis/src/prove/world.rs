@@ -383,7 +383,12 @@ pub(crate) fn base(path: &str) -> String {
     format!("{}{path}", own::BASE)
 }
 
-async fn account(stores: &Stores, name: &str, roles: &[String]) -> anyhow::Result<Account> {
+/// An account of the probes with this name, made or taken over.
+pub(crate) async fn account(
+    stores: &Stores,
+    name: &str,
+    roles: &[String],
+) -> anyhow::Result<Account> {
     let email = format!("{name}@prove.invalid");
     let password = crate::demo::one_time_password()?;
     let by = By::operator();

@@ -41,6 +41,20 @@ async fn operations(admin: &Browser) -> Vec<(Method, String, bool)> {
     all
 }
 
+/// The built-in roles, and what no built-in role gives: to export and to erase what is held of a person.
+const ROLES: &str = r#"
+[roles.user]
+permissions = ["read:own", "write:own", "delete:own"]
+[roles.premium]
+inherits = ["user"]
+permissions = ["export:own"]
+[roles.moderator]
+permissions = ["read:all", "write:own", "delete:reported", "moderate:content"]
+[roles.admin]
+permissions = ["read:all", "write:all", "delete:all", "manage:users", "manage:keys", "manage:secrets", "manage:uploads", "manage:audit", "manage:system", "export:users", "erase:users"]
+may-give = ["user", "premium", "moderator"]
+"#;
+
 async fn gate() -> (Gateway, Upstream) {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder_usual(&upstream)
@@ -48,6 +62,7 @@ async fn gate() -> (Gateway, Upstream) {
         .user("root@corp.test", &["admin"])
         .user("ana@corp.test", &["user", "premium", "moderator"])
         .user("eve@corp.test", &[])
+        .more(ROLES)
         .start()
         .await;
     (gateway, upstream)

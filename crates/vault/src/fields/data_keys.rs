@@ -235,6 +235,7 @@ const OTHERWISE: &str = "SELECT id, tenant, subject, purpose, version, wrapped, 
 const LEFT: &str = "SELECT count(*) AS n FROM data_key WHERE substr(wrapped, 1, 5) <> $1";
 const REWRAP: &str = "UPDATE data_key SET wrapped = $2 WHERE id = $1 AND wrapped = $3";
 const DESTROY: &str = "DELETE FROM data_key WHERE tenant = $1 AND subject = $2";
+const DESTROY_SUBJECT: &str = "DELETE FROM data_key WHERE subject = $1 RETURNING id";
 const DESTROY_ALL: &str = "DELETE FROM data_key WHERE tenant = $1";
 
 impl DataKeys {
@@ -426,6 +427,18 @@ impl DataKeys {
         };
         revocations::publish(tx, Revocation::DataKeys, self.clock.now()).await?;
         Ok(destroyed)
+    }
+
+    /// The same for one subject in every tenant: the ids of its keys.
+    pub(super) async fn destroy_subject(
+        &self,
+        tx: &mut Tx,
+        subject: &str,
+    ) -> Result<Vec<Uuid>, Error> {
+        let rows = tx.fetch_all(DESTROY_SUBJECT, &[subject.into()]).await?;
+        let ids: Result<Vec<Uuid>, _> = rows.iter().map(|row| row.uuid("id")).collect();
+        revocations::publish(tx, Revocation::DataKeys, self.clock.now()).await?;
+        Ok(ids?)
     }
 
     pub(super) async fn rotate(&self, tenant: Option<TenantId>) -> Result<u64, Error> {

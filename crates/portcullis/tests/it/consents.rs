@@ -1,0 +1,264 @@
+//! The consent ledger: written by the product, by people for themselves, and by the operator (P2).
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Client, Gateway, GatewayBuilder, Upstream, database};
+
+const ANA: &str = "ana@corp.test";
+const PATH: &str = "/.portcullis/consents";
+const OWN: &str = "/.portcullis/auth/consents";
+const POLICY: &str = "\n[[purpose]]\nname = \"marketing\"\nversion = \"2026-11\"\nabout = \"News by letter\"\n[[purpose]]\nname = \"analytics\"\nversion = \"1\"\nabout = \"Counting visits\"\n[roles.user]\npermissions = [\"read:own\"]\n[roles.admin]\npermissions = [\"manage:users\"]\n[roles.program]\npermissions = [\"consents:write\", \"consents:read\"]\n";
+
+async fn builder(upstream: &Upstream) -> GatewayBuilder {
+    Gateway::builder_usual(upstream)
+        .await
+        .user(ANA, &["user"])
+        .user("bo@corp.test", &["user"])
+        .more(POLICY)
+}
+
+fn parsed(gateway: &Gateway, arguments: &[&str]) -> Value {
+    let output = gateway.cli(&[&["--output", "json"], arguments].concat());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{told}"))
+}
+
+fn key(gateway: &Gateway, more: &[&str]) -> String {
+    let made = parsed(
+        gateway,
+        &[&["keys", "create", "--name", "app"], more].concat(),
+    );
+    made["key"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{made}"))
+        .to_owned()
+}
+
+async fn write(client: &Client, key: &str, body: &Value) -> Answer {
+    let request = client
+        .post(PATH)
+        .header("authorization", &format!("Bearer {key}"));
+    request.json(body).send().await
+}
+
+async fn read(client: &Client, key: &str, query: &str) -> Answer {
+    let request = client.get(&format!("{PATH}?{query}"));
+    request
+        .header("authorization", &format!("Bearer {key}"))
+        .send()
+        .await
+}
+
+/// How it stands with `marketing`.
+fn standing(answer: &Answer) -> String {
+    let json = answer.json();
+    let consents = json["consents"].as_array().unwrap();
+    let found = consents
+        .iter()
+        .find(|one| one["purpose"] == "marketing")
+        .unwrap();
+    found["standing"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_product_writes_down_what_was_agreed_to_and_only_the_text_that_is_shown_counts() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    let client = gateway.client();
+    let writer = key(&gateway, &["--permission", "consents:write"]);
+    let reader = key(&gateway, &["--permission", "consents:read"]);
+    assert_eq!(
+        standing(&read(&client, &reader, "subject=customer-7").await),
+        "none"
+    );
+    let given = json!({ "subject": "customer-7", "purpose": "marketing", "version": "2026-11", "state": "given" });
+    let answer = write(&client, &writer, &given).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(
+        answer.json()["source"]
+            .as_str()
+            .unwrap()
+            .starts_with("api-key:")
+    );
+    assert_eq!(
+        standing(&read(&client, &reader, "subject=customer-7").await),
+        "given"
+    );
+    assert_eq!(
+        standing(&read(&client, &reader, "subject=customer-8").await),
+        "none"
+    );
+    // A text that is not shown any more, and a purpose that the policy does not have.
+    for (field, value) in [
+        ("version", "2025-01"),
+        ("purpose", "resale"),
+        ("subject", ""),
+    ] {
+        let mut other = given.clone();
+        other[field] = value.into();
+        let answer = write(&client, &writer, &other).await;
+        assert_eq!(answer.status, 422, "{field}: {}", answer.text());
+        assert!(answer.text().contains(field), "{}", answer.text());
+    }
+    let mut taken_back = given.clone();
+    taken_back["state"] = "withdrawn".into();
+    assert_eq!(write(&client, &writer, &taken_back).await.status, 200);
+    let answer = read(&client, &reader, "subject=customer-7").await;
+    assert_eq!(standing(&answer), "withdrawn");
+    // Both entries stay, and so do their events.
+    let states: Vec<Value> = answer.json()["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["state"].clone())
+        .collect();
+    assert_eq!(states, ["withdrawn", "given"]);
+    for action in ["consent.given", "consent.withdrawn"] {
+        let events = parsed(&gateway, &["audit", "list", "--action", action]);
+        assert_eq!(events[0]["metadata"]["purpose"], "marketing", "{events}");
+        assert!(!events.to_string().contains("customer-7"), "{events}");
+    }
+    // The other permission is not enough, and neither is none, or a person.
+    assert_eq!(write(&client, &reader, &given).await.status, 403);
+    assert_eq!(
+        read(&client, &writer, "subject=customer-7").await.status,
+        403
+    );
+    assert_eq!(
+        client.get(&format!("{PATH}?subject=x")).send().await.status,
+        401
+    );
+    let ana = gateway.signed_in(ANA).await;
+    assert_eq!(
+        ana.get(&format!("{PATH}?subject=x")).send().await.status,
+        403
+    );
+}
+
+#[tokio::test]
+async fn a_key_of_a_tenant_sees_and_writes_its_own_tenant_alone() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    let client = gateway.client();
+    let tenant = |name: &str| {
+        parsed(&gateway, &["tenants", "create", name])["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (acme, rival) = (tenant("acme"), tenant("rival"));
+    let both = [
+        "--permission",
+        "consents:write",
+        "--permission",
+        "consents:read",
+    ];
+    let of = |name: &str| key(&gateway, &[&both[..], &["--tenant", name]].concat());
+    let (of_acme, of_rival) = (of("acme"), of("rival"));
+    let given = json!({ "subject": "7", "purpose": "marketing", "state": "given" });
+    assert_eq!(write(&client, &of_acme, &given).await.status, 200);
+    assert_eq!(
+        standing(&read(&client, &of_acme, "subject=7").await),
+        "given"
+    );
+    assert_eq!(
+        standing(&read(&client, &of_rival, "subject=7").await),
+        "none"
+    );
+    let query = format!("subject=7&tenant={acme}");
+    assert_eq!(read(&client, &of_rival, &query).await.status, 403);
+    let mut foreign = given.clone();
+    foreign["tenant"] = rival.into();
+    assert_eq!(write(&client, &of_acme, &foreign).await.status, 403);
+    // The product's own key says which.
+    let everywhere = key(&gateway, &both);
+    assert_eq!(standing(&read(&client, &everywhere, &query).await), "given");
+    assert_eq!(
+        standing(&read(&client, &everywhere, "subject=7").await),
+        "none"
+    );
+}
+
+#[tokio::test]
+async fn people_give_and_take_back_their_own_and_are_asked_again_for_another_text() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    assert_eq!(gateway.client().get(OWN).send().await.status, 401);
+    let ana = gateway.signed_in(ANA).await;
+    let given = json!({ "purpose": "marketing", "state": "given" });
+    let forged = ana
+        .post(OWN)
+        .replace("x-csrf-token", "forged")
+        .json(&given)
+        .send()
+        .await;
+    assert_eq!(forged.status, 403);
+    assert_eq!(standing(&ana.get(OWN).send().await), "none");
+    let answer = ana.post(OWN).json(&given).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(standing(&ana.get(OWN).send().await), "given");
+    let bo = gateway.signed_in("bo@corp.test").await;
+    assert_eq!(standing(&bo.get(OWN).send().await), "none");
+    // It says where it came from, for as long as the person is there.
+    let events = parsed(&gateway, &["audit", "list", "--action", "consent.given"]);
+    assert_eq!(events[0]["client_address"], "127.0.0.1", "{events}");
+    let shown = parsed(&gateway, &["consents", "show", ANA]);
+    assert_eq!(shown["consents"][0]["standing"], "given");
+    assert_eq!(
+        parsed(&gateway, &["consents", "withdraw", ANA, "marketing"])["consents"][0]["standing"],
+        "withdrawn"
+    );
+    assert_eq!(
+        parsed(&gateway, &["consents", "give", ANA, "marketing"])["history"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+    assert_eq!(
+        gateway
+            .cli(&["consents", "give", ANA, "resale"])
+            .status
+            .code(),
+        Some(2)
+    );
+    // The text changes: what was agreed to is another one.
+    let gateway = gateway
+        .end()
+        .await
+        .without_users()
+        .replace("2026-11", "2027-01")
+        .start()
+        .await;
+    let ana = gateway.signed_in(ANA).await;
+    assert_eq!(standing(&ana.get(OWN).send().await), "outdated");
+    assert_eq!(ana.post(OWN).json(&given).send().await.status, 200);
+    assert_eq!(standing(&ana.get(OWN).send().await), "given");
+}
+
+#[tokio::test]
+async fn the_ledger_is_added_to_and_rows_go_with_their_person_alone() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream).await.start().await;
+    let folder = gateway.config_path().parent().unwrap().to_owned();
+    let ana = gateway.signed_in(ANA).await;
+    let given = json!({ "purpose": "marketing", "state": "given" });
+    assert_eq!(ana.post(OWN).json(&given).send().await.status, 200);
+    assert_eq!(
+        parsed(&gateway, &["consents", "give", "bo@corp.test", "marketing"])["consents"][0]["standing"],
+        "given"
+    );
+    for sql in [
+        "UPDATE consent SET state = 'withdrawn'",
+        "DELETE FROM consent",
+    ] {
+        let (folder, sql) = (folder.clone(), sql.to_owned());
+        let changed = tokio::spawn(async move { database::execute(&folder, &sql).await });
+        assert!(changed.await.is_err(), "the ledger was changed");
+    }
+    let count = || database::text(&folder, "SELECT CAST(count(*) AS TEXT) FROM consent");
+    assert_eq!(count().await, "2");
+    let erased = parsed(&gateway, &["privacy", "erase", ANA, "--yes"]);
+    assert_eq!(erased["rows"]["consent"], 1, "{erased}");
+    assert_eq!(count().await, "1");
+}
