@@ -431,6 +431,9 @@ fn keep_log(gate: &Gate, log: &audit::Log, loaded: &Loaded) {
             {
                 tracing::warn!(%error, "audit events past `audit.keep` could not be removed");
             }
+            if let Err(error) = log.forget_hours().await {
+                tracing::warn!(%error, "old counts of the audit trail could not be removed");
+            }
             for (anchor, anchored_at) in &mut anchors {
                 if anchored_at.is_some_and(|at| clock.now().since(at) < every) {
                     continue;

@@ -74,6 +74,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     210 "0210_incident",
     240 "0240_foreign_cutoff",
     241 "0241_incident_response",
+    230 "0230_hours",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.
