@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use portcullis_core::roles::Roles;
 use portcullis_core::{Clock, Mode, Span, Timestamp};
 use portcullis_events::audit::anchor::Anchor;
-use portcullis_events::metrics::Dependency;
+use portcullis_events::metrics::{Dependency, Traffic};
 use portcullis_events::{
     Alerts, Anomalies, Incidents, SecretStore, Trail, UploadStore, Webhooks, alerts, anomalies,
     audit, secret_store, upload_store, webhooks,
@@ -64,6 +64,7 @@ pub(crate) struct Identity {
     pub(crate) upload_store: UploadStore,
     pub(crate) audit_log: audit::Log,
     pub(crate) anomalies: Anomalies,
+    pub(crate) traffic: Traffic,
     feed: Arc<Feed>,
 }
 
@@ -115,7 +116,6 @@ pub(crate) async fn identity(
         Arc::clone(&holders),
         Arc::new(directory),
     );
-    let hashing = &config.passwords;
     let record = Record::new(trail.clone());
     let ring = KeyRing::open(db.clone(), keys.clone(), clock.now()).await?;
     let signing_keys = SigningKeys {
@@ -129,8 +129,8 @@ pub(crate) async fn identity(
     let accounts = Accounts::new(accounts::Parts {
         db: db.clone(),
         clock: Arc::clone(clock),
-        passwords: Passwords::start(hashing.hash_threads, hashing.hash_queue)?,
-        policy: PasswordPolicy::new(hashing),
+        passwords: Passwords::start(config.passwords.hash_threads, config.passwords.hash_queue)?,
+        policy: PasswordPolicy::new(&config.passwords),
         sessions: sessions.clone(),
         backoff: Backoff::new(keys)?,
         record: record.clone(),
@@ -170,6 +170,7 @@ pub(crate) async fn identity(
         secret_store: secret_store(loaded, db, &vault, &webhooks)?,
         upload_store: upload_store(loaded, &signing_keys, &vault),
         anomalies: anomalies(loaded, &signing_keys, &audit_log)?,
+        traffic: Traffic::new(db.clone(), Arc::clone(clock), trail.clone()),
         audit_log,
         accounts,
         sessions,
@@ -386,6 +387,9 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity, loaded: &Loaded) {
                 && let Err(error) = store.keep_house().await
             {
                 tracing::warn!(%error, "the stored uploads could not be looked after");
+            }
+            if let Err(error) = identity.traffic.keep().await {
+                tracing::warn!(%error, "requests by the hour could not be written");
             }
             keep_bearers(&identity).await;
             gate.streams.forget_ended();

@@ -72,9 +72,9 @@ static MIGRATIONS: &[Migration] = migrations! {
     200 "0200_anomaly",
     201 "0201_alert",
     210 "0210_incident",
+    230 "0230_hours",
     240 "0240_foreign_cutoff",
     241 "0241_incident_response",
-    230 "0230_hours",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.

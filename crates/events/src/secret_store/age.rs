@@ -68,6 +68,11 @@ impl SecretStore {
         Aged::of(self.db.fetch_optional(rows::AGES, &args).await?)
     }
 
+    /// Secrets without their values, the oldest value in use first, behind so many.
+    pub async fn oldest(&self, skipped: u32, limit: u32) -> Result<Vec<Stored>, Error> {
+        rows::oldest(&self.db, skipped, limit).await
+    }
+
     /// How many values in use are younger than 30 days, from there on younger than 90, and older.
     pub async fn by_age(&self) -> Result<[i64; 3], Error> {
         let now = self.clock.now();
