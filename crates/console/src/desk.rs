@@ -5,7 +5,7 @@
 
 use maud::{Markup, html};
 
-use crate::{Page, Status};
+use crate::{Page, Status, chart};
 
 const STYLE: &str = "\
 :root{--soft:#dcdfe4;--quiet:#565b63;--sheet:#fff;--ground:#f4f5f7;--on-fault:#fff;--good:#146c2e}\
@@ -17,6 +17,7 @@ header{background:var(--sheet);border-bottom:1px solid var(--soft)}\
 .bar nav a{padding:.55rem .6rem;border-radius:.4rem;text-decoration:none;color:inherit}\
 .bar nav a:hover{text-decoration:underline}\
 .bar nav a[aria-current]{font-weight:600;box-shadow:inset 0 -.15rem var(--accent);border-radius:0}\
+@media(max-width:40rem){.bar nav{flex-wrap:nowrap;overflow-x:auto}.bar nav a{white-space:nowrap;outline-offset:-3px}}\
 .bar form{margin:0 -.6rem 0 0;align-self:start}\
 main{max-width:60rem;margin:0 auto;padding:1.5rem 1rem 4rem}\
 h1{margin:.25rem 0 1rem;overflow-wrap:anywhere}\
@@ -45,6 +46,7 @@ textarea,select{width:100%;font:inherit;padding:.6rem;border:1px solid var(--lin
 select option{background:var(--sheet)}\
 input{background:transparent;color:inherit}\
 [aria-invalid=true]{border-color:var(--fault);border-width:2px}\
+input:focus-within{outline:3px solid var(--accent);outline-offset:2px}\
 .hint{margin:.25rem 0 0;color:var(--quiet);font-size:.92rem}\
 fieldset{border:0;margin:1rem 0 0;padding:0;min-width:0}\
 .picks{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:.15rem 1rem;margin:.35rem 0 0}\
@@ -67,6 +69,10 @@ details.sheet[open]{padding-bottom:1.1rem}\
 details p{margin:.25rem 0 0}\
 .shown{font-size:1.05rem;padding:.8rem 1rem;margin:.5rem 0;border:1px dashed var(--line);border-radius:.4rem;display:block;user-select:all}\
 .told{border-left:.3rem solid var(--good);padding:.1rem 1rem;margin:0 0 1rem}\
+.filter{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,13rem),1fr));gap:.25rem 1rem;align-items:end}\
+.filter label{margin-top:.5rem}\
+.filter button{margin-top:.75rem;justify-self:start}\
+pre{overflow-x:auto;white-space:pre-wrap;overflow-wrap:anywhere;margin:.5rem 0 0;font-size:.9rem}\
 .turn{display:flex;gap:1rem;justify-content:space-between}\
 [role=alert]{background:var(--sheet)}";
 
@@ -111,7 +117,7 @@ impl Desk<'_> {
             h1 { (self.page.title) }
             (body)
         };
-        self.page.document(STYLE, &bar, &main)
+        self.page.document([STYLE, chart::STYLE], &bar, &main)
     }
 }
 

@@ -4,6 +4,7 @@
 //! content security policy admits by its nonce. Light and dark follow the system.
 
 pub mod api;
+pub mod chart;
 pub mod desk;
 
 use std::sync::Arc;
@@ -47,11 +48,11 @@ impl Page<'_> {
     /// The whole document around `body`.
     pub fn render(&self, body: &Markup) -> Markup {
         let main = html! { h1 { (self.title) } (body) };
-        self.document("", &html! {}, &main)
+        self.document(["", ""], &html! {}, &main)
     }
 
-    /// A document with a style of its own behind ours, and something before `main`.
-    pub(crate) fn document(&self, style: &str, before: &Markup, main: &Markup) -> Markup {
+    /// A document with styles of its own behind ours, and something before `main`.
+    pub(crate) fn document(&self, styles: [&str; 2], before: &Markup, main: &Markup) -> Markup {
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -63,7 +64,7 @@ impl Page<'_> {
                     // page is the product's. Not `no-referrer`: forms need their `Origin`.
                     meta name="referrer" content="strict-origin";
                     title { (self.title) }
-                    style nonce=[self.nonce.map(|nonce| &*nonce.0)] { (PreEscaped(STYLE)) (PreEscaped(style)) }
+                    style nonce=[self.nonce.map(|nonce| &*nonce.0)] { (PreEscaped(STYLE)) @for style in styles { (PreEscaped(style)) } }
                 }
                 body {
                     (before)

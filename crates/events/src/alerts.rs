@@ -188,6 +188,11 @@ impl Alerts {
         queue::list(&self.db, filter, after, limit).await
     }
 
+    /// How many wait to be sent, and how many nobody took.
+    pub async fn waiting_and_dead(&self) -> Result<(i64, i64), Error> {
+        queue::count(&self.db).await
+    }
+
     /// Keeps a source silent for a while. What it would have told stays in the list.
     pub async fn silence(&self, silencing: &Silencing, by: &By) -> Result<Uuid, Error> {
         silence::create(self, silencing, by).await

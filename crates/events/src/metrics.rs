@@ -13,6 +13,7 @@
 
 mod encode;
 mod lane;
+mod traffic;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use portcullis_core::problem::{self, Kind};
 
 pub use encode::CONTENT_TYPE;
 pub use lane::{Exit, Lane, Stage};
+pub use traffic::{Passed, Traffic};
 
 use crate::anomalies::DETECTORS;
 use crate::audit::Action;

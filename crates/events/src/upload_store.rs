@@ -200,7 +200,8 @@ impl UploadStore {
         let mut incoming = writing.await.map_err(|_| Error::Lost)??;
         let mut tx = self.db.begin().await?;
         if stored.state == State::Quarantined {
-            let (files, bytes) = rows::quarantined(&mut tx).await?;
+            let (files, bytes) =
+                rows::quarantined(tx.fetch_optional(rows::QUARANTINED, &[]).await?.as_ref())?;
             let is_full = files >= u64::from(self.config.quarantine_files)
                 || bytes.saturating_add(stored.size) > self.config.quarantine_size.as_u64();
             if is_full {

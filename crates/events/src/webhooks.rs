@@ -292,6 +292,11 @@ impl Webhooks {
         }
     }
 
+    /// How many wait to be delivered, and how many were given up.
+    pub async fn waiting_and_dead(&self) -> Result<(i64, i64), Error> {
+        store::count(&self.db).await
+    }
+
     /// Forgets what was kept for long enough, and counts what waits.
     pub async fn keep_house(&self) -> Result<(), Error> {
         store::forget(&self.db, self.clock.now()).await?;

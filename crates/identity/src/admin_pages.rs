@@ -10,9 +10,16 @@
 //!   again makes nothing and shows nothing.
 //! - No script at all. What cannot be undone stands behind a disclosure.
 
+mod ages;
+mod cases;
+mod deliveries;
+mod found;
+mod glance;
+mod held;
 mod inputs;
 pub(crate) mod once;
 mod overview;
+mod recorded;
 mod sent;
 mod visit;
 
@@ -24,7 +31,10 @@ use axum::handler::Handler;
 use axum::routing;
 use http::Method;
 use portcullis_console::api::{Failure, no_store};
+use portcullis_core::finding::Finding;
 use portcullis_core::{Problem, problem};
+use portcullis_events::Incidents;
+use portcullis_events::metrics::Traffic;
 use portcullis_vault::TokenHash;
 
 use crate::admin_api::Admin;
@@ -67,11 +77,17 @@ impl fmt::Debug for FormTokens {
     }
 }
 
+/// What there is to look at in the configuration that counts now. Given by the binary, which judges it.
+pub type Posture = dyn Fn() -> Vec<Finding> + Send + Sync;
+
 /// What the pages work with.
 #[derive(Clone)]
 pub struct Console {
     pub admin: Admin,
     pub tokens: FormTokens,
+    pub incidents: Incidents,
+    pub traffic: Traffic,
+    pub posture: Arc<Posture>,
     /// Where the pages are mounted.
     pub base: Arc<str>,
     /// Where the auth API is: the caller's own account, and the way out.
@@ -144,6 +160,12 @@ impl Pages {
 fn pages() -> Pages {
     Pages::new()
         .get("/", Asks::SignedIn, overview::overview)
+        .and(recorded::pages())
+        .and(found::pages())
+        .and(cases::pages())
+        .and(deliveries::pages())
+        .and(held::pages())
+        .and(ages::pages())
         .and(users::pages::pages())
         .and(sessions::pages::pages())
         .and(api_keys::pages::pages())

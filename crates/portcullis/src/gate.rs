@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use axum::Router;
 use portcullis_core::Clock;
+use portcullis_core::finding::Finding;
 use portcullis_events::incidents::Alarm;
+use portcullis_events::metrics::Traffic;
 use portcullis_events::{Anomalies, Metrics, Trail, UploadStore, Webhooks};
 use portcullis_identity::tenants::Directory;
 use portcullis_identity::{Accounts, ApiKeys, Bearers, Sessions, Visitors};
@@ -48,7 +50,10 @@ pub(crate) struct Gate {
     pub(crate) back: Handle,
     /// The gate's own handlers.
     pub(crate) own: Router,
+    pub(crate) traffic: Traffic,
     pub(crate) probe: Probe,
+    /// What there is to look at in the configuration that counts.
+    pub(crate) posture: Arc<ArcSwap<Vec<Finding>>>,
     /// Open WebSockets and event streams.
     pub(crate) streams: Streams,
     /// Where errors are reported, if anywhere.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -9,6 +10,7 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use portcullis_console::api::Failure;
 use portcullis_console::{Nonce, Page};
+use portcullis_core::finding::Finding;
 use portcullis_core::{Clock, Problem, problem};
 use portcullis_events::{secret_store, upload_store, webhooks};
 use portcullis_guard::csrf::Csrf;
@@ -31,7 +33,7 @@ pub(crate) fn router(
     csrf: &Arc<Csrf>,
     secure: bool,
     mounts: &[String],
-    probe: Probe,
+    (probe, posture): (Probe, Arc<ArcSwap<Vec<Finding>>>),
 ) -> Router {
     let tokens = csrf_tokens(Arc::clone(csrf), secure);
     let mut router = Router::new()
@@ -88,6 +90,9 @@ pub(crate) fn router(
     );
     let console = Console {
         admin,
+        incidents: identity.incidents(),
+        traffic: identity.traffic.clone(),
+        posture: Arc::new(move || posture.load().to_vec()),
         tokens: form_tokens(csrf),
         base: CONSOLE.into(),
         auth: AUTH.into(),

@@ -113,7 +113,8 @@ impl Watcher {
 
     async fn reload(&self) {
         match self.compile() {
-            Ok((snapshot, waiting)) => {
+            Ok((snapshot, waiting, findings)) => {
+                self.gate.posture.store(Arc::new(findings));
                 let roles = Arc::clone(snapshot.product.policy.roles());
                 // Before there is a route that leads to them.
                 self.gate.webhooks.set(Arc::clone(&snapshot.webhooks));
@@ -141,22 +142,23 @@ impl Watcher {
         }
     }
 
-    /// The new snapshot, and the keys that wait for a restart.
-    fn compile(&self) -> Result<(Snapshot, Vec<String>), String> {
+    /// The new snapshot, the keys that wait for a restart, and what there is to look at.
+    fn compile(&self) -> Result<(Snapshot, Vec<String>, Vec<Finding>), String> {
         let mut loaded = config::load(&self.file, Environment::of_process())
             .map_err(|error| error.to_string())?;
         // The file is judged whole, as a restart would judge it.
         let (snapshot, _) = check::judge(&mut loaded).ok_or_else(|| joined(&loaded.findings))?;
         let waiting = self.running.loaded.waiting_in(&loaded);
+        let findings = loaded.findings.clone();
         if waiting.is_empty() {
-            return Ok((snapshot, waiting));
+            return Ok((snapshot, waiting, findings));
         }
         loaded
             .config
             .keep_what_was_started_with(&self.running.loaded.config);
         let snapshot = Snapshot::compile(&mut loaded, &self.running.keys)
             .ok_or_else(|| joined(&loaded.findings))?;
-        Ok((snapshot, waiting))
+        Ok((snapshot, waiting, findings))
     }
 
     async fn record(&self, action: Action, outcome: Outcome, findings: String) {

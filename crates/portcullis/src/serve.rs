@@ -223,6 +223,7 @@ async fn assemble(
     identity.accounts.even_refusals().await?;
     // Behind the feed of revocations, and before anybody is answered: a restart thaws nothing.
     let alarm = Alarm::open(db.clone(), Arc::clone(&metrics)).await?;
+    let posture = Arc::new(ArcSwap::from_pointee(loaded.findings.clone()));
     let probe = Probe::new(db.clone(), counters.clone(), Arc::clone(&metrics));
     let own = crate::own_api::router(
         &identity,
@@ -230,7 +231,7 @@ async fn assemble(
         &snapshot.csrf,
         is_secure(config),
         &config.auth_api.mounts,
-        probe.clone(),
+        (probe.clone(), Arc::clone(&posture)),
     )
     .merge(crate::security_txt::router(config, Arc::clone(&clock)));
     let reports = Reports::start(loaded, &clock);
@@ -258,7 +259,9 @@ async fn assemble(
         ring: Arc::clone(&identity.signing_keys.ring),
         back,
         own,
+        traffic: identity.traffic.clone(),
         probe,
+        posture,
         streams: Streams::default(),
         reports,
         panics: AtomicU64::default(),
@@ -408,6 +411,9 @@ impl Standing {
             }
             if let Err(error) = self.gate.keys.flush().await {
                 tracing::warn!(%error, "the last use of API keys could not be written");
+            }
+            if let Err(error) = self.gate.traffic.keep().await {
+                tracing::warn!(%error, "requests by the hour could not be written");
             }
             let event = Event::new(self.gate.clock.now(), Action::GateStopped, Outcome::Allowed)
                 .by(Actor::System);

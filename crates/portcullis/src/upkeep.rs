@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use portcullis_core::roles::Roles;
 use portcullis_core::{Clock, Mode, Span, Timestamp};
 use portcullis_events::audit::anchor::Anchor;
-use portcullis_events::metrics::Dependency;
+use portcullis_events::metrics::{Dependency, Traffic};
 use portcullis_events::{
     Alerts, Anomalies, Incidents, SecretStore, Trail, UploadStore, Webhooks, alerts, anomalies,
     audit, secret_store, upload_store, webhooks,
@@ -66,6 +66,7 @@ pub(crate) struct Identity {
     pub(crate) anomalies: Anomalies,
     pub(crate) privacy: Privacy,
     pub(crate) consents: Consents,
+    pub(crate) traffic: Traffic,
     feed: Arc<Feed>,
 }
 
@@ -118,7 +119,6 @@ pub(crate) async fn identity(
         Arc::clone(&holders),
         Arc::new(directory),
     );
-    let hashing = &config.passwords;
     let record = Record::new(trail.clone());
     let ring = KeyRing::open(db.clone(), keys.clone(), clock.now()).await?;
     let signing_keys = SigningKeys {
@@ -132,8 +132,8 @@ pub(crate) async fn identity(
     let accounts = Accounts::new(accounts::Parts {
         db: db.clone(),
         clock: Arc::clone(clock),
-        passwords: Passwords::start(hashing.hash_threads, hashing.hash_queue)?,
-        policy: PasswordPolicy::new(hashing),
+        passwords: Passwords::start(config.passwords.hash_threads, config.passwords.hash_queue)?,
+        policy: PasswordPolicy::new(&config.passwords),
         sessions: sessions.clone(),
         backoff: Backoff::new(keys)?,
         record: record.clone(),
@@ -178,6 +178,7 @@ pub(crate) async fn identity(
         privacy,
         consents: consents(loaded, db, &vault),
         anomalies: anomalies(loaded, &signing_keys, &audit_log)?,
+        traffic: Traffic::new(db.clone(), Arc::clone(clock), trail.clone()),
         audit_log,
         accounts,
         sessions,
@@ -429,6 +430,9 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity, loaded: &Loaded) {
             if let Err(error) = identity.privacy.keep_house().await {
                 tracing::warn!(%error, "erasures and rows past their retention could not be looked after");
             }
+            if let Err(error) = identity.traffic.keep().await {
+                tracing::warn!(%error, "requests by the hour could not be written");
+            }
             keep_bearers(&identity).await;
             gate.streams.forget_ended();
             gate.probe.readiness().await;
@@ -472,6 +476,9 @@ fn keep_log(gate: &Gate, log: &audit::Log, loaded: &Loaded) {
                 && let Err(error) = log.retain(keep).await
             {
                 tracing::warn!(%error, "audit events past `audit.keep` could not be removed");
+            }
+            if let Err(error) = log.forget_hours().await {
+                tracing::warn!(%error, "old counts of the audit trail could not be removed");
             }
             for (anchor, anchored_at) in &mut anchors {
                 if anchored_at.is_some_and(|at| clock.now().since(at) < every) {

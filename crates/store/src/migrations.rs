@@ -74,6 +74,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     210 "0210_incident",
     220 "0220_erasure",
     221 "0221_consent",
+    230 "0230_hours",
     240 "0240_foreign_cutoff",
     241 "0241_incident_response",
 };

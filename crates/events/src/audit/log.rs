@@ -24,7 +24,7 @@ use super::checkpoint::{Checkpoint, Proof};
 use super::leaf::{self, columns};
 use super::list::{self, Cursor, Filter, Page};
 use super::tree::{self, Hash, Place, Tiles};
-use super::{Action, By, Error, Event, Outcome, Personal, Trail, personal};
+use super::{Action, By, Error, Event, Outcome, Personal, Target, Trail, hours, personal};
 
 /// Leaves in one transaction: what the write lock is held for at a time.
 const BATCH: usize = 1000;
@@ -45,7 +45,7 @@ const WAITING: &str = concat!(
     columns!(),
     " FROM audit_event WHERE leaf IS NULL ORDER BY at, id LIMIT $1"
 );
-const FIND: &str = concat!("SELECT ", columns!(), " FROM audit_event WHERE id = $1");
+pub(super) const FIND: &str = concat!("SELECT ", columns!(), " FROM audit_event WHERE id = $1");
 const TILE: &str = "SELECT hashes FROM audit_tile WHERE level = $1 AND position = $2";
 const PUT_TILE: &str = "INSERT INTO audit_tile (level, position, hashes) VALUES ($1, $2, $3) ON CONFLICT (level, position) DO UPDATE SET hashes = excluded.hashes";
 
@@ -136,6 +136,10 @@ impl Log {
 
     pub(super) fn parts(&self) -> &Parts {
         &self.0
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.0.clock.now()
     }
 
     pub(super) fn anchor_failed(&self) {
@@ -234,6 +238,7 @@ impl Log {
         if taken != rows.len() as u64 {
             return Err(Error::Damaged("an event that waits"));
         }
+        hours::add(&mut tx, &rows).await?;
         for (place, hashes) in tiles.take_changed() {
             let args = [
                 i64::from(place.level).into(),

@@ -10,7 +10,7 @@ use portcullis_core::problem::{self, Kind};
 use super::add;
 
 /// Who answered a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// The upstream did.
     Forwarded,

@@ -68,6 +68,24 @@ impl SecretStore {
         Aged::of(self.db.fetch_optional(rows::AGES, &args).await?)
     }
 
+    /// Secrets without their values, the oldest value in use first, behind so many.
+    pub async fn oldest(&self, skipped: u32, limit: u32) -> Result<Vec<Stored>, Error> {
+        rows::oldest(&self.db, skipped, limit).await
+    }
+
+    /// How many values in use are younger than 30 days, from there on younger than 90, and older.
+    pub async fn by_age(&self) -> Result<[i64; 3], Error> {
+        let now = self.clock.now();
+        let args = [
+            (now - Span::from_days(30)).into(),
+            (now - Span::from_days(90)).into(),
+        ];
+        let row = self.db.fetch_optional(rows::BY_AGE, &args).await?;
+        row.map_or(Ok([0; 3]), |row| {
+            Ok([row.int("young")?, row.int("grown")?, row.int("old")?])
+        })
+    }
+
     /// One pass. What fails of it is tried again in the next.
     pub async fn keep_house(&self) -> Result<(), Error> {
         let now = self.clock.now();

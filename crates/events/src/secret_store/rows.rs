@@ -192,6 +192,15 @@ pub(super) async fn to_look_at(
     rows.iter().map(Stored::of).collect()
 }
 
+/// Those whose value in use is oldest first, behind so many.
+pub(super) async fn oldest(db: &Db, skipped: u32, limit: u32) -> Result<Vec<Stored>, Error> {
+    const SQL: &str = select!("ORDER BY s.rotated_at, s.id LIMIT $1 OFFSET $2");
+    let rows = db.fetch_all(SQL, &[limit.into(), skipped.into()]).await?;
+    rows.iter().map(Stored::of).collect()
+}
+
+/// How many values in use are of which age.
+pub(super) const BY_AGE: &str = "SELECT (SELECT count(*) FROM stored_secret WHERE rotated_at > $1) AS young, (SELECT count(*) FROM stored_secret WHERE rotated_at <= $1 AND rotated_at > $2) AS grown, (SELECT count(*) FROM stored_secret WHERE rotated_at <= $2) AS old";
 /// How many are too old, and when the value in use of the oldest came.
 pub(super) const AGES: &str = "SELECT (SELECT count(*) FROM stored_secret WHERE rotated_at <= $1 OR (rotate_every > 0 AND rotated_at + rotate_every <= $2)) AS overdue, (SELECT min(rotated_at) FROM stored_secret) AS oldest";
 

@@ -76,6 +76,12 @@ impl UploadStore {
         rows::of_owner(&self.db, &format!("user:{user}"), after, limit).await
     }
 
+    /// How many files are in quarantine, and how many bytes.
+    pub async fn quarantined(&self) -> Result<(u64, u64), Error> {
+        let row = self.db.fetch_optional(rows::QUARANTINED, &[]).await?;
+        rows::quarantined(row.as_ref())
+    }
+
     /// One, with its name where the vault gives that.
     pub async fn show(&self, id: Uuid) -> Result<(Stored, Option<String>), Error> {
         let found = rows::find(&self.db, id).await?;

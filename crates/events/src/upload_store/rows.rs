@@ -176,9 +176,10 @@ pub(super) async fn of_owner(
 }
 
 /// How many files the quarantine holds, and how many bytes.
-pub(super) async fn quarantined(tx: &mut Tx) -> Result<(u64, u64), Error> {
-    const SQL: &str = "SELECT count(*) AS files, CAST(coalesce(sum(size), 0) AS BIGINT) AS bytes FROM stored_upload WHERE state = 'quarantined'";
-    let row = tx.fetch_optional(SQL, &[]).await?;
+pub(super) const QUARANTINED: &str = "SELECT count(*) AS files, CAST(coalesce(sum(size), 0) AS BIGINT) AS bytes FROM stored_upload WHERE state = 'quarantined'";
+
+/// What that says.
+pub(super) fn quarantined(row: Option<&Row>) -> Result<(u64, u64), Error> {
     let Some(row) = row else { return Ok((0, 0)) };
     let number = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
     Ok((number(row.int("files")?), number(row.int("bytes")?)))

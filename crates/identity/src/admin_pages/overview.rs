@@ -1,4 +1,4 @@
-//! The first page: what the caller may do here.
+//! The first page: today at a glance, and what the caller may do here.
 
 use axum::response::Response;
 use maud::html;
@@ -6,25 +6,32 @@ use maud::html;
 use portcullis_console::api::Failure;
 
 use super::Visit;
+use super::glance::Glance;
 
 pub(super) async fn overview(visit: Visit) -> Result<Response, Failure> {
     let account = visit.console.admin.accounts.get(visit.user.id).await?;
     let auth = &visit.console.auth;
     let sections = visit.sections();
+    let glance = Glance::of(&visit).await?;
+    let list = html! {
+        ul.rows {
+            @for (href, label, about) in &sections {
+                li { div { a href=(href) { strong { (label) } } p.quiet { (about) } } }
+            }
+        }
+    };
     let body = html! {
         p.quiet {
             "Signed in as " strong { (account.email) }
             @if let Some(tenant) = &visit.tenant { ", working in the tenant " strong { (tenant) } }
             "."
         }
+        (glance.shown(&visit))
         @if sections.is_empty() {
             div.sheet { p { "None of your roles lets you administer anything here." } }
         } @else {
-            ul.rows {
-                @for (href, label, about) in &sections {
-                    li { div { a href=(href) { strong { (label) } } p.quiet { (about) } } }
-                }
-            }
+            // The bar has them too: under the figures they only make the page longer.
+            @if glance.is_empty() { (list) } @else { details { summary { "Where to go" } (list) } }
         }
         h2 { "You" }
         ul.rows {

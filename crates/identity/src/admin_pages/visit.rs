@@ -13,11 +13,11 @@ use portcullis_console::{Nonce, Page};
 use portcullis_core::decision::{Scope, grants};
 use portcullis_core::principal::User;
 use portcullis_core::roles::Roles;
-use portcullis_core::{Principal, Problem, problem};
+use portcullis_core::{Principal, Problem, Timestamp, problem};
 use portcullis_vault::TokenHash;
 
 use super::sent::{Sent, TOKEN};
-use super::{Console, once};
+use super::{Console, MOUNT, once};
 use crate::accounts::By;
 use crate::api::signed_in;
 use crate::pages::see_other;
@@ -41,6 +41,14 @@ const DONE: &[(&str, &str)] = &[
         "Revoked. It is refused from the next request on.",
     ),
     ("removed", "Removed. It counts from the next request on."),
+    ("replayed", "It is delivered again."),
+    ("released", "Released. It is served from now on."),
+    ("deleted", "Deleted."),
+    (
+        "silenced",
+        "Silent. What it would have told stays in the list.",
+    ),
+    ("lifted", "The silence is over."),
     ("lent", "Lent. It counts from the next request on."),
     (
         "taken-back",
@@ -112,6 +120,16 @@ impl Visit {
         format!("{}{path}", self.console.base)
     }
 
+    /// The address of something else of the gate's own, such as a problem's page.
+    pub(crate) fn to_own(&self, path: &str) -> String {
+        let base = self.console.base.strip_suffix(MOUNT);
+        format!("{}{path}", base.unwrap_or_default())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.console.admin.accounts.parts().clock.now()
+    }
+
     /// Whether the caller holds a permission for the gate as a whole. It chooses which links are shown:
     /// who may do what is the decision's to say.
     pub(crate) fn may(&self, permission: &str) -> bool {
@@ -151,6 +169,44 @@ impl Visit {
                 "Accounts, their roles, passwords and sessions.",
             );
         }
+        if self.may("manage:audit") {
+            add(
+                "/audit".to_owned(),
+                "Audit",
+                "What happened: who did what, what was refused and why, with proofs.",
+            );
+        }
+        if self.may("manage:system") {
+            add(
+                "/alerts".to_owned(),
+                "Alerts",
+                "Anomalies, what was told to whom, and what is kept silent.",
+            );
+            add(
+                "/incidents".to_owned(),
+                "Incidents",
+                "What happened, by when somebody has to answer, and what was done.",
+            );
+            add(
+                "/webhooks".to_owned(),
+                "Webhooks",
+                "Messages of other services on their way to the product.",
+            );
+        }
+        if self.may("manage:uploads") {
+            add(
+                "/uploads".to_owned(),
+                "Uploads",
+                "Files in quarantine: release them or delete them.",
+            );
+        }
+        if self.may("manage:secrets") {
+            add(
+                "/secrets".to_owned(),
+                "Secrets",
+                "How old the product's secrets are. No value is shown.",
+            );
+        }
         if self.may("manage:keys") {
             add(
                 "/keys".to_owned(),
@@ -165,12 +221,17 @@ impl Visit {
                 "Customers of the product: make, suspend, resume.",
             );
         }
-        if let Some(slug) = self
-            .tenant
-            .as_deref()
-            .filter(|_| self.may_in_tenant("manage:users"))
-        {
-            let at = |page: &str| format!("/tenants/{slug}/{page}");
+        let slug = self.tenant.as_deref();
+        let at = |slug: &str, page: &str| format!("/tenants/{slug}/{page}");
+        if let Some(slug) = slug.filter(|_| self.may_in_tenant("manage:audit")) {
+            add(
+                at(slug, "audit"),
+                "Tenant's audit",
+                "What happened in your tenant, with proofs.",
+            );
+        }
+        if let Some(slug) = slug.filter(|_| self.may_in_tenant("manage:users")) {
+            let at = |page: &str| at(slug, page);
             add(
                 at("members"),
                 "Members",

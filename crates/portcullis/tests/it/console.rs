@@ -1,9 +1,11 @@
 //! The console: administrators' pages, used as a browser without script uses them.
 
 mod commands;
+mod glance;
 mod keys;
 mod tenants;
 mod users;
+mod watch;
 
 use http::Method;
 use serde_json::Value;

@@ -102,7 +102,7 @@ async fn rotate(admin: &Browser, what: &str, body: &Value) -> Answer {
 }
 
 /// A gate whose product has the secret `stripe`.
-async fn with_stripe(upstream: &Upstream) -> (Gateway, Browser) {
+pub(crate) async fn with_stripe(upstream: &Upstream) -> (Gateway, Browser) {
     let gateway = builder(upstream).await.start().await;
     let admin = gateway.signed_in(ROOT).await;
     let made = write(&admin, "stripe", &new(CANARY)).await;
