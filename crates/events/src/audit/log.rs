@@ -24,7 +24,7 @@ use super::checkpoint::{Checkpoint, Proof};
 use super::leaf::{self, columns};
 use super::list::{self, Cursor, Filter, Page};
 use super::tree::{self, Hash, Place, Tiles};
-use super::{Action, By, Error, Event, Outcome, Personal, Target, Trail, hours, personal};
+use super::{Action, By, Error, Event, Outcome, Personal, Trail, hours, personal};
 
 /// Leaves in one transaction: what the write lock is held for at a time.
 const BATCH: usize = 1000;
