@@ -132,7 +132,7 @@ permissions = ["export:own"]
 permissions = ["read:all", "write:own", "delete:reported", "moderate:content"]
 
 [roles.admin]
-permissions = ["read:all", "write:all", "delete:all", "manage:users", "manage:keys", "manage:secrets", "manage:uploads", "manage:system", "export:users", "erase:users"]
+permissions = ["read:all", "write:all", "delete:all", "manage:users", "manage:keys", "manage:secrets", "manage:uploads", "manage:audit", "manage:system", "export:users", "erase:users"]
 may-give = ["user", "premium", "moderator"]
 
 # What programs may be given.
