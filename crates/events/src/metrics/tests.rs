@@ -43,7 +43,6 @@ fn lanes_are_summed_under_their_labels() {
 fn what_has_no_source_is_absent() {
     let page = Metrics::new().encode();
     assert!(!page.contains("compliance_score"));
-    assert!(!page.contains("security_incidents"));
     assert!(!page.contains("dependency_up{"));
 }
 

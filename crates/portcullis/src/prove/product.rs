@@ -73,7 +73,12 @@ impl Product {
 
     /// The last one for this path.
     pub(crate) fn last(&self, path: &str) -> Option<Seen> {
-        let is_it = |seen: &Seen| seen.path.split('?').next() == Some(path);
+        self.last_of(path, |_| true)
+    }
+
+    /// The last one for this path that is also so.
+    pub(crate) fn last_of(&self, path: &str, is_so: impl Fn(&Seen) -> bool) -> Option<Seen> {
+        let is_it = |seen: &Seen| seen.path.split('?').next() == Some(path) && is_so(seen);
         self.seen().into_iter().rev().find(is_it)
     }
 }

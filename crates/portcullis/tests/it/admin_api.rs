@@ -42,7 +42,7 @@ async fn operations(admin: &Browser) -> Vec<(Method, String, bool)> {
 }
 
 /// The built-in roles, and what no built-in role gives: to export and to erase what is held of a person.
-const ROLES: &str = r#"
+pub(crate) const ROLES: &str = r#"
 [roles.user]
 permissions = ["read:own", "write:own", "delete:own"]
 [roles.premium]
