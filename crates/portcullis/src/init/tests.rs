@@ -296,13 +296,15 @@ fn production_asks_for_a_host_name_and_tls_and_nothing_else() {
 #[test]
 fn the_sample_shows_the_real_defaults() {
     let mut text = presets::settings(None, UPSTREAM);
-    // An issuer, a webhook, an alert and a bucket have keys without a default: they are there whole or not at all.
+    // Some tables have keys without a default: they are there whole or not at all.
     for table in [
         "# [issuer.NAME]",
         "# [issuer.NAME.login]",
         "# [[webhook]]",
         "# [[alert]]",
         "# [audit.anchor-bucket]",
+        "# [[data]]",
+        "# [[purpose]]",
     ] {
         let (before, issuer) = text.split_once(table).unwrap();
         let (_, after) = issuer.split_once("\n\n").unwrap();
