@@ -19,6 +19,7 @@ mod held;
 mod inputs;
 pub(crate) mod once;
 mod overview;
+mod question;
 mod recorded;
 mod sent;
 mod visit;
@@ -33,7 +34,6 @@ use http::Method;
 use portcullis_console::api::{Failure, no_store};
 use portcullis_core::finding::Finding;
 use portcullis_core::{Problem, problem};
-use portcullis_events::Incidents;
 use portcullis_events::metrics::Traffic;
 use portcullis_vault::TokenHash;
 
@@ -41,6 +41,7 @@ use crate::admin_api::Admin;
 use crate::{api_keys, sessions, tenants, users};
 
 pub(crate) use inputs::{Faults, number, picks, select, text, textarea};
+pub(crate) use question::Question;
 pub(crate) use sent::Sent;
 pub(crate) use visit::Visit;
 
@@ -85,7 +86,6 @@ pub type Posture = dyn Fn() -> Vec<Finding> + Send + Sync;
 pub struct Console {
     pub admin: Admin,
     pub tokens: FormTokens,
-    pub incidents: Incidents,
     pub traffic: Traffic,
     pub posture: Arc<Posture>,
     /// Where the pages are mounted.

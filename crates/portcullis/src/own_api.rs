@@ -90,7 +90,6 @@ pub(crate) fn router(
     );
     let console = Console {
         admin,
-        incidents: identity.incidents(),
         traffic: identity.traffic.clone(),
         posture: Arc::new(move || posture.load().to_vec()),
         tokens: form_tokens(csrf),

@@ -1,6 +1,5 @@
 //! How old the product's secrets are, in the console. No value, and no part of one, is read for it.
 
-use axum::extract::Query;
 use axum::response::Response;
 use maud::{Markup, html};
 use portcullis_console::Status;
@@ -10,7 +9,7 @@ use portcullis_console::desk::{mark, turn};
 use portcullis_events::secret_store::{SecretStore, Stored};
 use serde::Deserialize;
 
-use super::{Asks, ONE_MORE, Pages, ROWS, Visit, cut};
+use super::{Asks, ONE_MORE, Pages, Question, ROWS, Visit, cut};
 use crate::pages::to_the_minute;
 
 const SECRETS: Asks = Asks::Permission("manage:secrets");
@@ -28,9 +27,8 @@ struct Asked {
 
 async fn list(
     visit: Visit,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+    Question(Asked { after }): Question<Asked>,
 ) -> Result<Response, Failure> {
-    let Asked { after } = asked.map(|Query(asked)| asked).unwrap_or_default();
     let store = &visit.console.admin.secret_store;
     let mut found = store.oldest(after, ONE_MORE).await?;
     let more = cut(&mut found);

@@ -23,7 +23,7 @@ pub(super) fn pages() -> Pages {
 }
 
 async fn list(visit: Visit) -> Result<Response, Failure> {
-    let all = visit.console.incidents.list().await;
+    let all = visit.console.admin.incidents.list().await;
     let all = all.map_err(Problem::from)?;
     let now = visit.now();
     let (open, closed): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.closed_at.is_none());
@@ -45,7 +45,7 @@ async fn list(visit: Visit) -> Result<Response, Failure> {
 }
 
 async fn show(visit: Visit, Path(id): Path<String>) -> Result<Response, Failure> {
-    let file = visit.console.incidents.file(parse_id(&id)?).await;
+    let file = visit.console.admin.incidents.file(parse_id(&id)?).await;
     let file = file.map_err(Problem::from)?;
     let one = &file.incident;
     let now = visit.now();

@@ -1,7 +1,7 @@
 //! Messages of webhooks in the console: where they are on their way, and how one is delivered again. What a
 //! message says is not shown.
 
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 use portcullis_console::Status;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::recorded::to_the_second;
-use super::{Asks, Faults, ONE_MORE, Pages, Visit, cut, select};
+use super::{Asks, Faults, ONE_MORE, Pages, Question, Visit, cut, select};
 
 const SYSTEM: Asks = Asks::Permission("manage:system");
 
@@ -31,11 +31,7 @@ struct Asked {
     after: Option<String>,
 }
 
-async fn list(
-    visit: Visit,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, Failure> {
-    let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
+async fn list(visit: Visit, Question(asked): Question<Asked>) -> Result<Response, Failure> {
     let after: Option<Uuid> = asked.after.as_deref().map(parse_id).transpose()?;
     let filter = Filter {
         state: State::parse(&asked.state),

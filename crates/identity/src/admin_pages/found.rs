@@ -1,6 +1,6 @@
 //! What was found in the trail, whom it was told, and what is kept silent, in the console.
 
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::recorded::to_the_second;
-use super::{Asks, Faults, ONE_MORE, Pages, Sent, Visit, cut, number, select, text};
+use super::{Asks, Faults, ONE_MORE, Pages, Question, Sent, Visit, cut, number, select, text};
 use crate::pages::to_the_minute;
 
 const SYSTEM: Asks = Asks::Permission("manage:system");
@@ -39,14 +39,7 @@ struct Asked {
     after: Option<String>,
 }
 
-type Question = Result<Query<Asked>, axum::extract::rejection::QueryRejection>;
-
-fn asked(question: Question) -> Asked {
-    question.map(|Query(asked)| asked).unwrap_or_default()
-}
-
-async fn list(visit: Visit, question: Question) -> Result<Response, Failure> {
-    let asked = asked(question);
+async fn list(visit: Visit, Question(asked): Question<Asked>) -> Result<Response, Failure> {
     let after: Option<Uuid> = asked.after.as_deref().map(parse_id).transpose()?;
     let admin = &visit.console.admin;
     let all = anomalies::Filter::default();
@@ -127,8 +120,7 @@ fn silent(visit: &Visit, one: &Silence) -> Markup {
     }
 }
 
-async fn sent(visit: Visit, question: Question) -> Result<Response, Failure> {
-    let asked = asked(question);
+async fn sent(visit: Visit, Question(asked): Question<Asked>) -> Result<Response, Failure> {
     let after: Option<Uuid> = asked.after.as_deref().map(parse_id).transpose()?;
     let filter = alerts::Filter {
         state: alerts::State::parse(&asked.state),
@@ -191,8 +183,7 @@ fn told(one: &Alert) -> Markup {
     }
 }
 
-async fn new_silence(visit: Visit, question: Question) -> Response {
-    let asked = asked(question);
+async fn new_silence(visit: Visit, Question(asked): Question<Asked>) -> Response {
     let form = silence_form(
         &visit,
         &Faults::default(),

@@ -261,7 +261,7 @@ impl Trail {
 impl System {
     async fn read(visit: &Visit, now: Timestamp) -> Result<Self, Failure> {
         let admin = &visit.console.admin;
-        let incidents = visit.console.incidents.list().await;
+        let incidents = visit.console.admin.incidents.list().await;
         let mut incidents = incidents.map_err(Problem::from)?;
         incidents.retain(|one| one.closed_at.is_none());
         let all = anomalies::Filter::default();

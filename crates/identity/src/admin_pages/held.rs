@@ -1,6 +1,6 @@
 //! Uploads that the gate keeps, in the console: above all what is in quarantine. No content is shown.
 
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::recorded::to_the_second;
-use super::{Asks, Faults, ONE_MORE, Pages, Visit, cut, select};
+use super::{Asks, Faults, ONE_MORE, Pages, Question, Visit, cut, select};
 
 const UPLOADS: Asks = Asks::Permission("manage:uploads");
 
@@ -43,11 +43,7 @@ impl Default for Asked {
     }
 }
 
-async fn list(
-    visit: Visit,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, Failure> {
-    let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
+async fn list(visit: Visit, Question(asked): Question<Asked>) -> Result<Response, Failure> {
     let after: Option<Uuid> = asked.after.as_deref().map(parse_id).transpose()?;
     let state = State::parse(&asked.state);
     let store = &visit.console.admin.upload_store;

@@ -3,7 +3,7 @@
 //! SECURITY: below `/tenants/{tenant}` the pipeline lets nobody through whose own tenant is not the one in the
 //! path, and which tenant's events are shown is taken from the caller, never from the path.
 
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Asks, Faults, Pages, ROWS, Visit, select, text};
+use super::{Asks, Faults, Pages, Question, ROWS, Visit, select, text};
 
 const AUDIT: Asks = Asks::Permission("manage:audit");
 /// Without an index to go by, so much is looked through where nothing else is asked for.
@@ -179,21 +179,18 @@ fn time(text: &str) -> Result<Timestamp, portcullis_core::time::NotATime> {
     }
 }
 
-type Question = Result<Query<Asked>, axum::extract::rejection::QueryRejection>;
-
-async fn list(visit: Visit, asked: Question) -> Result<Response, Failure> {
-    listed(&visit, &Reach::all(), asked).await
+async fn list(visit: Visit, Question(asked): Question<Asked>) -> Result<Response, Failure> {
+    listed(&visit, &Reach::all(), &asked).await
 }
 
-async fn list_own(visit: Visit, asked: Question) -> Result<Response, Failure> {
+async fn list_own(visit: Visit, Question(asked): Question<Asked>) -> Result<Response, Failure> {
     let reach = Reach::own(&visit)?;
-    listed(&visit, &reach, asked).await
+    listed(&visit, &reach, &asked).await
 }
 
-async fn listed(visit: &Visit, reach: &Reach, asked: Question) -> Result<Response, Failure> {
-    let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
+async fn listed(visit: &Visit, reach: &Reach, asked: &Asked) -> Result<Response, Failure> {
     let mut faults = Faults::default();
-    let (events, next) = match answers(visit, reach, &asked).await? {
+    let (events, next) = match answers(visit, reach, asked).await? {
         Ok(found) => found,
         Err(said) => {
             faults = said;
@@ -205,7 +202,7 @@ async fn listed(visit: &Visit, reach: &Reach, asked: Question) -> Result<Respons
     let next = next.map(|next| asked.address(&to, Some(&next.to_string())));
     let body = html! {
         (faults.shown())
-        (question(visit, reach, &asked, &faults))
+        (question(visit, reach, asked, &faults))
         @if !asked.outcome.is_empty() && asked.action.is_empty() && asked.actor.is_empty() && asked.since.is_empty() && reach.tenant.is_none() && asked.tenant.is_empty() {
             p.quiet { "Of the last seven days, where no first time is said." }
         }

@@ -1,6 +1,6 @@
 //! Keys in the console.
 
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
@@ -14,7 +14,8 @@ use serde::Deserialize;
 use super::manage::{longest_overlap, tenant};
 use super::{Error, Grantor, KeyInfo, Made, NewKey};
 use crate::admin_pages::{
-    Asks, Faults, ONE_MORE, Pages, Sent, Visit, cut, number, picks, select, text, textarea,
+    Asks, Faults, ONE_MORE, Pages, Question, Sent, Visit, cut, number, picks, select, text,
+    textarea,
 };
 use crate::pages::to_the_minute;
 use crate::{Email, tenants, users};
@@ -50,11 +51,7 @@ fn now(visit: &Visit) -> Timestamp {
     visit.console.admin.accounts.parts().clock.now()
 }
 
-async fn list(
-    visit: Visit,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, Failure> {
-    let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
+async fn list(visit: Visit, Question(asked): Question<Asked>) -> Result<Response, Failure> {
     let after: Option<ApiKeyId> = asked.after.as_deref().map(parse_id).transpose()?;
     let user: Option<UserId> = asked.user.as_deref().map(parse_id).transpose()?;
     let admin = &visit.console.admin;
@@ -128,11 +125,7 @@ fn state(key: &KeyInfo, now: Timestamp) -> Markup {
     }
 }
 
-async fn new(
-    visit: Visit,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, Failure> {
-    let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
+async fn new(visit: Visit, Question(asked): Question<Asked>) -> Result<Response, Failure> {
     let user: Option<UserId> = asked.user.as_deref().map(parse_id).transpose()?;
     let owner = match user {
         None => String::new(),

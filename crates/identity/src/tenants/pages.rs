@@ -8,7 +8,7 @@ mod invitations;
 mod made_roles;
 mod members;
 
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 use super::invitations::Written;
 use super::register::Tenant;
-use crate::admin_pages::{Asks, Faults, Pages, ROWS, Sent, Visit, cut, picks, text};
+use crate::admin_pages::{Asks, Faults, Pages, Question, ROWS, Sent, Visit, cut, picks, text};
 use crate::pages::to_the_minute;
 
 /// Of whoever looks after all tenants.
@@ -50,10 +50,10 @@ struct After {
     after: Option<String>,
 }
 
-type Page = Result<Query<After>, axum::extract::rejection::QueryRejection>;
+type Page = Question<After>;
 
-fn after(page: Page) -> Option<String> {
-    page.ok().and_then(|Query(page)| page.after)
+fn after(Question(page): Page) -> Option<String> {
+    page.after
 }
 
 /// Behind how many rows a list goes on.

@@ -1,6 +1,6 @@
 //! Accounts in the console.
 
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::Account;
 use super::manage::check_roles;
 use crate::accounts::Registering;
-use crate::admin_pages::{Asks, Faults, ONE_MORE, Pages, Sent, Visit, cut, picks, text};
+use crate::admin_pages::{Asks, Faults, ONE_MORE, Pages, Question, Sent, Visit, cut, picks, text};
 use crate::pages::to_the_minute;
 use crate::password_policy::one_time_password;
 
@@ -42,11 +42,7 @@ struct Asked {
     after: Option<String>,
 }
 
-async fn list(
-    visit: Visit,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, Failure> {
-    let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
+async fn list(visit: Visit, Question(asked): Question<Asked>) -> Result<Response, Failure> {
     let after: Option<UserId> = asked.after.as_deref().map(parse_id).transpose()?;
     let find = asked.find.trim();
     let accounts = &visit.console.admin.accounts;
