@@ -255,7 +255,7 @@ async fn index(
 ) -> Result<Json<Answers<IndexView>>, Failure> {
     let mut items = Vec::with_capacity(asked.items.len());
     for item in &asked.items {
-        is_product_s(&item.table)?;
+        must_not_be_ours(&item.table)?;
         let plain = item.encoding.read(item.value.expose())?;
         let index = vault
             .fields
@@ -317,7 +317,7 @@ fn place<'a>(
     field: &'a str,
     row: &'a str,
 ) -> Result<Place<'a>, Problem> {
-    is_product_s(table)?;
+    must_not_be_ours(table)?;
     Ok(Place {
         tenant,
         table,
@@ -326,7 +326,7 @@ fn place<'a>(
     })
 }
 
-fn is_product_s(table: &str) -> Result<(), Problem> {
+fn must_not_be_ours(table: &str) -> Result<(), Problem> {
     if table.starts_with(fields::OURS) {
         let said = "must not begin with `portcullis.`: such are the gate's own";
         return Err(Problem::new(&problem::INVALID_INPUT).field("table", said));

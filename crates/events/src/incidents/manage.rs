@@ -34,7 +34,7 @@ impl From<Error> for Failure {
 }
 
 /// An incident.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Incident)]
 pub struct View {
     pub id: String,
@@ -55,7 +55,7 @@ pub struct View {
 }
 
 impl View {
-    fn of(incident: &Incident, now: Timestamp) -> Self {
+    pub fn of(incident: &Incident, now: Timestamp) -> Self {
         let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
         View {
             id: incident.id.to_string(),

@@ -11,6 +11,7 @@ use std::fmt;
 use clap::{Args, Subcommand};
 use portcullis_core::Timestamp;
 use portcullis_events::By;
+use portcullis_events::incidents::manage::View;
 use portcullis_events::incidents::{
     Contained, Error, File, Frozen, Incident, Note, Phase, Severity, Task,
 };
@@ -260,7 +261,7 @@ pub(crate) async fn run(format: Format, verb: &Verb, stores: &Stores) -> anyhow:
         Verb::List => {
             let list = incidents.list().await.map_err(told)?;
             let shown: Vec<Head> = list.iter().map(Head::of).collect();
-            let is_late = shown.iter().any(|head| !head.late.is_empty());
+            let is_late = shown.iter().any(|head| !head.view.late.is_empty());
             output::answer(format, &Heads(shown));
             Ok(!is_late)
         }
@@ -316,46 +317,22 @@ fn told(error: Error) -> anyhow::Error {
     }
 }
 
-/// One incident in a list.
+/// One incident in a list: as the admin API shows it, and how far it is in one word.
 #[derive(Debug, Serialize)]
 struct Head {
-    id: Uuid,
-    title: String,
-    severity: Severity,
+    #[serde(flatten)]
+    view: View,
     state: &'static str,
-    opened_at: String,
-    acknowledge_by: String,
-    acknowledged_at: Option<String>,
-    triage_by: Option<String>,
-    triaged_at: Option<String>,
-    closed_at: Option<String>,
-    root_cause: Option<String>,
-    /// What should have been done by now.
-    late: Vec<&'static str>,
 }
 
 impl Head {
     fn of(incident: &Incident) -> Self {
-        let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
         Head {
-            id: incident.id,
-            title: incident.title.clone(),
-            severity: incident.severity,
+            view: View::of(incident, now()),
             state: match (incident.closed_at, incident.acknowledged_at) {
                 (Some(_), _) => "closed",
                 (None, Some(_)) => "taken up",
                 (None, None) => "open",
-            },
-            opened_at: incident.opened_at.to_string(),
-            acknowledge_by: incident.acknowledge_by().to_string(),
-            acknowledged_at: text(incident.acknowledged_at),
-            triage_by: text(incident.triage_by()),
-            triaged_at: text(incident.triaged_at),
-            closed_at: text(incident.closed_at),
-            root_cause: incident.root_cause.clone(),
-            late: match incident.closed_at {
-                Some(_) => Vec::new(),
-                None => incident.overdue(now()),
             },
         }
     }
@@ -363,12 +340,13 @@ impl Head {
 
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Head { view, state } = self;
         write!(
             f,
-            "{}  {:<8} {:<8} {}  {}",
-            self.id, self.severity, self.state, self.opened_at, self.title
+            "{}  {:<8} {state:<8} {}  {}",
+            view.id, view.severity, view.opened_at, view.title
         )?;
-        for late in &self.late {
+        for late in &view.late {
             write!(f, "  LATE: {late}")?;
         }
         Ok(())
@@ -475,11 +453,11 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = &self.head;
         writeln!(f, "{head}")?;
-        match &head.acknowledged_at {
+        match &head.view.acknowledged_at {
             Some(at) => writeln!(f, "  acknowledged {at}")?,
-            None => writeln!(f, "  to be acknowledged by {}", head.acknowledge_by)?,
+            None => writeln!(f, "  to be acknowledged by {}", head.view.acknowledge_by)?,
         }
-        match (&head.triaged_at, &head.triage_by) {
+        match (&head.view.triaged_at, &head.view.triage_by) {
             (Some(at), _) => writeln!(f, "  triaged {at}")?,
             (None, Some(by)) => writeln!(f, "  to be triaged by {by}")?,
             (None, None) => {}
@@ -510,7 +488,7 @@ impl fmt::Display for Shown {
                 task.number, task.text, task.owner
             )?;
         }
-        if let (Some(at), Some(cause)) = (&head.closed_at, &head.root_cause) {
+        if let (Some(at), Some(cause)) = (&head.view.closed_at, &head.view.root_cause) {
             return write!(f, "  closed {at}: {cause}");
         }
         write!(

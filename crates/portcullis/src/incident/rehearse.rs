@@ -132,6 +132,22 @@ fn said(short: Short) -> String {
     }
 }
 
+/// The title of the incident, and the cause it is closed with.
+const WHY: &str = "a rehearsal";
+
+/// What opens it, and contains `scope`.
+fn opening(scope: &str) -> [&str; 7] {
+    [
+        "open",
+        "--title",
+        WHY,
+        "--severity",
+        "critical",
+        "--contain",
+        scope,
+    ]
+}
+
 const ALWAYS: &str = "no key turns this off: this program is not the one that was released";
 
 /// Something that was done, and seen to be done.
@@ -253,16 +269,7 @@ impl<'w> Duty<'w> {
 
     async fn dry_run(&mut self, browser: &Browser) -> Result<(), Short> {
         let scope = format!("user:{}", self.world.people.plain.email);
-        let radius = [
-            "open",
-            "--title",
-            "a rehearsal",
-            "--severity",
-            "critical",
-            "--contain",
-            &scope,
-            "--dry-run",
-        ];
+        let radius = [&opening(&scope)[..], &["--dry-run"]].concat();
         let radius = self.incident(&radius).await?;
         let sessions = radius.pointer("/0/sessions").and_then(Value::as_i64);
         must(
@@ -285,16 +292,7 @@ impl<'w> Duty<'w> {
     /// Opens it, and sees the session end. The incident's id.
     async fn contain(&mut self, browser: &Browser) -> Result<String, Short> {
         let scope = format!("user:{}", self.world.people.plain.email);
-        let open = [
-            "open",
-            "--title",
-            "a rehearsal",
-            "--severity",
-            "critical",
-            "--contain",
-            &scope,
-        ];
-        let opened = self.incident(&open).await?;
+        let opened = self.incident(&opening(&scope)).await?;
         let id = opened.get("id").and_then(Value::as_str).map(str::to_owned);
         let id =
             id.ok_or_else(|| Short::failed("an incident that was opened has no id", ALWAYS))?;
@@ -344,13 +342,7 @@ impl<'w> Duty<'w> {
     }
 
     async fn phases(&mut self, id: &str) -> Result<(), Short> {
-        let early = ["incident", "close", id, "--cause", "a rehearsal"];
-        let early = self.run(&early).await?;
-        must(
-            early.code == Some(2) && early.error.contains("`triage` has no note"),
-            || format!("it is closed before it was triaged: {}", early.error),
-            ALWAYS,
-        )?;
+        self.is_open_yet(id, "`triage` has no note").await?;
         self.done("closing it before its time is refused, and what is left is named");
         for phase in Phase::ALL {
             let note = ["note", id, "--phase", phase.as_str(), "rehearsed"];
@@ -358,16 +350,20 @@ impl<'w> Duty<'w> {
         }
         let task = ["task", id, "look at the timeline", "--owner", "duty"];
         self.incident(&task).await?;
-        let early = ["incident", "close", id, "--cause", "a rehearsal"];
-        let early = self.run(&early).await?;
-        must(
-            early.code == Some(2) && early.error.contains("task 1 is not done"),
-            || format!("it is closed with a task that is not done: {}", early.error),
-            ALWAYS,
-        )?;
+        self.is_open_yet(id, "task 1 is not done").await?;
         self.incident(&["done", id, "1", "looked at"]).await?;
         self.done("each phase has its note, and the task is done");
         Ok(())
+    }
+
+    /// Closing it is refused, and what is left is named.
+    async fn is_open_yet(&self, id: &str, left: &str) -> Result<(), Short> {
+        let early = self.run(&["incident", "close", id, "--cause", WHY]).await?;
+        must(
+            early.code == Some(2) && early.error.contains(left),
+            || format!("it is closed although {left}: {}", early.error),
+            ALWAYS,
+        )
     }
 
     async fn recover(&mut self) -> Result<(), Short> {
@@ -389,9 +385,7 @@ impl<'w> Duty<'w> {
     }
 
     async fn close(&mut self, id: &str) -> Result<(), Short> {
-        let closed = self
-            .incident(&["close", id, "--cause", "a rehearsal"])
-            .await?;
+        let closed = self.incident(&["close", id, "--cause", WHY]).await?;
         must(
             closed.get("state").and_then(Value::as_str) == Some("closed"),
             || "an incident of which nothing is left is not closed".to_owned(),
@@ -433,10 +427,7 @@ impl<'w> Duty<'w> {
         let without = lines.iter().enumerate().filter(|(number, _)| *number != 2);
         let without: Vec<&str> = without.map(|(_, line)| *line).collect();
         for (what, changed) in [
-            (
-                "a word changed",
-                text.replace("a rehearsal", "no rehearsal"),
-            ),
+            ("a word changed", text.replace(WHY, "no rehearsal")),
             ("an event left out", without.join("\n") + "\n"),
         ] {
             let other = Folder::new()?;

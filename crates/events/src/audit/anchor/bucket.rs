@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::super::Error;
 use super::super::checkpoint::Checkpoint;
-use crate::secret_store::remote::config::is_path;
+use crate::entry_name::is_path;
 
 const TABLE: &str = "audit.anchor-bucket";
 

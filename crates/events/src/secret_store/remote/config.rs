@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::aws::SecretsManager;
 use super::kv::Kv;
 use super::{Remote, Store};
+use crate::entry_name::is_path;
 
 /// Whose store it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -250,15 +251,6 @@ impl Config {
             }
         }
     }
-}
-
-/// A path of plain parts, as both kinds of stores take it.
-pub(crate) fn is_path(text: &str) -> bool {
-    text.len() <= 128
-        && text.split('/').all(|part| {
-            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-            part.bytes().all(is_plain) && part.bytes().any(|byte| byte != b'.')
-        })
 }
 
 #[cfg(test)]
