@@ -416,14 +416,7 @@ const IMPORTED: &str = "e5a78e4014d37fc28f1c4852d033688c85e3862b7933d98c60eb0392
 
 #[tokio::test]
 async fn a_stream_ends_when_its_key_is_revoked() {
-    let upstream = Upstream::answering(|_| {
-        let endless = futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
-        http::Response::builder()
-            .header("content-type", "text/event-stream")
-            .body(axum::body::Body::from_stream(endless))
-            .unwrap()
-    })
-    .await;
+    let upstream = Upstream::endless().await;
     let gateway = builder(&upstream).await.start().await;
     let (id, key) = make(&gateway, &["--permission", "read:all"]);
     let client = gateway.client();

@@ -181,16 +181,7 @@ async fn keys_are_listed_to_the_last() {
     let first = root.open(&below).await;
     let mut seen = first.ids_below(&below);
     assert_eq!(seen.len(), 50);
-    let next = first
-        .text
-        .split("<a href=\"")
-        .find(|part| part.contains("rel=\"next\""));
-    let next = next
-        .unwrap()
-        .split('"')
-        .next()
-        .unwrap()
-        .replace("&amp;", "&");
+    let next = first.next().unwrap();
     seen.extend(root.open(&next).await.ids_below(&below));
     seen.sort();
     seen.dedup();

@@ -123,14 +123,7 @@ async fn a_route_is_frozen_with_the_opening_and_what_cannot_be_is_told() {
 
 #[tokio::test]
 async fn what_is_open_as_a_stream_is_cut_when_its_route_is_frozen() {
-    let upstream = Upstream::answering(|_| {
-        let endless = futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
-        http::Response::builder()
-            .header("content-type", "text/event-stream")
-            .body(axum::body::Body::from_stream(endless))
-            .unwrap()
-    })
-    .await;
+    let upstream = Upstream::endless().await;
     let route = "\n[[route]]\npath = \"/events\"\nallow = { permission = \"read:own\" }\ncallers = [\"api-key\"]\n";
     let gateway = builder(&upstream).await.more(route).start().await;
     let (_, key) = crate::api_keys::make(&gateway, &["--permission", "read:own"]);

@@ -86,6 +86,16 @@ impl Page {
         let ids = parts.map(|part| part.split(['"', '/', '?']).next().unwrap().to_owned());
         ids.filter(|id| id.parse::<uuid::Uuid>().is_ok()).collect()
     }
+
+    /// Where the list goes on, if it does.
+    pub(crate) fn next(&self) -> Option<String> {
+        let mut links = self.text.split("<a ");
+        let next = links.find(|link| {
+            let tag = link.split('>').next().unwrap_or_default();
+            tag.contains("rel=\"next\"")
+        })?;
+        attribute(&format!(" {next}"), "href")
+    }
 }
 
 /// An attribute of the tag that `text` begins in.

@@ -50,6 +50,19 @@ impl Upstream {
         Upstream { address, received }
     }
 
+    /// Its answer is a stream of events that never ends.
+    pub(crate) async fn endless() -> Self {
+        Upstream::answering(|_| {
+            let silence =
+                futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
+            Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(Body::from_stream(silence))
+                .unwrap()
+        })
+        .await
+    }
+
     /// One that the test itself serves; nothing is recorded here.
     pub(crate) fn at(address: SocketAddr) -> Self {
         Upstream {

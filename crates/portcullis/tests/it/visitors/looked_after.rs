@@ -262,22 +262,10 @@ async fn the_command_line_shows_and_ends_visits_on_every_node() {
     }
 }
 
-/// A product whose answer never ends.
-async fn endless() -> Upstream {
-    Upstream::answering(|_| {
-        let silence = futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
-        http::Response::builder()
-            .header("content-type", "text/event-stream")
-            .body(axum::body::Body::from_stream(silence))
-            .unwrap()
-    })
-    .await
-}
-
 #[tokio::test]
 async fn a_stream_ends_with_the_visit_that_opened_it() {
     for is_revoked in [true, false] {
-        let upstream = endless().await;
+        let upstream = Upstream::endless().await;
         let builder = builder(&upstream).await;
         // One that cannot be renewed is over by itself.
         let short = "[visitors]\nlifetime = \"4s\"\nrenew-below = \"1s\"\nmax-lifetime = \"4s\"\n";
