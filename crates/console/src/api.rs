@@ -27,9 +27,14 @@ pub fn no_store(mut response: Response) -> std::future::Ready<Response> {
     std::future::ready(response)
 }
 
-/// On an answer: its body is long, and goes out as it comes. It is a download of somebody's file.
-#[derive(Debug, Clone, Copy)]
-pub struct Streamed;
+/// On an answer: its body is long, and goes out as it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streamed {
+    /// Somebody's file.
+    Download,
+    /// Events without an end of their own.
+    Events,
+}
 
 /// A refusal on its way out.
 #[derive(Debug)]

@@ -8,7 +8,7 @@
 //! - A handler calls the very method that the admin API calls. There is no second way to do an act.
 //! - What makes something, or shows a secret, takes each form once ([`once`]): a page that is loaded
 //!   again makes nothing and shows nothing.
-//! - No script at all. What cannot be undone stands behind a disclosure.
+//! - No script but the one that keeps the first page fresh ([`live`]). What cannot be undone stands behind a disclosure.
 
 mod ages;
 mod cases;
@@ -17,6 +17,7 @@ mod found;
 mod glance;
 mod held;
 mod inputs;
+mod live;
 pub(crate) mod once;
 mod overview;
 mod question;
@@ -39,6 +40,8 @@ use portcullis_vault::TokenHash;
 
 use crate::admin_api::Admin;
 use crate::{api_keys, sessions, tenants, users};
+
+pub use live::Live;
 
 pub(crate) use inputs::{Faults, number, picks, select, text, textarea};
 pub(crate) use question::Question;
@@ -92,6 +95,7 @@ pub struct Console {
     pub base: Arc<str>,
     /// Where the auth API is: the caller's own account, and the way out.
     pub auth: Arc<str>,
+    pub live: Live,
 }
 
 /// What a page asks of whoever opens it.
@@ -160,6 +164,9 @@ impl Pages {
 fn pages() -> Pages {
     Pages::new()
         .get("/", Asks::SignedIn, overview::overview)
+        .get(live::STREAM, Asks::SignedIn, live::stream)
+        .get(live::FIGURES, Asks::SignedIn, live::fresh)
+        .get(live::SCRIPT, Asks::SignedIn, live::script)
         .and(recorded::pages())
         .and(found::pages())
         .and(cases::pages())
@@ -202,7 +209,9 @@ mod tests {
         for route in routes() {
             match route.asks {
                 Asks::Permission(permission) => assert!(permission.contains(':')),
-                Asks::SignedIn => assert_eq!(route.path, "/"),
+                Asks::SignedIn => {
+                    assert!(["/", live::STREAM, live::FIGURES, live::SCRIPT].contains(&route.path));
+                }
             }
         }
     }

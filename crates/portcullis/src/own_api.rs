@@ -89,6 +89,7 @@ pub(crate) fn router(
         upload_store::served::router(identity.upload_store.clone(), BASE),
     );
     let console = Console {
+        live: admin_pages::Live::default(),
         admin,
         traffic: identity.traffic.clone(),
         posture: Arc::new(move || posture.load().to_vec()),

@@ -313,11 +313,13 @@ async fn carry_out<'s>(
         inbound.head.uri = with_path(&inbound.head.uri, canonical)?;
     }
     story.charged = Some(std::mem::take(&mut permitted.charged));
-    let response = if permitted.is_own {
+    let (response, principal, proof) = if permitted.is_own {
         // Boxed, as all that is rare: room for it here would be copied with every request.
         let roles = Arc::clone(snapshot.product.policy.roles());
         let limit = guards.max_body.as_usize();
-        Box::pin(lane.answer_ourselves(*permitted, *inbound, limit, roles, story)).await?
+        let (principal, proof) = (permitted.principal.clone(), permitted.proof);
+        let answer = lane.answer_ourselves(*permitted, *inbound, limit, roles, story);
+        (Box::pin(answer).await?, principal, proof)
     } else {
         prepare(lane, snapshot, guards, &permitted, &mut inbound.head, story)?;
         let mut pending = None;
@@ -349,12 +351,12 @@ async fn carry_out<'s>(
             }
             (Some(pending), Err(problem)) => Box::pin(pending.forget(lane, problem)).await,
         }
-        let response = response?;
-        if streams::is_endless(&response) {
-            Box::pin(lane.bind_to_caller(&principal, proof, response)).await?
-        } else {
-            response
-        }
+        (response?, principal, proof)
+    };
+    let response = if streams::is_endless(&response) {
+        Box::pin(lane.bind_to_caller(&principal, proof, response)).await?
+    } else {
+        response
     };
 
     // harden happens in the shell, for refusals as well

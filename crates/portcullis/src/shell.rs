@@ -301,7 +301,7 @@ fn harden(
         snapshot
             .headers
             .harden(&guards.headers, told.scheme, source, &mut head, story.id);
-    if head.extensions.get::<Streamed>().is_some() {
+    if head.extensions.get::<Streamed>() == Some(&Streamed::Download) {
         portcullis_guard::headers::download(&mut head.headers);
     }
     if let Some(route) = story.route {

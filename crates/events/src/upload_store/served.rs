@@ -210,7 +210,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
 /// Ranges are not served: a part would be handed out before the whole was verified.
 fn answer(opened: Opened) -> Result<Response, Problem> {
     let mut response = Response::new(opened.body);
-    response.extensions_mut().insert(Streamed);
+    response.extensions_mut().insert(Streamed::Download);
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static(opened.stored.kind.media_type());
     headers.insert(header::CONTENT_TYPE, kind);

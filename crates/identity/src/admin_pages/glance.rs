@@ -95,6 +95,14 @@ impl Glance {
             && self.uploads.is_none()
     }
 
+    /// The same figures without what the gate answered itself.
+    pub(super) fn without_own_answers(mut self) -> Self {
+        if let Some(trail) = &mut self.audit {
+            trail.traffic.retain(|one| one.exit != Exit::Own);
+        }
+        self
+    }
+
     pub(super) fn shown(&self, visit: &Visit) -> Markup {
         let Some(now) = self.now else { return html! {} };
         let mut all = Vec::new();

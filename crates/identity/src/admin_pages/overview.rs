@@ -5,14 +5,16 @@ use maud::html;
 
 use portcullis_console::api::Failure;
 
-use super::Visit;
 use super::glance::Glance;
+use super::{Visit, live};
 
 pub(super) async fn overview(visit: Visit) -> Result<Response, Failure> {
     let account = visit.console.admin.accounts.get(visit.user.id).await?;
     let auth = &visit.console.auth;
     let sections = visit.sections();
     let glance = Glance::of(&visit).await?;
+    let is_empty = glance.is_empty();
+    let figures = live::framed(&visit, glance);
     let list = html! {
         ul.rows {
             @for (href, label, about) in &sections {
@@ -26,12 +28,12 @@ pub(super) async fn overview(visit: Visit) -> Result<Response, Failure> {
             @if let Some(tenant) = &visit.tenant { ", working in the tenant " strong { (tenant) } }
             "."
         }
-        (glance.shown(&visit))
+        @if !is_empty { (figures) }
         @if sections.is_empty() {
             div.sheet { p { "None of your roles lets you administer anything here." } }
         } @else {
             // The bar has them too: under the figures they only make the page longer.
-            @if glance.is_empty() { (list) } @else { details { summary { "Where to go" } (list) } }
+            @if is_empty { (list) } @else { details { summary { "Where to go" } (list) } }
         }
         h2 { "You" }
         ul.rows {

@@ -126,6 +126,11 @@ impl Visit {
         format!("{}{path}", base.unwrap_or_default())
     }
 
+    /// What admits a script of ours on this page.
+    pub(super) fn nonce(&self) -> Option<&str> {
+        self.nonce.as_ref().map(|nonce| &*nonce.0)
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.console.admin.accounts.parts().clock.now()
     }
