@@ -73,7 +73,9 @@ async fn the_stream_ends_with_its_session() {
     told(&mut stream).await;
     let answer = root.post("/.portcullis/auth/logout").send().await;
     assert_eq!(answer.status, 204);
-    sockets::read_until(&mut stream, "0\r\n\r\n").await;
+    let end = sockets::read_until(&mut stream, "0\r\n\r\n");
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), end).await;
+    ended.expect("the stream ends with the session");
     // The cookie of before, which the browser has thrown away.
     let mut again = listen_with(&gateway, &session).await;
     let refused = sockets::read_until(&mut again, "\r\n\r\n").await;
