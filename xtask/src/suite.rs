@@ -98,7 +98,7 @@ struct Surroundings {
     cargo_deny: PathBuf,
     cargo_cyclonedx: PathBuf,
     node_modules: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -216,7 +216,7 @@ impl Surroundings {
             cargo_deny,
             cargo_cyclonedx,
             node_modules,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -225,6 +225,7 @@ impl Surroundings {
     fn environment(&self) -> Result<Vec<(&'static str, OsString)>> {
         let program = |tool| self.tools.path(tool).map(OsString::from);
         Ok(vec![
+            ("PORTCULLIS_TEST_FOLDER", self.folder.path().into()),
             ("PORTCULLIS_TEST_POSTGRES", self.postgres.url().into()),
             (
                 "PORTCULLIS_TEST_POSTGRES_BIN",

@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
+use crate::confinement::Confinement;
 use crate::gate::Gate;
 
 /// The routes of the admin listener.
@@ -105,7 +106,14 @@ async fn metrics(State(gate): State<Arc<Gate>>) -> impl IntoResponse {
     gate.probe.readiness().await;
     let mut text = gate.metrics.encode();
     let end = text.rfind("# EOF").unwrap_or(text.len());
-    text.insert_str(end, &format!("# HELP portcullis_panics Requests that panicked and were answered with 500.\n# TYPE portcullis_panics counter\nportcullis_panics_total {}\n", gate.panics.load(Ordering::Relaxed)));
+    let more = format!(
+        "# HELP portcullis_panics Requests that panicked and were answered with 500.\n# TYPE portcullis_panics counter\nportcullis_panics_total {}\n",
+        gate.panics.load(Ordering::Relaxed)
+    );
+    text.insert_str(end, &more);
+    if let Some(confined) = Confinement::of_this_process() {
+        text.insert_str(end, &confined.encode());
+    }
     (
         [(
             header::CONTENT_TYPE,

@@ -12,6 +12,7 @@ mod carried_over;
 mod check;
 mod cli;
 mod config;
+mod confinement;
 mod credentials;
 mod demo;
 mod described;

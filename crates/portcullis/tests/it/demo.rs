@@ -1,12 +1,14 @@
 //! `portcullis demo`, as the README says it: what it prints is tried.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::json;
 
-use crate::support::Browser;
+use crate::support::{Browser, required};
 
 /// A demo under way. Ends with the test.
 pub(crate) struct Demo {
@@ -16,7 +18,7 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        let mut child = as_somebody()
             .args(["demo", "--listen", "127.0.0.1:0"])
             .env_clear()
             .stdout(Stdio::piped())
@@ -45,7 +47,7 @@ impl Demo {
 
     /// The command line with the demo's configuration.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        as_somebody()
             .env_clear()
             .env("PATH", std::env::var("PATH").unwrap_or_default())
             .arg("--config")
@@ -65,6 +67,36 @@ impl Demo {
         let (_, after) = self.printed.split_once(label).unwrap();
         after.split_whitespace().next().unwrap()
     }
+}
+
+/// The program as it is meant to be started: not by root. Where the suite is root's, from a place that
+/// others may read.
+fn as_somebody() -> Command {
+    const NOBODY: u32 = 65_534;
+    static PLACE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let program = env!("CARGO_BIN_EXE_portcullis");
+    let place = PLACE.get_or_init(|| {
+        is_root().then(|| {
+            let folder = PathBuf::from(required("PORTCULLIS_TEST_FOLDER"));
+            let folder = folder.join(format!("program-{}", std::process::id()));
+            std::fs::create_dir(&folder).unwrap();
+            let copy = folder.join("portcullis");
+            std::fs::copy(program, &copy).unwrap();
+            copy
+        })
+    });
+    let Some(place) = place else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(place);
+    command.uid(NOBODY).gid(NOBODY).current_dir("/tmp");
+    command
+}
+
+/// Whether the suite runs as root.
+pub(crate) fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output().unwrap();
+    output.stdout.trim_ascii() == b"0"
 }
 
 impl Drop for Demo {

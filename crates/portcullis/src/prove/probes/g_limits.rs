@@ -5,9 +5,9 @@ use portcullis_core::principal::CallerKind;
 use portcullis_guard::rate_limit::{LimitConfig, Per};
 use serde_json::json;
 
+use super::g_nodes::counters_are_shared;
 use super::routes;
 use crate::prove::Scene;
-use crate::prove::hostile::Hostile;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::BENCH;
 use crate::prove::wire::{Ask, Browser, Reply};
@@ -41,7 +41,7 @@ fn written(rates: &[Rate]) -> String {
 }
 
 /// Sends until something is refused by a limit. How many passed before, and the refusal.
-async fn exhaust<'t>(
+pub(super) async fn exhaust<'t>(
     most: u32,
     ask: impl Fn(u32) -> Ask<'t>,
 ) -> Result<(u32, Option<Reply>), Short> {
@@ -145,14 +145,6 @@ pub(super) async fn everywhere(scene: &Scene) -> Probed {
         None => "counted in memory, for one node",
     };
     Ok(Held::at(Place::Rehearsal, format!("{said}; {shared}")))
-}
-
-async fn counters_are_shared(w: &World) -> anyhow::Result<bool> {
-    let page = w.of_admin("/metrics").await?.text();
-    let mut lines = page
-        .lines()
-        .filter(|line| line.starts_with("portcullis_dependency_up{dependency=\"redis\"}"));
-    Ok(lines.next().is_none_or(|line| line.ends_with(" 1")))
 }
 
 /// L2
@@ -293,59 +285,6 @@ pub(super) async fn headers(scene: &Scene) -> Probed {
         format!(
             "`{}`; a refusal in rehearsal says Retry-After: {after}",
             reply.header("ratelimit").unwrap_or_default()
-        ),
-    ))
-}
-
-/// L6
-pub(super) async fn shared(scene: &Scene) -> Probed {
-    let w = &scene.live;
-    Hostile::sound()?.is_taken().await?;
-    let nodes = Hostile::sound()?
-        .with("\n[state]\nnodes = 2\n")
-        .is_refused_for("state.redis")
-        .await?;
-    if w.target.has_addresses() && w.target.addresses == crate::prove::wire::Addresses::Loopback {
-        let from = w.target.fresh();
-        let ask = |number: u32| {
-            let ask = w
-                .target
-                .ask("POST", &auth("login"))
-                .from(from)
-                .header("origin", &w.target.origin);
-            let claimed = format!("203.0.113.{}", number % 250);
-            ask.header("x-forwarded-for", &claimed)
-                .header("forwarded", &format!("for={claimed}"))
-                .header("x-real-ip", &claimed)
-                .json(&stranger())
-        };
-        let (passed, refused) = exhaust(80, ask).await?;
-        must(
-            refused.is_some(),
-            || format!("{passed} sign-ins that claim another address each, and none refused"),
-            "[listen] trusted-proxies: only your own",
-        )?;
-    }
-    let how = match w.stores.loaded.secrets.redis {
-        Some(_) => {
-            must(
-                counters_are_shared(w).await?,
-                || "Redis is configured and does not answer".to_owned(),
-                "state.redis",
-            )?;
-            format!("{} nodes count in Redis", w.config().state.nodes)
-        }
-        None => format!("{} node counts in memory", w.config().state.nodes),
-    };
-    must(
-        w.stores.loaded.secrets.redis.is_some() || w.config().state.nodes <= 1,
-        || "several nodes, and no Redis".to_owned(),
-        "state.redis",
-    )?;
-    Ok(Held::at(
-        Place::Gate,
-        format!(
-            "{how}; claimed addresses in headers make no fresh budget; two nodes without Redis do not start ({nodes})"
         ),
     ))
 }

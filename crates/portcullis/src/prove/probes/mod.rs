@@ -9,6 +9,7 @@ mod e_visitors;
 mod f_tenancy;
 mod f_zero_trust;
 mod g_limits;
+mod g_nodes;
 mod h_browser;
 mod h_headers;
 mod h_input;
@@ -77,7 +78,7 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::L3 => g_limits::figures(scene).await,
         Id::L4 => g_limits::every_route(scene).await,
         Id::L5 => g_limits::headers(scene).await,
-        Id::L6 => g_limits::shared(scene).await,
+        Id::L6 => g_nodes::shared(scene).await,
         Id::L7 => g_limits::dear(scene).await,
         Id::L8 => g_limits::per_user(scene).await,
         Id::L9 => g_limits::counted(scene).await,
@@ -146,7 +147,7 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::N4 => q_incident::report_page(scene).await,
         Id::D1 => r_deployment::container(scene).await,
         Id::D2 => r_deployment::network(scene),
-        Id::D3 => r_deployment::hosting(scene),
+        Id::D3 => r_deployment::hosting(scene).await,
         Id::D4 => r_deployment::pool(scene).await,
     }
 }

@@ -1,6 +1,6 @@
 //! p. Guardrails and checks.
 
-use super::{g_limits, i_encryption, m_audit};
+use super::{g_nodes, i_encryption, m_audit};
 use crate::config::document::Environment;
 use crate::prove::Scene;
 use crate::prove::hostile::Hostile;
@@ -97,7 +97,7 @@ pub(super) async fn urgent(scene: &Scene) -> Probed {
     refuses(scene).await?;
     i_encryption::integrations(scene).await?;
     m_audit::no_secrets(scene).await?;
-    g_limits::shared(scene).await?;
+    g_nodes::shared(scene).await?;
     Ok(Held::at(
         Place::Gate,
         "guardrails (G1), sealed credentials (E4), clean logs (A4) and shared limits (L6) held once more",

@@ -1,7 +1,11 @@
 //! r. Deployment. What is outside of the process is not seen from inside.
 
+use std::net::IpAddr;
+
+use portcullis_core::Mode;
 use portcullis_store::Engine;
 
+use crate::confinement::Confinement;
 use crate::prove::Scene;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::{BENCH, program};
@@ -26,8 +30,40 @@ pub(super) async fn container(scene: &Scene) -> Probed {
         || "`portcullis health` says 0 of an address where nothing listens".to_owned(),
         "no key turns this off",
     )?;
-    Err(Short::not_proven(
-        "`/health` answers and `portcullis health` fails where no gate stands; that the container runs as nobody cannot be seen from here",
+    let page = scene.live.of_admin("/metrics").await?.text();
+    let confined = Confinement::decode(&page).ok_or_else(|| {
+        Short::not_proven("the gate does not say what it may do here: its metrics have no `portcullis_process_confined`")
+    })?;
+    let said = as_nobody(confined, scene.live.config().mode)?;
+    Ok(Held::at(
+        Place::Gate,
+        format!("{said}; `portcullis health` fails where no gate stands"),
+    ))
+}
+
+/// What is said of a process that may as little as it can.
+fn as_nobody(confined: Confinement, mode: Mode) -> Result<String, Short> {
+    let is_nobody = confined.user && confined.capabilities;
+    if !is_nobody && mode == Mode::Development {
+        return Err(Short::not_proven(
+            "this gate runs as root or with its capabilities, in development mode: start it as another user",
+        ));
+    }
+    must(
+        is_nobody,
+        || "the process that answers runs as root, or with root's capabilities".to_owned(),
+        "start it as another user: `USER` of the image, `User=` of the unit, `runAsNonRoot` of the pod",
+    )?;
+    let more = [
+        (confined.privileges, "; it can gain no privileges"),
+        (confined.root, "; the root of its file system is read-only"),
+    ];
+    let more = more
+        .iter()
+        .filter_map(|(is_held, said)| is_held.then_some(*said));
+    Ok(format!(
+        "the process that answers is not root and has no capabilities{}",
+        more.collect::<String>()
     ))
 }
 
@@ -52,11 +88,58 @@ pub(super) fn network(scene: &Scene) -> Probed {
     }
 }
 
-/// D3
-pub(super) fn hosting(_scene: &Scene) -> Probed {
-    Err(Short::not_proven(
-        "where the gate is hosted cannot be seen from inside",
+/// D3. Beside the product: what goes between the two is seen by nobody, and nobody comes to the product but
+/// through the gate.
+pub(super) async fn hosting(scene: &Scene) -> Probed {
+    let mut seen = Vec::new();
+    for (name, upstream) in &scene.live.config().upstreams {
+        let remedy = format!("[upstream.{name}] url");
+        let url = url::Url::parse(&upstream.url)
+            .map_err(|error| Short::not_proven(format!("`{name}`: {error}")))?;
+        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+            return Err(Short::not_proven(format!("`{name}` names no host")));
+        };
+        let found = tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await;
+        let found: Vec<IpAddr> = found
+            .map_err(|error| Short::not_proven(format!("`{name}`: {host} is not found: {error}")))?
+            .map(|address| address.ip())
+            .collect();
+        let Some(outside) = found.iter().find(|address| !is_inside(**address)) else {
+            seen.push(format!("`{name}` at {host}"));
+            continue;
+        };
+        must(
+            url.scheme() == "https",
+            || {
+                format!(
+                    "what goes to `{name}` crosses other people's networks in the clear: {outside} is none of one's own"
+                )
+            },
+            &remedy,
+        )?;
+        return Err(Short::not_proven(format!(
+            "`{name}` has an address that everybody reaches ({outside}); that it answers nobody but the gate cannot be seen from here: it has to verify the assertion"
+        )));
+    }
+    Ok(Held::at(
+        Place::State,
+        format!(
+            "the gate stands beside the product: {}, which nobody reaches from outside",
+            seen.join(", ")
+        ),
     ))
+}
+
+/// This machine, or a network of one's own (RFC 1918, RFC 4193, link-local).
+fn is_inside(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address.is_loopback() || address.is_private() || address.is_link_local()
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
 }
 
 /// D4
@@ -103,4 +186,62 @@ pub(super) async fn pool(scene: &Scene) -> Probed {
             "80 requests at once that each ask the database: all answered; the gate's own pool is {size}"
         ),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_ones_own_is_inside_and_nothing_else_is() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("10.1.2.3", true),
+            ("172.31.0.1", true),
+            ("192.168.7.7", true),
+            ("169.254.1.1", true),
+            ("::1", true),
+            ("fd00::1", true),
+            ("fe80::1", true),
+            ("::ffff:10.0.0.1", true),
+            ("172.32.0.1", false),
+            ("203.0.113.7", false),
+            ("100.64.0.1", false),
+            ("2001:db8::1", false),
+            ("::ffff:8.8.8.8", false),
+        ] {
+            assert_eq!(is_inside(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn root_is_a_finding_in_production_and_no_proof_in_development() {
+        let nobody = Confinement {
+            user: true,
+            capabilities: true,
+            privileges: false,
+            root: true,
+        };
+        for mode in [Mode::Development, Mode::Production] {
+            let said = as_nobody(nobody, mode).unwrap();
+            assert!(
+                said.contains("read-only") && !said.contains("gain"),
+                "{said}"
+            );
+        }
+        let root = Confinement {
+            user: false,
+            ..nobody
+        };
+        let with_capabilities = Confinement {
+            capabilities: false,
+            ..nobody
+        };
+        for held in [root, with_capabilities] {
+            let failed = as_nobody(held, Mode::Production);
+            assert!(matches!(failed, Err(Short::Failed { .. })), "{failed:?}");
+            let open = as_nobody(held, Mode::Development);
+            assert!(matches!(open, Err(Short::NotProven { .. })), "{open:?}");
+        }
+    }
 }

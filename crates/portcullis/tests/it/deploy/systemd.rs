@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
 use super::{answer, read, run, said, with_fault};
+use crate::demo::is_root;
 use crate::support::{Gateway, Upstream, required};
 
 /// In tenths: 10 is a program with every right.
@@ -158,8 +159,4 @@ async fn the_program_asks_for_nothing_that_the_unit_refuses() {
     // The list is one: without the network's calls it would refuse.
     let narrow = with_fault(&unit(), "~@privileged", "~@network-io @privileged");
     assert!(used.difference(&allowed(&narrow)).next().is_some());
-}
-
-fn is_root() -> bool {
-    answer(Command::new("id").arg("-u"), "").trim() == "0"
 }

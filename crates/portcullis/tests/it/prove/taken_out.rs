@@ -1,7 +1,7 @@
 //! Controls that are taken out of the policy, one by one: each is named.
 
 use super::{like, prove, verdict};
-use crate::demo::Demo;
+use crate::demo::{Demo, is_root};
 
 /// What is probed, what is changed in the policy (or added to it), and a word of what has to be said.
 const TAKEN_OUT: &[(&str, &str, &str, &str)] = &[
@@ -119,4 +119,35 @@ async fn an_incident_that_is_late_at_the_gate_itself_is_named() {
     let (found, said) = verdict(&prove(&gateway, "N1"), "N1");
     assert_eq!(found, "failed", "{said}");
     assert!(said.contains("not acknowledged"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_that_everybody_reaches_is_named() {
+    let demo = tokio::task::spawn_blocking(Demo::start).await.unwrap();
+    let text = std::fs::read_to_string(demo.config()).unwrap();
+    let (_, rest) = text.split_once("url = \"").unwrap();
+    let url = rest.split('"').next().unwrap();
+    for (instead, verdict_then, word) in [
+        ("http://192.168.7.7:8000", "held", "beside the product"),
+        ("https://203.0.113.7", "not-proven", "verify the assertion"),
+        ("http://203.0.113.7:8000", "failed", "in the clear"),
+    ] {
+        let gateway = like(&demo).replace(url, instead).start().await;
+        let (found, said) = verdict(&prove(&gateway, "D3"), "D3");
+        assert_eq!(found, verdict_then, "{instead}: {said}");
+        assert!(said.contains(word), "{instead}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_runs_as_root_is_named() {
+    let demo = tokio::task::spawn_blocking(Demo::start).await.unwrap();
+    let gateway = like(&demo).start().await;
+    let (found, said) = verdict(&prove(&gateway, "D1"), "D1");
+    if is_root() {
+        assert_eq!(found, "not-proven", "{said}");
+        assert!(said.contains("start it as another user"), "{said}");
+    } else {
+        assert_eq!(found, "held", "{said}");
+    }
 }
