@@ -30,7 +30,7 @@ pub(super) const SCRIPT: &str = "/live.js";
 /// How often the figures are looked at.
 const EVERY: Duration = Duration::from_secs(2);
 /// How long a stream goes on.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_mins(10);
 /// Each looks at the database every other second.
 const MOST_AT_ONCE: usize = 32;
 
