@@ -3,23 +3,41 @@
 //! Read from the kernel and not from a configuration, and told by the metrics, so that "it runs as nobody" is
 //! something that monitoring and `prove` see of the very process that answers.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// `CAP_NET_BIND_SERVICE`: ports below 1024. It is the only capability that a gate may want.
 const BIND_LOW_PORTS: u64 = 1 << 10;
 
-/// How a process is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Confinement {
+/// By what a process is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum By {
     /// It is not root.
-    pub(crate) user: bool,
+    User,
     /// It has no capability but that of low ports.
-    pub(crate) capabilities: bool,
+    Capabilities,
     /// It can gain nothing more by what it starts (`no_new_privs`).
-    pub(crate) privileges: bool,
+    Privileges,
     /// The root of its file system cannot be written to.
-    pub(crate) root: bool,
+    Root,
 }
+
+impl By {
+    const ALL: [By; 4] = [By::User, By::Capabilities, By::Privileges, By::Root];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            By::User => "user",
+            By::Capabilities => "capabilities",
+            By::Privileges => "privileges",
+            By::Root => "root",
+        }
+    }
+}
+
+/// Everything that a process is held by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Confinement(BTreeSet<By>);
 
 impl Confinement {
     /// Of this process; nothing where the kernel does not say (it is not Linux).
@@ -29,6 +47,11 @@ impl Confinement {
         Self::parse(&status, &mounts)
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(held: &[By]) -> Self {
+        Confinement(held.iter().copied().collect())
+    }
+
     /// Of `/proc/PID/status` and `/proc/PID/mountinfo` (proc(5)).
     fn parse(status: &str, mounts: &str) -> Option<Self> {
         let field = |name: &str| {
@@ -36,7 +59,8 @@ impl Confinement {
             lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"))
         };
         // Real, effective, saved, and that of file access: none of them root's.
-        let mut users = field("Uid")?.split_whitespace();
+        let users = field("Uid")?.split_whitespace();
+        let privileges = field("NoNewPrivs")?;
         let capabilities = u64::from_str_radix(field("CapEff")?, 16).ok()?;
         // Mounts on one place lie above each other: the last one counts.
         let root = mounts
@@ -46,53 +70,42 @@ impl Confinement {
                 (fields.next()? == "/").then(|| fields.next())?
             })
             .next_back()?;
-        Some(Confinement {
-            user: users.all(|user| user != "0"),
-            capabilities: capabilities & !BIND_LOW_PORTS == 0,
-            privileges: field("NoNewPrivs")? == "1",
-            root: root.split(',').any(|option| option == "ro"),
-        })
+        let is_held = |by: &By| match by {
+            By::User => users.clone().all(|user| user != "0"),
+            By::Capabilities => capabilities & !BIND_LOW_PORTS == 0,
+            By::Privileges => privileges == "1",
+            By::Root => root.split(',').any(|option| option == "ro"),
+        };
+        Some(Confinement(By::ALL.into_iter().filter(is_held).collect()))
     }
 
-    fn parts(self) -> [(&'static str, bool); 4] {
-        let Confinement {
-            user,
-            capabilities,
-            privileges,
-            root,
-        } = self;
-        [
-            ("user", user),
-            ("capabilities", capabilities),
-            ("privileges", privileges),
-            ("root", root),
-        ]
+    pub(crate) fn is_held(&self, by: By) -> bool {
+        self.0.contains(&by)
     }
 
     /// In the exposition format.
-    pub(crate) fn encode(self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let mut text = format!(
             "# HELP {METRIC} Whether the process is held: it is not root, has no capabilities, can gain no privileges, cannot write to the root of its file system.\n# TYPE {METRIC} gauge\n"
         );
-        for (by, is_held) in self.parts() {
-            let _ = writeln!(text, "{METRIC}{{by=\"{by}\"}} {}", u8::from(is_held));
+        for by in By::ALL {
+            let (name, held) = (by.as_str(), u8::from(self.is_held(by)));
+            let _ = writeln!(text, "{METRIC}{{by=\"{name}\"}} {held}");
         }
         text
     }
 
     /// Of the page that [`encode`](Self::encode) wrote; nothing where it does not say.
     pub(crate) fn decode(page: &str) -> Option<Self> {
-        let is_held = |by: &str| {
-            let name = format!("{METRIC}{{by=\"{by}\"}} ");
+        let mut held = BTreeSet::new();
+        for by in By::ALL {
+            let name = format!("{METRIC}{{by=\"{}\"}} ", by.as_str());
             let value = page.lines().find_map(|line| line.strip_prefix(&name))?;
-            Some(value == "1")
-        };
-        Some(Confinement {
-            user: is_held("user")?,
-            capabilities: is_held("capabilities")?,
-            privileges: is_held("privileges")?,
-            root: is_held("root")?,
-        })
+            if value == "1" {
+                held.insert(by);
+            }
+        }
+        Some(Confinement(held))
     }
 }
 
@@ -115,19 +128,26 @@ mod tests {
         let of = |user, capabilities, privileges| {
             Confinement::parse(&status(user, capabilities, privileges), MOUNTS).unwrap()
         };
-        let root = of("0\t0\t0\t0", "000001ffffffffff", "0");
-        assert!(!root.user && !root.capabilities && !root.privileges && !root.root);
-        assert!(!of("10001\t10001\t0\t10001", "0000000000000000", "1").user);
+        assert_eq!(of("0\t0\t0\t0", "000001ffffffffff", "0").0, BTreeSet::new());
+        let in_part = of("10001\t10001\t0\t10001", "0000000000000000", "1");
+        assert!(!in_part.is_held(By::User));
         let nobody = of("10001\t10001\t10001\t10001", "0000000000000400", "1");
-        assert!(nobody.user && nobody.capabilities && nobody.privileges);
-        assert!(!of("1\t1\t1\t1", "0000000000000401", "1").capabilities);
+        assert_eq!(
+            nobody.0,
+            BTreeSet::from([By::User, By::Capabilities, By::Privileges])
+        );
+        assert!(!of("1\t1\t1\t1", "0000000000000401", "1").is_held(By::Capabilities));
     }
 
     #[test]
     fn the_uppermost_mount_of_the_root_counts() {
         let above = format!("{MOUNTS}30 26 0:30 / / ro,relatime - overlay overlay ro\n");
         let status = status("1\t1\t1\t1", "0000000000000000", "1");
-        assert!(Confinement::parse(&status, &above).unwrap().root);
+        assert!(
+            Confinement::parse(&status, &above)
+                .unwrap()
+                .is_held(By::Root)
+        );
         assert_eq!(
             Confinement::parse(&status, "21 26 0:19 / /proc rw - proc proc rw\n"),
             None
@@ -137,13 +157,10 @@ mod tests {
 
     #[test]
     fn what_is_told_is_read_back() {
-        for number in 0..16 {
-            let told = Confinement {
-                user: number & 1 != 0,
-                capabilities: number & 2 != 0,
-                privileges: number & 4 != 0,
-                root: number & 8 != 0,
-            };
+        for number in 0..16_u8 {
+            let held = By::ALL.into_iter().enumerate();
+            let held = held.filter(|(place, _)| number >> place & 1 == 1);
+            let told = Confinement(held.map(|(_, by)| by).collect());
             assert_eq!(Confinement::decode(&told.encode()), Some(told));
         }
         assert_eq!(Confinement::decode("portcullis_up 1\n"), None);

@@ -1,5 +1,7 @@
 //! g. Rate limits over several nodes (L6).
 
+use std::fmt::Write as _;
+
 use portcullis_core::Secret;
 
 use super::g_limits::exhaust;
@@ -75,7 +77,7 @@ async fn between_two_nodes(w: &World, redis: &Secret) -> Result<String, Short> {
         hex::encode(random)
     );
     if let Some(ca) = &w.config().state.redis_ca {
-        state.push_str(&format!("redis-ca = {:?}\n", ca.display().to_string()));
+        let _ = writeln!(state, "redis-ca = {:?}", ca.display().to_string());
     }
     let text = format!(
         "mode = \"development\"\n[listen]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"info\"\n[secrets]\nmaster = {{ file = \"master\" }}\n[state]\n{state}[limits.auth]\nrate = \"{MOST}/hour\"\n[upstream.app]\nurl = \"http://127.0.0.1:9\"\n"

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use portcullis_core::Mode;
 use portcullis_store::Engine;
 
-use crate::confinement::Confinement;
+use crate::confinement::{By, Confinement};
 use crate::prove::Scene;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::{BENCH, program};
@@ -34,7 +34,7 @@ pub(super) async fn container(scene: &Scene) -> Probed {
     let confined = Confinement::decode(&page).ok_or_else(|| {
         Short::not_proven("the gate does not say what it may do here: its metrics have no `portcullis_process_confined`")
     })?;
-    let said = as_nobody(confined, scene.live.config().mode)?;
+    let said = as_nobody(&confined, scene.live.config().mode)?;
     Ok(Held::at(
         Place::Gate,
         format!("{said}; `portcullis health` fails where no gate stands"),
@@ -42,8 +42,8 @@ pub(super) async fn container(scene: &Scene) -> Probed {
 }
 
 /// What is said of a process that may as little as it can.
-fn as_nobody(confined: Confinement, mode: Mode) -> Result<String, Short> {
-    let is_nobody = confined.user && confined.capabilities;
+fn as_nobody(confined: &Confinement, mode: Mode) -> Result<String, Short> {
+    let is_nobody = confined.is_held(By::User) && confined.is_held(By::Capabilities);
     if !is_nobody && mode == Mode::Development {
         return Err(Short::not_proven(
             "this gate runs as root or with its capabilities, in development mode: start it as another user",
@@ -54,17 +54,14 @@ fn as_nobody(confined: Confinement, mode: Mode) -> Result<String, Short> {
         || "the process that answers runs as root, or with root's capabilities".to_owned(),
         "start it as another user: `USER` of the image, `User=` of the unit, `runAsNonRoot` of the pod",
     )?;
-    let more = [
-        (confined.privileges, "; it can gain no privileges"),
-        (confined.root, "; the root of its file system is read-only"),
-    ];
-    let more = more
-        .iter()
-        .filter_map(|(is_held, said)| is_held.then_some(*said));
-    Ok(format!(
-        "the process that answers is not root and has no capabilities{}",
-        more.collect::<String>()
-    ))
+    let mut said = "the process that answers is not root and has no capabilities".to_owned();
+    if confined.is_held(By::Privileges) {
+        said.push_str("; it can gain no privileges");
+    }
+    if confined.is_held(By::Root) {
+        said.push_str("; the root of its file system is read-only");
+    }
+    Ok(said)
 }
 
 /// D2
@@ -216,31 +213,19 @@ mod tests {
 
     #[test]
     fn root_is_a_finding_in_production_and_no_proof_in_development() {
-        let nobody = Confinement {
-            user: true,
-            capabilities: true,
-            privileges: false,
-            root: true,
-        };
+        let nobody = Confinement::of(&[By::User, By::Capabilities, By::Root]);
         for mode in [Mode::Development, Mode::Production] {
-            let said = as_nobody(nobody, mode).unwrap();
+            let said = as_nobody(&nobody, mode).unwrap();
             assert!(
                 said.contains("read-only") && !said.contains("gain"),
                 "{said}"
             );
         }
-        let root = Confinement {
-            user: false,
-            ..nobody
-        };
-        let with_capabilities = Confinement {
-            capabilities: false,
-            ..nobody
-        };
-        for held in [root, with_capabilities] {
-            let failed = as_nobody(held, Mode::Production);
+        for by in [By::User, By::Capabilities] {
+            let held = Confinement::of(&[by, By::Privileges, By::Root]);
+            let failed = as_nobody(&held, Mode::Production);
             assert!(matches!(failed, Err(Short::Failed { .. })), "{failed:?}");
-            let open = as_nobody(held, Mode::Development);
+            let open = as_nobody(&held, Mode::Development);
             assert!(matches!(open, Err(Short::NotProven { .. })), "{open:?}");
         }
     }
