@@ -386,6 +386,12 @@ const SECTIONS: &[Section] = &[
         "Purpose",
     ),
     section(
+        "[scan]",
+        "A scan that has to be there: which, how often, and from which level on a finding stops a release.",
+        "crates/events/src/scans/config.rs",
+        "Scan",
+    ),
+    section(
         "retention",
         "How long the gate keeps rows of things that are over.",
         "crates/identity/src/privacy/config.rs",

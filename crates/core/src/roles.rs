@@ -353,6 +353,7 @@ pub fn default_roles() -> BTreeMap<String, RoleConfig> {
                         "manage:uploads",
                         "manage:audit",
                         "manage:system",
+                        "record:scans",
                     ],
                 )
             },

@@ -31,6 +31,8 @@ pub const ACKNOWLEDGE_WITHIN: Span = Span::from_hours(24);
 const TRIAGE_AT_LEAST: Span = Span::from_hours(4);
 /// Longest title, note, cause or task, in bytes.
 const LONGEST: usize = 4000;
+/// How far back answers to incidents are looked at.
+const LOOKED_BACK: Span = Span::from_days(90);
 /// Most incidents in a list.
 const MOST: i64 = 1000;
 
@@ -265,6 +267,14 @@ pub struct Incidents {
 impl Incidents {
     pub const fn new(db: Db, trail: Trail, clock: Arc<dyn Clock>) -> Self {
         Incidents { db, trail, clock }
+    }
+
+    /// Tells the metrics how fast incidents are answered.
+    pub async fn keep_house(&self) -> Result<(), Error> {
+        let since = self.clock.now() - LOOKED_BACK;
+        let means = store::answered(&self.db, since).await?;
+        self.trail.metrics().incidents_answered(means);
+        Ok(())
     }
 
     /// Opens an incident. Its clock runs from now on.

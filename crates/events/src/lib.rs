@@ -8,6 +8,7 @@
 //! - [`incidents`]: what happened that should not have, and what is done about it.
 //! - [`log`]: the application's own messages.
 //! - [`redact`]: what keeps secrets and e-mail addresses out of all four.
+//! - [`scans`]: what the team's scanners found, and whether they ran in time.
 //! - [`secret_store`]: named secrets of the product, and who read them.
 //! - [`upload_store`]: files of users that the gate keeps, and who read them.
 //! - [`webhooks`]: what other services tell the product: verified, kept, delivered.
@@ -23,6 +24,7 @@ pub mod incidents;
 pub mod log;
 pub mod metrics;
 pub mod redact;
+pub mod scans;
 pub mod secret_store;
 pub mod upload_store;
 pub mod webhooks;
@@ -33,6 +35,7 @@ pub use anomalies::Anomalies;
 pub use audit::{Action, Actor, By, Event, Outcome, Target, Trail};
 pub use incidents::Incidents;
 pub use metrics::Metrics;
+pub use scans::Scans;
 pub use secret_store::SecretStore;
 pub use upload_store::UploadStore;
 pub use webhooks::Webhooks;

@@ -5,11 +5,11 @@
 //! are summed when they are asked for ([`Metrics::encode`]). Labels are closed sets (status, problem,
 //! stage): no client can make a new series.
 //!
-//! Of the five counters of M1, four have a source so far and are here:
-//! `portcullis_failed_logins_total`, `portcullis_rate_limit_violations_total`,
-//! `portcullis_suspicious_activities_total` (refusals that bear the marks of an attack, see
-//! [`SUSPICIOUS`]) and `portcullis_security_incidents` (those that are open). `portcullis_compliance_score`
-//! has none yet: it is absent rather than made up.
+//! The five counters of M1 are `portcullis_failed_logins_total`, `portcullis_rate_limit_violations_total`,
+//! `portcullis_suspicious_activities_total` (refusals that bear the marks of an attack, see [`SUSPICIOUS`]),
+//! `portcullis_security_incidents` (those that are open) and `portcullis_compliance_score`: of the checks of the
+//! latest proof that is on record, how many of a hundred held. Where the policy wants no proof it is absent
+//! rather than made up.
 
 mod encode;
 mod lane;
@@ -41,6 +41,41 @@ pub static SUSPICIOUS: &[&Kind] = &[
     &problem::WEBHOOK_SIGNATURE_INVALID,
     &problem::UPLOAD_INFECTED,
 ];
+
+/// A number, or none: none is absent rather than made up.
+#[derive(Debug, Default)]
+struct Perhaps(AtomicU64);
+
+impl Perhaps {
+    fn set(&self, number: Option<u64>) {
+        let kept = number.map_or(0, |number| number.saturating_add(1));
+        self.0.store(kept, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<u64> {
+        self.0.load(Ordering::Relaxed).checked_sub(1)
+    }
+}
+
+/// What somebody did about an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Acknowledged,
+    Triaged,
+    Closed,
+}
+
+impl Answer {
+    pub(crate) const ALL: [Answer; 3] = [Answer::Acknowledged, Answer::Triaged, Answer::Closed];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Answer::Acknowledged => "acknowledged",
+            Answer::Triaged => "triaged",
+            Answer::Closed => "closed",
+        }
+    }
+}
 
 /// What the gate depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +217,12 @@ pub struct Metrics {
     secret_files: AtomicI64,
     secrets_to_carry: AtomicI64,
     secrets_drifted: AtomicI64,
+    scans_wanted: AtomicI64,
+    scans_alarming: AtomicI64,
+    /// In thousandths.
+    compliance_score: Perhaps,
+    /// By [`Answer::ALL`]: means in seconds.
+    incident_answers: [Perhaps; Answer::ALL.len()],
     /// By [`DETECTORS`].
     anomalies: [AtomicU64; DETECTORS.len()],
     alerts: [AtomicU64; AlertMark::ALL.len()],
@@ -279,6 +320,22 @@ impl Metrics {
         let oldest = i64::try_from(oldest.as_seconds()).unwrap_or(i64::MAX);
         self.secrets_overdue.store(overdue, Ordering::Relaxed);
         self.oldest_secret.store(oldest, Ordering::Relaxed);
+    }
+
+    /// As the database said when it was last asked.
+    pub(crate) fn scans_stand(&self, wanted: usize, alarming: usize, score: Option<u64>) {
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.scans_wanted.store(count(wanted), Ordering::Relaxed);
+        self.scans_alarming
+            .store(count(alarming), Ordering::Relaxed);
+        self.compliance_score.set(score);
+    }
+
+    /// As the database said when it was last asked: a mean for each of [`Answer::ALL`], in seconds.
+    pub(crate) fn incidents_answered(&self, means: [Option<u64>; Answer::ALL.len()]) {
+        for (gauge, mean) in self.incident_answers.iter().zip(means) {
+            gauge.set(mean);
+        }
     }
 
     /// As the database said when it was last asked.

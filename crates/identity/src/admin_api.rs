@@ -14,8 +14,8 @@ use http::request::Parts;
 use portcullis_console::api::{Failure, no_store};
 use portcullis_core::{Principal, Problem, problem};
 use portcullis_events::{
-    Alerts, Anomalies, Incidents, SecretStore, UploadStore, Webhooks, alerts, anomalies, audit,
-    incidents, secret_store, upload_store, webhooks,
+    Alerts, Anomalies, Incidents, Scans, SecretStore, UploadStore, Webhooks, alerts, anomalies,
+    audit, incidents, scans, secret_store, upload_store, webhooks,
 };
 use serde::Serialize;
 use utoipa::openapi::path::{Operation, PathItem};
@@ -52,6 +52,13 @@ pub struct Admin {
     pub openid: OpenidLogin,
     pub audit_log: audit::Log,
     pub privacy: Privacy,
+    pub scans: Scans,
+}
+
+impl FromRef<Admin> for Scans {
+    fn from_ref(admin: &Admin) -> Self {
+        admin.scans.clone()
+    }
 }
 
 impl FromRef<Admin> for audit::Log {
@@ -109,9 +116,13 @@ pub struct Route {
 impl Route {
     /// Largest body, in bytes, where it takes a longer one than the others.
     pub fn max_body(&self) -> Option<usize> {
-        self.path
-            .starts_with(import::manage::AT)
-            .then_some(import::manage::MAX_BODY)
+        if self.path.starts_with(import::manage::AT) {
+            Some(import::manage::MAX_BODY)
+        } else if self.path == scans::manage::RECORD {
+            Some(scans::MAX_REPORT)
+        } else {
+            None
+        }
     }
 }
 
@@ -130,6 +141,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .merge(anomalies::manage::routes())
         .merge(alerts::manage::routes())
         .merge(incidents::manage::routes())
+        .merge(scans::manage::routes())
         .merge(secret_store::manage::routes())
         .merge(secret_store::of_tenant::routes())
         .merge(upload_store::manage::routes())

@@ -11,6 +11,7 @@ mod backup;
 mod carried_over;
 mod check;
 mod cli;
+mod components;
 mod config;
 mod confinement;
 mod credentials;

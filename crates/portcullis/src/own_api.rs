@@ -72,6 +72,7 @@ pub(crate) fn router(
         openid: identity.openid.clone(),
         audit_log: identity.audit_log.clone(),
         privacy: identity.privacy.clone(),
+        scans: identity.scans.clone(),
     };
     router = router.nest(
         &format!("{BASE}{}", admin_api::MOUNT),

@@ -322,6 +322,7 @@ fn state_findings(config: &Config, loaded: &Loaded) -> Vec<Finding> {
     findings.extend(crate::config::anchors::findings(config, &loaded.secrets));
     findings.extend(uploads::findings(config));
     findings.extend(config.anomalies.findings());
+    findings.extend(portcullis_events::scans::config::findings(&config.scans));
     if let Err(more) = crate::alerts::compile(config, loaded) {
         findings.extend(more);
     }

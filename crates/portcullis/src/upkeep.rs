@@ -9,8 +9,8 @@ use portcullis_core::{Clock, Mode, Span, Timestamp};
 use portcullis_events::audit::anchor::Anchor;
 use portcullis_events::metrics::{Dependency, Traffic};
 use portcullis_events::{
-    Alerts, Anomalies, Incidents, SecretStore, Trail, UploadStore, Webhooks, alerts, anomalies,
-    audit, secret_store, upload_store, webhooks,
+    Alerts, Anomalies, Incidents, Scans, SecretStore, Trail, UploadStore, Webhooks, alerts,
+    anomalies, audit, secret_store, upload_store, webhooks,
 };
 use portcullis_identity::accounts::{self, Accounts};
 use portcullis_identity::addresses::{Addresses, Form};
@@ -67,6 +67,7 @@ pub(crate) struct Identity {
     pub(crate) privacy: Privacy,
     pub(crate) consents: Consents,
     pub(crate) traffic: Traffic,
+    pub(crate) scans: Scans,
     feed: Arc<Feed>,
 }
 
@@ -178,6 +179,7 @@ pub(crate) async fn identity(
         privacy,
         consents: consents(loaded, db, &vault),
         anomalies: anomalies(loaded, &signing_keys, &audit_log)?,
+        scans: scans(loaded, &signing_keys),
         traffic: Traffic::new(db.clone(), Arc::clone(clock), trail.clone()),
         audit_log,
         accounts,
@@ -192,6 +194,19 @@ pub(crate) async fn identity(
         vault,
         feed,
     })
+}
+
+/// What the team's scanners found.
+fn scans(loaded: &Loaded, signing_keys: &SigningKeys) -> Scans {
+    let SigningKeys {
+        db, trail, clock, ..
+    } = signing_keys;
+    Scans::new(
+        db.clone(),
+        trail.clone(),
+        Arc::clone(clock),
+        &loaded.config.scans,
+    )
 }
 
 /// The rights of persons.
@@ -405,6 +420,7 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity, loaded: &Loaded) {
     let (gate, identity) = (Arc::clone(gate), identity.clone());
     gate.back.clone().spawn(async move {
         let mut ticks = tokio::time::interval(HOUSEKEEPING);
+        let incidents = identity.incidents();
         loop {
             ticks.tick().await;
             if let Err(error) = identity.accounts.keep_house().await {
@@ -429,6 +445,12 @@ pub(crate) fn start(gate: &Arc<Gate>, identity: &Identity, loaded: &Loaded) {
             }
             if let Err(error) = identity.privacy.keep_house().await {
                 tracing::warn!(%error, "erasures and rows past their retention could not be looked after");
+            }
+            if let Err(error) = identity.scans.keep_house().await {
+                tracing::warn!(%error, "the wanted scans could not be looked at");
+            }
+            if let Err(error) = incidents.keep_house().await {
+                tracing::warn!(%error, "how fast incidents are answered could not be looked at");
             }
             if let Err(error) = identity.traffic.keep().await {
                 tracing::warn!(%error, "requests by the hour could not be written");

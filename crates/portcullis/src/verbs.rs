@@ -18,8 +18,9 @@ use crate::check::{self, Format as CheckFormat};
 use crate::cli::output::{self, Format};
 use crate::cli::{
     Cli, Routes, SigningKeys, Usage, Users, Verb, alerts, anomalies, api_keys, audit, backup,
-    consents, privacy, secret_store, sessions, upload_store, vault, visitors, webhooks,
+    consents, privacy, scans, secret_store, sessions, upload_store, vault, visitors, webhooks,
 };
+use crate::components::Components;
 use crate::config::Loaded;
 use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
@@ -70,6 +71,13 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<bool> {
         }),
         Verb::Secrets(verb) => with_stores(&cli.config, async |stores| {
             secret_store::run(cli.output, verb, stores).await
+        }),
+        Verb::Components => {
+            output::answer(cli.output, &Components::own()?);
+            Ok(true)
+        }
+        Verb::Scan(verb) => with_stores(&cli.config, async |stores| {
+            scans::run(cli.output, verb, stores).await
         }),
         Verb::Uploads(verb) => with_stores(&cli.config, async |stores| {
             upload_store::run(cli.output, verb, stores).await

@@ -77,6 +77,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     230 "0230_hours",
     240 "0240_foreign_cutoff",
     241 "0241_incident_response",
+    250 "0250_scans",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.

@@ -88,6 +88,8 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "about",
         "\"News by letter, at most once a month\"",
     ),
+    ("[scan]", "name", "\"trivy\""),
+    ("[scan]", "covers", "\"image\""),
     ("retention", "switched-off-accounts", "\"730d\""),
     ("openapi", "file", "\"openapi.json\""),
     ("openapi", "base-path", "\"/api/v1\""),
@@ -405,6 +407,7 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
                 | "[previous-kek]"
                 | "[data]"
                 | "[purpose]"
+                | "[scan]"
         ) {
             "# "
         } else {

@@ -5,7 +5,7 @@ use crate::anomalies::Severity;
 use crate::audit::{Action, Event, Target};
 
 /// Where alerts come from. Those of [`crate::anomalies::DETECTORS`], then events, then conditions of a node.
-pub const SOURCES: [&str; 15] = [
+pub const SOURCES: [&str; 16] = [
     "login-burst",
     "credential-stuffing",
     "enumeration",
@@ -16,6 +16,7 @@ pub const SOURCES: [&str; 15] = [
     "error-surge",
     "stolen-credential",
     "secret-overdue",
+    "scan-alarming",
     "webhook-dead",
     "audit-lost",
     "audit-failed",
@@ -40,6 +41,11 @@ fn notice(event: &Event) -> Option<Notice> {
             "secret-overdue",
             Severity::Medium,
             "its value should have been replaced by now: `portcullis secrets list --overdue`",
+        ),
+        Action::ScanAlarming => (
+            "scan-alarming",
+            Severity::Medium,
+            "it is missing, overdue or failing: `portcullis scan list`",
         ),
         Action::WebhookGivenUp => (
             "webhook-dead",

@@ -218,6 +218,9 @@ actions! {
     IncidentClosed = "incident.closed", Kept;
     RouteFrozen = "route.frozen", Kept;
     RouteUnfrozen = "route.unfrozen", Kept;
+    ScanRecorded = "scan.recorded", Kept;
+    ScanAccepted = "scan.accepted", Kept;
+    ScanAlarming = "scan.alarming", Kept;
     GateStarted = "gate.started", Kept;
     GateStopped = "gate.stopped", Kept;
     AuditOverflow = "audit.overflow", Kept;

@@ -327,3 +327,24 @@ impl Rows {
         })
     }
 }
+
+/// Means in seconds of what was opened since then: until it was acknowledged, triaged and closed.
+pub(super) async fn answered(db: &Db, since: Timestamp) -> Result<[Option<u64>; 3], Error> {
+    const SQL: &str = "SELECT opened_at, acknowledged_at, triaged_at, closed_at FROM incident WHERE opened_at >= $1 ORDER BY opened_at DESC LIMIT 1000";
+    let rows = db.fetch_all(SQL, &[since.into()]).await?;
+    let mut means = [None; 3];
+    for (mean, column) in means
+        .iter_mut()
+        .zip(["acknowledged_at", "triaged_at", "closed_at"])
+    {
+        let (mut sum, mut count) = (0_u64, 0_u64);
+        for row in &rows {
+            if let Some(at) = row.opt_timestamp(column)? {
+                sum = sum.saturating_add(at.since(row.timestamp("opened_at")?).as_seconds());
+                count = count.saturating_add(1);
+            }
+        }
+        *mean = sum.checked_div(count);
+    }
+    Ok(means)
+}

@@ -67,6 +67,7 @@ impl Collector for Metrics {
         self.uploads(&mut page)?;
         self.alerts(&mut page)?;
         self.incidents(&mut page)?;
+        self.wanted_scans(&mut page)?;
         self.security(&mut page, &lanes)
     }
 }
@@ -137,7 +138,48 @@ impl Metrics {
             let open = open.load(Ordering::Relaxed);
             metric.encode_family(&labels)?.encode_gauge(&open)?;
         }
+        let means = super::Answer::ALL.iter().zip(&self.incident_answers);
+        let means = means.filter_map(|(answer, mean)| Some((answer, mean.get()?)));
+        let means: Vec<_> = means.collect();
+        if means.is_empty() {
+            return Ok(());
+        }
+        let mut metric = page.encoder.encode_descriptor(
+            "portcullis_incident_response_seconds",
+            "From the opening of an incident to what was done, the mean of those opened within 90 days",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (answer, mean) in means {
+            let labels = [("done", answer.as_str())];
+            metric.encode_family(&labels)?.encode_gauge(&mean)?;
+        }
         Ok(())
+    }
+
+    /// No score where the policy wants no proof.
+    fn wanted_scans(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        page.gauge(
+            "portcullis_scans_wanted",
+            "Scans that the policy wants",
+            self.scans_wanted.load(Ordering::Relaxed),
+        )?;
+        page.gauge(
+            "portcullis_scans_alarming",
+            "Scans that are missing, overdue or failing, a minute ago at most",
+            self.scans_alarming.load(Ordering::Relaxed),
+        )?;
+        let Some(score) = self.compliance_score.get() else {
+            return Ok(());
+        };
+        let mut metric = page.encoder.encode_descriptor(
+            "portcullis_compliance_score",
+            "Of the checks of the latest proof on record, how many of a hundred held; 0 where it is overdue",
+            None,
+            MetricType::Gauge,
+        )?;
+        let score = f64::from(u32::try_from(score).unwrap_or(u32::MAX)) / 10.0;
+        metric.encode_gauge(&score)
     }
 
     /// Nothing where there never was an upload.

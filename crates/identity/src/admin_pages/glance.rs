@@ -16,6 +16,7 @@ use portcullis_events::anomalies;
 use portcullis_events::audit::{Action, Event, Filter, Hourly, hour_of};
 use portcullis_events::incidents::Incident;
 use portcullis_events::metrics::{Exit, Passed};
+use portcullis_events::scans::Standing;
 
 use super::recorded::row;
 use super::{ROWS, Visit};
@@ -51,6 +52,7 @@ struct System {
     webhooks: (i64, i64),
     alerts: (i64, i64),
     findings: Vec<Finding>,
+    scans: Vec<Standing>,
 }
 
 struct Secrets {
@@ -288,6 +290,7 @@ impl System {
             webhooks: admin.webhooks.waiting_and_dead().await?,
             alerts: admin.alerts.waiting_and_dead().await?,
             findings,
+            scans: admin.scans.standings().await?,
         })
     }
 
@@ -327,7 +330,7 @@ impl System {
         let warnings = warnings
             .filter(|one| one.severity >= Severity::Warning)
             .count();
-        vec![
+        let mut tiles = vec![
             Tile {
                 label: "Webhooks given up".to_owned(),
                 figure: dead.to_string(),
@@ -349,7 +352,19 @@ impl System {
                 mood: mood(warnings > 0),
                 href: Some("#posture".to_owned()),
             },
-        ]
+        ];
+        if !self.scans.is_empty() {
+            let bad = self.scans.iter().filter(|one| !one.verdict.is_clean());
+            let bad = bad.count();
+            tiles.push(Tile {
+                label: "Scans to look at".to_owned(),
+                figure: bad.to_string(),
+                about: format!("{} are wanted", self.scans.len()),
+                mood: mood(bad > 0),
+                href: (bad > 0).then(|| "#scans".to_owned()),
+            });
+        }
+        tiles
     }
 
     fn lists(&self, visit: &Visit, now: Timestamp) -> Markup {
@@ -357,6 +372,11 @@ impl System {
             @if !self.incidents.is_empty() {
                 h2 { "Open incidents" }
                 ul.rows { @for one in self.incidents.iter().take(MOST) { (incident(visit, one, now)) } }
+            }
+            @let bad = self.scans.iter().filter(|one| !one.verdict.is_clean());
+            @if bad.clone().next().is_some() {
+                h2 #scans { "Scans" }
+                ul.rows { @for one in bad { (scan(one)) } }
             }
             h2 #posture { "Posture" }
             @if self.findings.is_empty() {
@@ -370,6 +390,16 @@ impl System {
 
 fn mood(is_bad: bool) -> Mood {
     if is_bad { Mood::Bad } else { Mood::Good }
+}
+
+/// A scan that keeps a release from going on.
+fn scan(standing: &Standing) -> Markup {
+    html! {
+        li {
+            div { strong { (standing.scan.name) } p.quiet { (standing) } }
+            (mark(Status::Bad, standing.verdict.as_str()))
+        }
+    }
 }
 
 fn finding(finding: &Finding) -> Markup {

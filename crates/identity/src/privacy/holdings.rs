@@ -244,6 +244,10 @@ elsewhere! {
         foreign_cutoff "since when tokens of other issuers count",
         anomaly_watch "which node looks for anomalies",
         alert_silence "which alerts are kept silent; the id of who says so",
+        scan_report "what scanners found in the product; the id of who handed it in",
+        scan_accepted "findings that somebody lives with; the id of who says so",
+        scan_wanted "since when a scan is wanted",
+        scan_told "when somebody was told of a scan",
         erasure "ids of persons who were erased, and what was destroyed",
     }
 }

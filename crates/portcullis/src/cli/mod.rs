@@ -9,6 +9,7 @@ pub(crate) mod consents;
 pub(crate) mod output;
 mod page;
 pub(crate) mod privacy;
+pub(crate) mod scans;
 pub(crate) mod secret_store;
 pub(crate) mod sessions;
 pub(crate) mod upload_store;
@@ -216,6 +217,14 @@ pub(crate) enum Verb {
     ///   portcullis privacy erase ana@corp.test --dry-run
     #[command(subcommand, verbatim_doc_comment)]
     Privacy(privacy::Privacy),
+    /// List what this program is built of: each component with its version and its hash. Needs no configuration.
+    Components,
+    /// Hand in what scanners found, and say whether a release may go on.
+    ///
+    ///   portcullis scan record image trivy.sarif
+    ///   portcullis scan check                       (exit code 1 where a scan is missing, overdue or failing)
+    #[command(subcommand, verbatim_doc_comment)]
+    Scan(scans::Scan),
     /// Open an incident, contain it, and see it through to its last task.
     ///
     /// Like `users`, it works on the database, and a running gate hears of it within a second.

@@ -3,7 +3,7 @@
 use super::Config;
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 33] = [
+pub(crate) const AT_START: [&str; 34] = [
     "mode",
     "secrets",
     "listen",
@@ -34,6 +34,7 @@ pub(crate) const AT_START: [&str; 33] = [
     "security-txt",
     "anomalies",
     "alert",
+    "scan",
     "data",
     "purpose",
     "retention",
@@ -74,6 +75,7 @@ impl Config {
             security_txt,
             anomalies,
             alerts,
+            scans,
             data,
             purposes,
             retention,
@@ -122,6 +124,7 @@ impl Config {
         self.security_txt.clone_from(security_txt);
         self.anomalies = anomalies.clone();
         self.alerts.clone_from(alerts);
+        self.scans.clone_from(scans);
         self.data.clone_from(data);
         self.purposes.clone_from(purposes);
         self.retention = retention.clone();

@@ -82,6 +82,8 @@ pub(crate) struct Config {
     pub(crate) security_txt: Option<crate::security_txt::Config>,
     pub(crate) anomalies: portcullis_events::anomalies::Config,
     pub(crate) alerts: Vec<portcullis_events::alerts::Config>,
+    /// Scans that have to be there.
+    pub(crate) scans: Vec<portcullis_events::scans::Scan>,
     pub(crate) backup: crate::backup::Config,
     /// What is personal in the product.
     pub(crate) data: Vec<portcullis_identity::privacy::config::Data>,
@@ -371,6 +373,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         security_txt: sections.take("security-txt"),
         anomalies: sections.take("anomalies"),
         alerts: only(sections.take_each("alert")),
+        scans: only(sections.take_each("scan")),
         backup: sections.take("backup"),
         data: only(sections.take_each("data")),
         purposes: only(sections.take_each("purpose")),

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Secret};
-use portcullis_events::{Metrics, Trail};
+use portcullis_events::{By as EventBy, Metrics, Trail};
 use portcullis_identity::accounts::{By, Registering};
 use portcullis_identity::password_policy;
 use portcullis_store::Db;
 use portcullis_vault::tokens::Token;
 
 use crate::cli::{Demo, output};
+use crate::components::Components;
 use crate::config::document::Environment;
 use crate::snapshot::Snapshot;
 use crate::{check, config, serve, upkeep};
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &Demo) -> anyhow::Result<bool> {
         bail!("the demo's configuration is wrong: {:?}", loaded.findings)
     };
     portcullis_events::log::init(loaded.config.log.level, loaded.config.log.format)?;
-    let password = runtime.block_on(create_admin(&loaded, &keys))?;
+    let password = runtime.block_on(furnish(&loaded, &keys, &file))?;
     let mut standing = serve::start(&loaded, snapshot, &keys)?;
     greet(standing.address, &password, &file);
     standing.wait_for_signal();
@@ -91,9 +92,11 @@ async fn start_app() -> anyhow::Result<SocketAddr> {
     Ok(address)
 }
 
-async fn create_admin(
+/// Puts the administrator in, and the reports of the scans that a build would hand in.
+async fn furnish(
     loaded: &config::Loaded,
     keys: &portcullis_vault::keys::Keys,
+    file: &Path,
 ) -> anyhow::Result<Secret> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let url = loaded
@@ -121,6 +124,16 @@ async fn create_admin(
         .create(&new, &roles, None, &By::operator())
         .await
         .context("the demo's account")?;
+    let configuration = check::run(file, &[], &Environment::default())?.sarif();
+    for (name, report) in [
+        ("configuration", configuration),
+        ("components", Components::own()?.sarif()),
+    ] {
+        let report = report.to_string();
+        let scans = &identity.scans;
+        let recorded = scans.record(name, report.as_bytes(), &EventBy::OPERATOR);
+        recorded.await.context("the demo's scans")?;
+    }
     trail.shutdown().await;
     db.close().await;
     Ok(password)

@@ -121,6 +121,21 @@ dsn = {{ file = "reports" }}
 name = "room"
 slack = {{ file = "alerts" }}
 
+# Scans that have to be there: the demo hands in the first two when it starts, `prove` its own.
+[[scan]]
+name = "configuration"
+covers = "code"
+every = "1d"
+
+[[scan]]
+name = "components"
+covers = "dependencies"
+
+[[scan]]
+name = "prove"
+covers = "proof"
+every = "30d"
+
 [roles.user]
 permissions = ["read:own", "write:own", "delete:own"]
 
@@ -132,7 +147,7 @@ permissions = ["export:own"]
 permissions = ["read:all", "write:own", "delete:reported", "moderate:content"]
 
 [roles.admin]
-permissions = ["read:all", "write:all", "delete:all", "manage:users", "manage:keys", "manage:secrets", "manage:uploads", "manage:audit", "manage:system", "export:users", "erase:users"]
+permissions = ["read:all", "write:all", "delete:all", "manage:users", "manage:keys", "manage:secrets", "manage:uploads", "manage:audit", "manage:system", "record:scans", "export:users", "erase:users"]
 may-give = ["user", "premium", "moderator"]
 
 # What programs may be given.

@@ -305,6 +305,7 @@ fn the_sample_shows_the_real_defaults() {
         "# [audit.anchor-bucket]",
         "# [[data]]",
         "# [[purpose]]",
+        "# [[scan]]",
     ] {
         let (before, issuer) = text.split_once(table).unwrap();
         let (_, after) = issuer.split_once("\n\n").unwrap();

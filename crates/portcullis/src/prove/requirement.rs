@@ -246,7 +246,7 @@ requirements! {
     P4 Privacy [Widget] ["V14.1" "V14.2"] "Personal data is kept to what is needed, for as long as is needed, and masked elsewhere.";
     G1 Startup [HardenedApi] ["V13.1" "V13.3"] "A default or short secret, or an open CORS, keeps the gate from starting in production.";
     G2 Startup [HardenedApi] ["V13.1" "V14.2"] "The checks that a document asks for ship with the program and fail where they should.";
-    G3 Startup [JwtChat] ["V15.2"] "Builds are scanned, images too, and signed.";
+    G3 Startup [JwtChat] ["V15.2"] "Builds and images are scanned, and what is found stops a release.";
     G4 Startup [SupabaseStripe Widget] ["V15.2"] "Dependencies are pinned and watched for advisories.";
     G5 Startup [SessionApp Widget SupabaseStripe] ["V13.1"] "The checklist before production is run, and nothing on it is open.";
     G6 Startup [HardenedApi JwtChat] ["V15.1"] "Controls are tested regularly, and from outside.";

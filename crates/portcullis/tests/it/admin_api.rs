@@ -51,7 +51,7 @@ permissions = ["export:own"]
 [roles.moderator]
 permissions = ["read:all", "write:own", "delete:reported", "moderate:content"]
 [roles.admin]
-permissions = ["read:all", "write:all", "delete:all", "manage:users", "manage:keys", "manage:secrets", "manage:uploads", "manage:audit", "manage:system", "export:users", "erase:users"]
+permissions = ["read:all", "write:all", "delete:all", "manage:users", "manage:keys", "manage:secrets", "manage:uploads", "manage:audit", "manage:system", "record:scans", "export:users", "erase:users"]
 may-give = ["user", "premium", "moderator"]
 "#;
 

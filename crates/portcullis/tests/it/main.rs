@@ -72,6 +72,7 @@ mod redirect;
 mod registration;
 mod reload;
 mod roles;
+mod scans;
 mod schema;
 mod schemathesis;
 mod sealed_addresses;

@@ -21,6 +21,7 @@ mod m_audit;
 mod m_verifiable;
 mod n_monitoring;
 mod o_privacy;
+mod p_scans;
 mod p_startup;
 mod q_incident;
 mod r_deployment;
@@ -136,10 +137,10 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::P4 => o_privacy::minimal(scene).await,
         Id::G1 => p_startup::refuses(scene).await,
         Id::G2 => p_startup::shipped(scene).await,
-        Id::G3 => p_startup::builds(scene),
-        Id::G4 => p_startup::dependencies(scene),
+        Id::G3 => p_scans::builds(scene).await,
+        Id::G4 => p_scans::dependencies(scene).await,
         Id::G5 => p_startup::checklist(scene),
-        Id::G6 => p_startup::regularly(scene),
+        Id::G6 => p_scans::regularly(scene).await,
         Id::G7 => p_startup::urgent(scene).await,
         Id::N1 => q_incident::clock(scene).await,
         Id::N2 => q_incident::procedure(scene).await,

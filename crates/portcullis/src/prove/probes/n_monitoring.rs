@@ -65,10 +65,14 @@ pub(super) async fn counters(scene: &Scene) -> Probed {
         || "incidents that are open are not counted".to_owned(),
         ALWAYS,
     )?;
+    let score = super::p_scans::score(copy).await?;
+    let score = score.unwrap_or_else(|| {
+        "without a `[[scan]]` that covers \"proof\" there is no score".to_owned()
+    });
     Ok(Held::at(
         Place::Gate,
         format!(
-            "{failed} and {suspicious} moved with one refused sign-in and one forged request, {limits} (in rehearsal) with a limit, open incidents are counted by severity; the posture is this report"
+            "{failed} and {suspicious} moved with one refused sign-in and one forged request, {limits} (in rehearsal) with a limit, open incidents are counted by severity; {score}"
         ),
     ))
 }

@@ -4,7 +4,7 @@ use super::{g_nodes, i_encryption, m_audit};
 use crate::config::document::Environment;
 use crate::prove::Scene;
 use crate::prove::hostile::Hostile;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{Held, Place, Probed, must};
 
 /// G1
 pub(super) async fn refuses(_scene: &Scene) -> Probed {
@@ -42,20 +42,6 @@ pub(super) async fn shipped(scene: &Scene) -> Probed {
     ))
 }
 
-/// G3. Of builds a running gate shows nothing.
-pub(super) fn builds(_scene: &Scene) -> Probed {
-    Err(Short::not_proven(
-        "how this program was built and scanned cannot be seen while it runs: see the build's own checks (`cargo deny`, the image's scan and signature)",
-    ))
-}
-
-/// G4. The same.
-pub(super) fn dependencies(_scene: &Scene) -> Probed {
-    Err(Short::not_proven(
-        "advisories of the libraries in this program cannot be seen while it runs: run `cargo deny check advisories` on its Cargo.lock",
-    ))
-}
-
 /// G5
 pub(super) fn checklist(scene: &Scene) -> Probed {
     let report = crate::check::run(scene.file(), &[], &Environment::of_process())?;
@@ -82,14 +68,6 @@ pub(super) fn checklist(scene: &Scene) -> Probed {
         Place::State,
         format!("`check` runs as before every start: no error, {rest}"),
     ))
-}
-
-/// G6. That it is done again and again, and by people, no single run shows.
-pub(super) fn regularly(scene: &Scene) -> Probed {
-    let count = scene.so_far.borrow().len();
-    Err(Short::not_proven(format!(
-        "this run made {count} probes so far; that it is run regularly (put it into your build: exit code 1 is a finding), and that people try to get in, a program cannot see"
-    )))
 }
 
 /// G7

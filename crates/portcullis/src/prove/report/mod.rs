@@ -56,6 +56,11 @@ impl Report {
         }
     }
 
+    /// In SARIF 2.1.0.
+    pub(crate) fn sarif(&self) -> serde_json::Value {
+        sarif::document(self)
+    }
+
     /// Of a product that is no gate.
     pub(crate) fn outside(target: &Target) -> Self {
         Report {
