@@ -28,6 +28,7 @@ pub mod manage;
 mod person;
 mod personal;
 mod sink;
+mod tiles;
 mod trail;
 pub mod tree;
 mod verify;

@@ -85,6 +85,7 @@ mod step_up;
 mod streaming;
 mod support;
 mod tenants;
+mod tiles;
 mod tls;
 mod tokens;
 mod uploads;
