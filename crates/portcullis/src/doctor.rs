@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Timestamp};
+use portcullis_events::audit::Witnesses;
 use portcullis_identity::addresses::Forms;
 use portcullis_store::Condition;
 use serde::Serialize;
@@ -81,6 +82,7 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
         }
         trials.extend(remote_secrets(&loaded).await);
         trials.extend(anchor_bucket(&loaded).await);
+        trials.extend(witnesses(&loaded).await);
         if let Some(url) = &loaded.secrets.redis {
             trials.push(trial(
                 "redis".to_owned(),
@@ -382,6 +384,23 @@ async fn anchor_bucket(loaded: &Loaded) -> Option<Trial> {
         .map(told)
         .map_err(|error| format!("{error}; see [audit.anchor-bucket]"));
     Some(trial("bucket of checkpoints".to_owned(), tried))
+}
+
+/// Those who sign checkpoints of the audit log beside the gate: each is asked to, and what it signs is not kept.
+async fn witnesses(loaded: &Loaded) -> Vec<Trial> {
+    // What is wrong with the table is told above.
+    let compiled = Witnesses::compile(&loaded.config.audit).ok();
+    let Some((witnesses, url)) = compiled.zip(loaded.secrets.database.as_ref()) else {
+        return Vec::new();
+    };
+    let state = &loaded.config.state;
+    let told = witnesses.try_out(state, url, SystemClock.now()).await;
+    let told = told.unwrap_or_default().into_iter();
+    told.map(|(name, said)| {
+        let said = said.map_err(|fault| format!("{fault}; see [[audit.witness]]"));
+        trial(format!("witness `{name}`"), said)
+    })
+    .collect()
 }
 
 /// The key of all keys: wraps something, unwraps it, and is refused for somebody else's.

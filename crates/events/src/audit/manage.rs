@@ -44,10 +44,12 @@ where
         .routes(routes!(newest_checkpoint))
         .routes(routes!(prove_consistency))
         .routes(routes!(read_tile))
+        .routes(routes!(witnessed_checkpoint))
         .routes(routes!(list_own_events))
         .routes(routes!(prove_own_event))
         .routes(routes!(newest_checkpoint_for_tenants))
         .routes(routes!(read_tile_for_tenants))
+        .routes(routes!(witnessed_checkpoint_for_tenants))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -138,7 +140,12 @@ async fn proof(log: &Log, id: &str, tenant: Option<TenantId>) -> Result<Text, Fa
 }
 
 async fn checkpoint(log: &Log) -> Result<Text, Failure> {
-    let newest = log.checkpoint().await?;
+    let newest = log.cosigned_checkpoint().await?;
+    Ok(text(newest.ok_or(Problem::new(&problem::NOT_FOUND))?))
+}
+
+async fn witnessed(log: &Log) -> Result<Text, Failure> {
+    let newest = log.witnessed_checkpoint().await?;
     Ok(text(newest.ok_or(Problem::new(&problem::NOT_FOUND))?))
 }
 
@@ -183,12 +190,22 @@ async fn prove_event(State(log): State<Log>, Path(id): Path<String>) -> Result<T
     proof(&log, &id, None).await
 }
 
-/// The log's newest signed checkpoint (c2sp.org/tlog-checkpoint).
+/// The log's newest signed checkpoint (c2sp.org/tlog-checkpoint), with the cosignatures of witnesses who have signed
+/// that one already.
 #[utoipa::path(get, path = "/audit/checkpoint", tag = "audit",
     responses((status = 200, description = "The checkpoint", body = String, content_type = "text/plain")),
     security(("session" = ["manage:audit"]), ("api-key" = ["manage:audit"])))]
 async fn newest_checkpoint(State(log): State<Log>) -> Result<Text, Failure> {
     checkpoint(&log).await
+}
+
+/// The newest checkpoint that as many witnesses signed as `audit.witnesses-wanted` says, one at least, with their
+/// cosignatures (c2sp.org/tlog-cosignature).
+#[utoipa::path(get, path = "/audit/checkpoint/witnessed", tag = "audit",
+    responses((status = 200, description = "The checkpoint", body = String, content_type = "text/plain")),
+    security(("session" = ["manage:audit"]), ("api-key" = ["manage:audit"])))]
+async fn witnessed_checkpoint(State(log): State<Log>) -> Result<Text, Failure> {
+    witnessed(&log).await
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -271,6 +288,18 @@ async fn prove_own_event(
     security(("session" = ["manage:audit"]), ("api-key" = ["manage:audit"])))]
 async fn newest_checkpoint_for_tenants(State(log): State<Log>, _own: Own) -> Result<Text, Failure> {
     checkpoint(&log).await
+}
+
+/// The newest checkpoint that witnesses signed, for a tenant's own administrators.
+#[utoipa::path(get, path = "/tenants/{tenant}/audit/checkpoint/witnessed", tag = "audit", params(
+    ("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
+    responses((status = 200, description = "The checkpoint", body = String, content_type = "text/plain")),
+    security(("session" = ["manage:audit"]), ("api-key" = ["manage:audit"])))]
+async fn witnessed_checkpoint_for_tenants(
+    State(log): State<Log>,
+    _own: Own,
+) -> Result<Text, Failure> {
+    witnessed(&log).await
 }
 
 /// A tile of the log's hashes, for a tenant's own administrators. Entries are not served here: a bundle of them has

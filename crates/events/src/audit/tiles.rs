@@ -7,6 +7,8 @@
 //!   whosever tenant's they are. A bundle of which the retention rule took something is pruned: not there.
 //! - One spelling per resource: what is no canonical path names nothing.
 
+use std::fmt;
+
 use portcullis_store::Row;
 
 use super::leaf;
@@ -54,6 +56,15 @@ impl Resource {
         Some(Resource { what, width })
     }
 
+    /// The widest tile at a place that a log of so many leaves has.
+    pub fn of(place: Place, size: u64) -> Option<Self> {
+        let complete = size.checked_shr(8 * u32::from(place.level))?;
+        let first = place.index.checked_mul(TILE)?;
+        let width = complete.checked_sub(first)?.min(TILE);
+        let what = What::Hashes(place);
+        (width > 0).then_some(Resource { what, width })
+    }
+
     const fn place(&self) -> Place {
         match self.what {
             What::Hashes(place) => place,
@@ -70,6 +81,38 @@ impl Resource {
             .zip(first)
             .and_then(|(all, first)| all.checked_sub(first));
         head.checkpoint.is_some() && there.is_some_and(|there| there >= self.width)
+    }
+}
+
+/// The path below `tile/`.
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { level, index } = self.place();
+        match self.what {
+            What::Hashes(_) => write!(f, "{level}/")?,
+            What::Entries(_) => f.write_str("entries/")?,
+        }
+        let mut digits = index.to_string();
+        while digits.len() % 3 != 0 {
+            digits.insert(0, '0');
+        }
+        let groups = digits.len() / 3;
+        for (at, digit) in digits.chars().enumerate() {
+            if at % 3 == 0 {
+                let is_last = at / 3 == groups.saturating_sub(1);
+                f.write_str(match (at, is_last) {
+                    (0, true) => "",
+                    (0, false) => "x",
+                    (_, true) => "/",
+                    (_, false) => "/x",
+                })?;
+            }
+            write!(f, "{digit}")?;
+        }
+        if self.width < TILE {
+            write!(f, ".p/{}", self.width)?;
+        }
+        Ok(())
     }
 }
 
@@ -170,9 +213,33 @@ mod tests {
             ("7/x001/000.p/1", hashes(7, 1000, 1)),
         ] {
             assert_eq!(Resource::parse(path), expected, "{path}");
+            assert_eq!(expected.unwrap().to_string(), path);
         }
         let entries = Resource::parse("entries/x001/067").unwrap();
         assert_eq!(entries.what, What::Entries(1067));
+        assert_eq!(entries.to_string(), "entries/x001/067");
+        // The example of the specification: a tree of 70,000.
+        for (level, index, width) in [
+            (0, 272, 256),
+            (0, 273, 112),
+            (1, 0, 256),
+            (1, 1, 17),
+            (2, 0, 1),
+        ] {
+            let place = Place { level, index };
+            assert_eq!(Resource::of(place, 70_000), hashes(level, index, width));
+        }
+        assert_eq!(
+            Resource::of(
+                Place {
+                    level: 0,
+                    index: 274
+                },
+                70_000
+            ),
+            None
+        );
+        assert_eq!(Resource::of(Place { level: 3, index: 0 }, 70_000), None);
     }
 
     #[test]

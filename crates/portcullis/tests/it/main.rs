@@ -96,3 +96,4 @@ mod visitors;
 mod webhooks;
 mod websocket;
 mod widget;
+mod witnesses;

@@ -10,9 +10,9 @@ use crate::support::{Browser, Gateway, Upstream, database, eventually_asked};
 const ALL: &str = "/.portcullis/admin/v1/audit";
 const BYTES: &str = "application/octet-stream";
 
-type Hash = Vec<u8>;
+pub(crate) type Hash = Vec<u8>;
 
-fn sha256(parts: &[&[u8]]) -> Hash {
+pub(crate) fn sha256(parts: &[&[u8]]) -> Hash {
     digest(&SHA256, &parts.concat()).as_ref().to_vec()
 }
 
@@ -20,7 +20,7 @@ fn leaf(entry: &[u8]) -> Hash {
     sha256(&[&[0], entry])
 }
 
-fn node(left: &[u8], right: &[u8]) -> Hash {
+pub(crate) fn node(left: &[u8], right: &[u8]) -> Hash {
     sha256(&[&[1], left, right])
 }
 
