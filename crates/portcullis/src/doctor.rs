@@ -1,6 +1,7 @@
 //! `portcullis doctor`: tries what the configuration names, from where the gate stands.
 
 mod certificates;
+mod checkpoints;
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +10,6 @@ use std::time::Duration;
 
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock, Timestamp};
-use portcullis_events::audit::Witnesses;
 use portcullis_identity::addresses::Forms;
 use portcullis_store::Condition;
 use serde::Serialize;
@@ -81,8 +81,7 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
             trials.push(trial("secrets".to_owned(), ages(&loaded, store).await));
         }
         trials.extend(remote_secrets(&loaded).await);
-        trials.extend(anchor_bucket(&loaded).await);
-        trials.extend(witnesses(&loaded).await);
+        trials.extend(checkpoints::trials(&mut loaded).await);
         if let Some(url) = &loaded.secrets.redis {
             trials.push(trial(
                 "redis".to_owned(),
@@ -363,44 +362,6 @@ async fn remote_secrets(loaded: &Loaded) -> Option<Trial> {
             .map(|()| "answers, and may be written to".to_owned())
             .map_err(|error| format!("{error}; see [secret-store.remote]")),
     ))
-}
-
-/// The bucket that checkpoints of the audit log are put into. Nothing is written.
-async fn anchor_bucket(loaded: &Loaded) -> Option<Trial> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    // What is wrong with the table is told above.
-    let bucket = crate::config::anchors::bucket(&loaded.config, &loaded.secrets, &clock);
-    let bucket = bucket.ok().flatten()?;
-    let told = |is_there| {
-        let found = if is_there {
-            "answers, and has a checkpoint"
-        } else {
-            "answers, and has no checkpoint yet (or there is no such bucket)"
-        };
-        found.to_owned()
-    };
-    let tried = bucket.try_out().await;
-    let tried = tried
-        .map(told)
-        .map_err(|error| format!("{error}; see [audit.anchor-bucket]"));
-    Some(trial("bucket of checkpoints".to_owned(), tried))
-}
-
-/// Those who sign checkpoints of the audit log beside the gate: each is asked to, and what it signs is not kept.
-async fn witnesses(loaded: &Loaded) -> Vec<Trial> {
-    // What is wrong with the table is told above.
-    let compiled = Witnesses::compile(&loaded.config.audit).ok();
-    let Some((witnesses, url)) = compiled.zip(loaded.secrets.database.as_ref()) else {
-        return Vec::new();
-    };
-    let state = &loaded.config.state;
-    let told = witnesses.try_out(state, url, SystemClock.now()).await;
-    let told = told.unwrap_or_default().into_iter();
-    told.map(|(name, said)| {
-        let said = said.map_err(|fault| format!("{fault}; see [[audit.witness]]"));
-        trial(format!("witness `{name}`"), said)
-    })
-    .collect()
 }
 
 /// The key of all keys: wraps something, unwraps it, and is refused for somebody else's.
