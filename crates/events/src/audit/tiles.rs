@@ -199,9 +199,9 @@ fn add(bundle: &mut Vec<u8>, row: &Row) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    fn hashes(level: u8, index: u64, width: u64) -> Option<Resource> {
+    const fn hashes(level: u8, index: u64, width: u64) -> Resource {
         let what = What::Hashes(Place { level, index });
-        Some(Resource { what, width })
+        Resource { what, width }
     }
 
     #[test]
@@ -212,8 +212,8 @@ mod tests {
             ("1/x001/x234/067", hashes(1, 1_234_067, 256)),
             ("7/x001/000.p/1", hashes(7, 1000, 1)),
         ] {
-            assert_eq!(Resource::parse(path), expected, "{path}");
-            assert_eq!(expected.unwrap().to_string(), path);
+            assert_eq!(Resource::parse(path), Some(expected), "{path}");
+            assert_eq!(expected.to_string(), path);
         }
         let entries = Resource::parse("entries/x001/067").unwrap();
         assert_eq!(entries.what, What::Entries(1067));
@@ -227,7 +227,8 @@ mod tests {
             (2, 0, 1),
         ] {
             let place = Place { level, index };
-            assert_eq!(Resource::of(place, 70_000), hashes(level, index, width));
+            let expected = Some(hashes(level, index, width));
+            assert_eq!(Resource::of(place, 70_000), expected);
         }
         assert_eq!(
             Resource::of(
