@@ -67,7 +67,7 @@ fn finds(builder: &GatewayBuilder, more: &[&str], expected: &[(&str, Option<u64>
 }
 
 /// What an owner of the database can do: the triggers are gone.
-async fn without_triggers(folder: &Path) {
+pub(crate) async fn without_triggers(folder: &Path) {
     for (name, postgres) in [
         ("update", "update"),
         ("delete", "delete"),
