@@ -362,6 +362,12 @@ const SECTIONS: &[Section] = &[
         "Placed",
     ),
     section(
+        "[audit.witness]",
+        "One who signs checkpoints of the audit log beside the gate, and only where the log goes on (c2sp.org/tlog-witness). docs/protections/audit.md says how.",
+        "crates/events/src/audit/witness.rs",
+        "Config",
+    ),
+    section(
         "log",
         "Messages and the access log.",
         "crates/events/src/log.rs",

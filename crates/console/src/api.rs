@@ -19,11 +19,22 @@ use serde::de::DeserializeOwned;
 
 pub use body::{MAX_BODY, json, json_up_to};
 
-/// Nothing of ours is kept by caches. A layer of every router.
+/// On an answer: what stands at this address never changes. Whoever may read it may keep it, for a year, and
+/// nobody in between: it takes a permission.
+#[derive(Debug, Clone, Copy)]
+pub struct Immutable;
+
+/// Nothing of ours is kept by caches, unless it says that it is [`Immutable`]. A layer of every router.
 pub fn no_store(mut response: Response) -> std::future::Ready<Response> {
+    let kept = response.extensions().get::<Immutable>().is_some();
+    let value = if kept && response.status().is_success() {
+        "private, max-age=31536000, immutable"
+    } else {
+        "no-store"
+    };
     response
         .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static(value));
     std::future::ready(response)
 }
 

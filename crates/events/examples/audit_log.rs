@@ -72,6 +72,7 @@ async fn sustained(folder: &str, events: u32) -> Anything<(Duration, Duration)> 
         fields,
         clock: Arc::clone(&clock),
         trail: trail.clone(),
+        witnesses: Arc::default(),
     });
     let began = Instant::now();
     let mut callers = tokio::task::JoinSet::new();

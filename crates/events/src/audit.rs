@@ -14,6 +14,7 @@
 //! CWE-117 (records forged through control characters).
 
 pub mod anchor;
+pub mod beside;
 mod by;
 pub mod checkpoint;
 mod event;
@@ -28,9 +29,11 @@ pub mod manage;
 mod person;
 mod personal;
 mod sink;
+pub mod tiles;
 mod trail;
 pub mod tree;
 mod verify;
+pub mod witness;
 
 #[cfg(test)]
 pub(crate) mod log_tests;
@@ -46,6 +49,7 @@ pub use look::Looked;
 pub use personal::Personal;
 pub use trail::{Config, Trail};
 pub use verify::{Fault, Finding, Report};
+pub use witness::Witnesses;
 
 use portcullis_core::Problem;
 use portcullis_store::Tx;

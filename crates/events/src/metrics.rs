@@ -245,6 +245,10 @@ struct Audit {
     written: AtomicU64,
     failures: AtomicU64,
     anchor_failures: AtomicU64,
+    cosignatures: AtomicU64,
+    witness_failures: AtomicU64,
+    witnesses_late: AtomicI64,
+    witnesses_contradicting: AtomicI64,
     depth: AtomicU64,
 }
 
@@ -256,6 +260,10 @@ impl Default for Audit {
             written: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             anchor_failures: AtomicU64::new(0),
+            cosignatures: AtomicU64::new(0),
+            witness_failures: AtomicU64::new(0),
+            witnesses_late: AtomicI64::new(0),
+            witnesses_contradicting: AtomicI64::new(0),
             depth: AtomicU64::new(0),
         }
     }
@@ -407,6 +415,21 @@ impl Metrics {
 
     pub(crate) fn anchor_failed(&self) {
         self.audit.anchor_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn witness_signed(&self) {
+        self.audit.cosignatures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn witness_failed(&self) {
+        self.audit.witness_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many witnesses of the audit log have not signed for too long, and how many contradict it.
+    pub(crate) fn witnesses(&self, late: i64, contradicting: i64) {
+        self.audit.witnesses_late.store(late, Ordering::Relaxed);
+        let held = &self.audit.witnesses_contradicting;
+        held.store(contradicting, Ordering::Relaxed);
     }
 
     pub(crate) fn audit_depth(&self, events: usize) {

@@ -214,6 +214,11 @@ pub fn document(base: &str) -> OpenApi {
     let mut api = OpenApiRouter::<Admin>::new()
         .nest(&format!("{base}{MOUNT}"), routes())
         .into_openapi();
+    // The router's word for the rest of a path is none of OpenAPI's.
+    let paths = std::mem::take(&mut api.paths.paths).into_iter();
+    api.paths.paths = paths
+        .map(|(path, item)| (path.replace("{*", "{"), item))
+        .collect();
     "Portcullis admin API".clone_into(&mut api.info.title);
     "1".clone_into(&mut api.info.version);
     api.info.description = Some("A call bears an API key, or a session cookie with `X-CSRF-Token`. The scopes under `security` are permissions: the caller must hold them.".to_owned());

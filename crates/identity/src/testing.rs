@@ -217,6 +217,7 @@ impl House {
             fields: fields.clone(),
             clock: Arc::clone(&clock),
             trail: trail.clone(),
+            witnesses: Arc::default(),
         });
         let upload_store = UploadStore::new(upload_store::Parts {
             db: self.db.clone(),

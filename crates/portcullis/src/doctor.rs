@@ -1,6 +1,7 @@
 //! `portcullis doctor`: tries what the configuration names, from where the gate stands.
 
 mod certificates;
+mod checkpoints;
 
 use std::fmt;
 use std::path::Path;
@@ -80,7 +81,7 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
             trials.push(trial("secrets".to_owned(), ages(&loaded, store).await));
         }
         trials.extend(remote_secrets(&loaded).await);
-        trials.extend(anchor_bucket(&loaded).await);
+        trials.extend(checkpoints::trials(&mut loaded).await);
         if let Some(url) = &loaded.secrets.redis {
             trials.push(trial(
                 "redis".to_owned(),
@@ -361,27 +362,6 @@ async fn remote_secrets(loaded: &Loaded) -> Option<Trial> {
             .map(|()| "answers, and may be written to".to_owned())
             .map_err(|error| format!("{error}; see [secret-store.remote]")),
     ))
-}
-
-/// The bucket that checkpoints of the audit log are put into. Nothing is written.
-async fn anchor_bucket(loaded: &Loaded) -> Option<Trial> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    // What is wrong with the table is told above.
-    let bucket = crate::config::anchors::bucket(&loaded.config, &loaded.secrets, &clock);
-    let bucket = bucket.ok().flatten()?;
-    let told = |is_there| {
-        let found = if is_there {
-            "answers, and has a checkpoint"
-        } else {
-            "answers, and has no checkpoint yet (or there is no such bucket)"
-        };
-        found.to_owned()
-    };
-    let tried = bucket.try_out().await;
-    let tried = tried
-        .map(told)
-        .map_err(|error| format!("{error}; see [audit.anchor-bucket]"));
-    Some(trial("bucket of checkpoints".to_owned(), tried))
 }
 
 /// The key of all keys: wraps something, unwraps it, and is refused for somebody else's.

@@ -60,6 +60,8 @@ enum Away {
     SecretManager,
     /// Where checkpoints of the audit log are put.
     Bucket,
+    /// Who signs checkpoints of the audit log.
+    Witness,
     Nothing,
 }
 
@@ -99,6 +101,7 @@ impl Matrix {
             Away::Files => secret_files(&loaded.config).is_some(),
             Away::SecretManager => remote_secrets(&loaded.config).is_some(),
             Away::Bucket => loaded.config.audit.anchor_bucket.is_some(),
+            Away::Witness => !loaded.config.audit.witness.is_empty(),
             Away::Scanner | Away::Quarantine => uploads,
             Away::Kms => loaded.config.kek.kind.is_service(),
             Away::Sink => loaded.config.error_reports.dsn.is_some(),
@@ -189,6 +192,9 @@ fn value(config: &Config, key: &str) -> Option<String> {
             None => "none".to_owned(),
         },
         "audit.anchor-every" => config.audit.anchor_every.to_string(),
+        "audit.witness-every" => config.audit.witness_every.to_string(),
+        "audit.witness-alert-after" => config.audit.witness_alert_after.to_string(),
+        "audit.witnesses-wanted" => config.audit.witnesses_wanted.to_string(),
         "audit.notes-per-second" => config.audit.notes_per_second.to_string(),
         "mail.server" => config.mail.server.as_deref().unwrap_or("none").to_owned(),
         "kek.timeout" => config.kek.timeout.to_string(),

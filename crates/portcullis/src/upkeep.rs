@@ -169,7 +169,7 @@ pub(crate) async fn identity(
         OPENID.to_owned(),
     )?;
     let webhooks = webhooks(&signing_keys, &vault.fields, keys)?;
-    let audit_log = audit_log(keys, &signing_keys, &vault.fields);
+    let audit_log = audit_log(loaded, keys, &signing_keys, &vault.fields);
     let upload_store = upload_store(loaded, &signing_keys, &vault);
     let (of_log, of_store) = (audit_log.clone(), upload_store.clone());
     let privacy = privacy(loaded, &accounts, (of_log, of_store), (db, &vault), keys);
@@ -241,13 +241,21 @@ fn consents(loaded: &Loaded, db: &Db, vault: &Vault) -> Consents {
 }
 
 /// The trail as one log that others can verify.
-fn audit_log(keys: &Keys, signing_keys: &SigningKeys, fields: &Fields) -> audit::Log {
+fn audit_log(
+    loaded: &Loaded,
+    keys: &Keys,
+    signing_keys: &SigningKeys,
+    fields: &Fields,
+) -> audit::Log {
+    // What is wrong with one kept the gate from starting.
+    let witnesses = audit::Witnesses::compile(&loaded.config.audit).unwrap_or_default();
     audit::Log::new(audit::Parts {
         db: signing_keys.db.clone(),
         keys: keys.clone(),
         fields: fields.clone(),
         clock: Arc::clone(&signing_keys.clock),
         trail: signing_keys.trail.clone(),
+        witnesses: Arc::new(witnesses),
     })
 }
 
@@ -483,6 +491,7 @@ fn keep_log(gate: &Gate, log: &audit::Log, loaded: &Loaded) {
             }
         }
     });
+    gate.back.spawn(log.clone().ask_witnesses());
     let config = &loaded.config.audit;
     let (keep, every) = (config.keep, config.anchor_every);
     let mut anchors: Vec<(Anchor, Option<Timestamp>)> = config::anchors::all(loaded, &gate.clock)

@@ -146,17 +146,23 @@ impl Verifier {
         self.kind
     }
 
-    fn verifies(&self, text: &str, signature: &[u8]) -> bool {
+    /// Whether both are the same key, under whatever name. A cosignature does not say in whose name it was made.
+    pub fn is_same_key(&self, other: &Verifier) -> bool {
+        self.public == other.public
+    }
+
+    /// The seconds that a signature of `text` says, 0 where it says none; nothing where it does not verify.
+    fn verified(&self, text: &str, signature: &[u8]) -> Option<u64> {
         let (seconds, signature) = match self.kind {
             Kind::Text => (0, signature),
-            Kind::Cosignature => match signature.split_first_chunk::<8>() {
-                Some((seconds, rest)) => (u64::from_be_bytes(*seconds), rest),
-                None => return false,
-            },
+            Kind::Cosignature => {
+                let (seconds, rest) = signature.split_first_chunk::<8>()?;
+                (u64::from_be_bytes(*seconds), rest)
+            }
         };
-        UnparsedPublicKey::new(&ED25519, &self.public)
-            .verify(&signed_bytes(self.kind, text, seconds), signature)
-            .is_ok()
+        let verified = UnparsedPublicKey::new(&ED25519, &self.public)
+            .verify(&signed_bytes(self.kind, text, seconds), signature);
+        verified.ok().map(|()| seconds)
     }
 }
 
@@ -204,6 +210,13 @@ struct Signature {
     name: String,
     id: [u8; 4],
     bytes: Vec<u8>,
+}
+
+impl Signature {
+    fn line(&self) -> String {
+        let blob = [self.id.as_slice(), &self.bytes].concat();
+        format!("{DASH}{} {}\n", self.name, STANDARD.encode(blob))
+    }
 }
 
 /// A note that was read and not verified: its text means nothing yet.
@@ -265,7 +278,7 @@ impl Note {
                 .iter()
                 .find(|key| key.id == signature.id && key.name == signature.name);
             let Some(key) = known else { continue };
-            if !key.verifies(&self.text, &signature.bytes) {
+            if key.verified(&self.text, &signature.bytes).is_none() {
                 return Err(Error::Forged);
             }
             if !signers.contains(&key) {
@@ -276,6 +289,26 @@ impl Note {
             return Err(Error::NotSigned);
         }
         Ok((&self.text, signers))
+    }
+
+    /// The newest signature of `key` as a line, its newline included, and the seconds since the epoch that it
+    /// says (0 of a key that says none).
+    ///
+    /// # Errors
+    /// There is none, or one in its name does not verify.
+    pub fn signed_by(&self, key: &Verifier) -> Result<(u64, String), Error> {
+        let mut newest: Option<(u64, String)> = None;
+        for signature in &self.signatures {
+            if signature.id != key.id || signature.name != key.name {
+                continue;
+            }
+            let verified = key.verified(&self.text, &signature.bytes);
+            let seconds = verified.ok_or(Error::Forged)?;
+            if newest.as_ref().is_none_or(|(other, _)| *other < seconds) {
+                newest = Some((seconds, signature.line()));
+            }
+        }
+        newest.ok_or(Error::NotSigned)
     }
 }
 
@@ -333,9 +366,22 @@ mod tests {
         let line = witness.sign(TEXT, 1_700_000_000).unwrap();
         let note: Note = format!("{TEXT}\n{line}").parse().unwrap();
         let key: Verifier = witness.verifier().to_string().parse().unwrap();
+        assert_eq!(note.signed_by(&key), Ok((1_700_000_000, line.clone())));
         assert!(note.verify(&[key]).is_ok());
+        let later = witness.sign(TEXT, 1_800_000_000).unwrap();
+        let both: Note = format!("{TEXT}\n{later}{line}").parse().unwrap();
+        assert_eq!(
+            both.signed_by(&witness.verifier()),
+            Ok((1_800_000_000, later))
+        );
+        let other: Note = format!("{}\n{line}", TEXT.replace("answer", "Answer"))
+            .parse()
+            .unwrap();
+        assert_eq!(other.signed_by(&witness.verifier()), Err(Error::Forged));
         let plain = Signer::from_seed("witness.test/w", Kind::Text, &[3; 32]).unwrap();
         assert_eq!(note.verify(&[plain.verifier()]), Err(Error::NotSigned));
+        assert_eq!(note.signed_by(&plain.verifier()), Err(Error::NotSigned));
+        assert!(plain.verifier().is_same_key(&witness.verifier()));
     }
 
     #[test]

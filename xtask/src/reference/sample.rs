@@ -339,6 +339,13 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "\"why it is switched off\"",
     ),
     ("[alert]", "name", "\"ops\""),
+    ("[audit.witness]", "name", "\"one\""),
+    ("[audit.witness]", "url", "\"https://witness.example.com\""),
+    (
+        "[audit.witness]",
+        "key",
+        "\"witness.example.com/w1+f56d3a5a+BBQ1QUZ...\"",
+    ),
     ("[alert]", "email", "[\"duty@corp.example\"]"),
     ("[alert]", "slack", "{ env = \"SLACK_WEBHOOK\" }"),
     (
@@ -402,6 +409,7 @@ pub(super) fn render(tables: &Tables) -> Result<String> {
                 | "secret-store"
                 | "secret-store.remote"
                 | "audit.anchor-bucket"
+                | "[audit.witness]"
                 | "upload-store"
                 | "security-txt"
                 | "[previous-kek]"
@@ -455,11 +463,13 @@ fn known(list: &'static [(&str, &str, &str)], table: &str, key: &Key) -> Option<
         .map(|(_, _, value)| *value)
 }
 
-/// `[listen] tls` is `[listen.tls]`.
+/// `[listen] tls` is `[listen.tls]`, and `[audit] witness` is `[[audit.witness]]`.
 pub(super) fn has_own_table(table: &str, key: &Key) -> bool {
-    super::SECTIONS
-        .iter()
-        .any(|section| section.table == format!("{table}.{}", key.name))
+    let own = format!("{table}.{}", key.name);
+    super::SECTIONS.iter().any(|section| {
+        let list = section.table.trim_start_matches('[').trim_end_matches(']');
+        list == own
+    })
 }
 
 fn name(table: &str) -> String {

@@ -77,6 +77,7 @@ fn table(name: &str, about: &str, keys: &[Key]) -> Result<Value> {
         "[route]" => &["path", "allow"],
         "[webhook]" => &["name", "path", "scheme", "secrets"],
         "[alert]" => &["name"],
+        "[audit.witness]" => &["name", "url", "key"],
         "[data]" => &["field", "kind", "location", "seen-by", "retention"],
         "[purpose]" => &["name", "version", "about"],
         "[scan]" => &["name", "covers"],
@@ -92,13 +93,22 @@ fn table(name: &str, about: &str, keys: &[Key]) -> Result<Value> {
     )
 }
 
-/// Puts a table where its name says: `a`, `a.b`, `a.NAME`, `[a]`.
+/// Puts a table where its name says: `a`, `a.b`, `a.NAME`, `[a]`, `[a.b]`.
 fn place(root: &mut Map<String, Value>, name: &str, table: Value) {
     if let Some(list) = name
         .strip_prefix('[')
         .and_then(|name| name.strip_suffix(']'))
     {
-        root.insert(list.to_owned(), json!({ "type": "array", "items": table }));
+        let table = json!({ "type": "array", "items": table });
+        // A list within a table.
+        let within = list.split_once('.').and_then(|(outer, inner)| {
+            let properties = root.get_mut(outer)?.get_mut("properties")?;
+            Some((properties.as_object_mut()?, inner))
+        });
+        match within {
+            Some((properties, inner)) => properties.insert(inner.to_owned(), table),
+            None => root.insert(list.to_owned(), table),
+        };
         return;
     }
     match name.split_once('.') {
@@ -243,8 +253,10 @@ mod tests {
         place(&mut root, "listen.tls", json!(1));
         place(&mut root, "roles.NAME", json!(2));
         place(&mut root, "[route]", json!(3));
+        place(&mut root, "[listen.also]", json!(4));
         assert_eq!(root["listen"]["properties"]["tls"], 1);
         assert_eq!(root["roles"]["additionalProperties"], 2);
         assert_eq!(root["route"]["items"], 3);
+        assert_eq!(root["listen"]["properties"]["also"]["items"], 4);
     }
 }

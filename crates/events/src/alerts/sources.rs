@@ -5,7 +5,7 @@ use crate::anomalies::Severity;
 use crate::audit::{Action, Event, Target};
 
 /// Where alerts come from. Those of [`crate::anomalies::DETECTORS`], then events, then conditions of a node.
-pub const SOURCES: [&str; 16] = [
+pub const SOURCES: [&str; 18] = [
     "login-burst",
     "credential-stuffing",
     "enumeration",
@@ -20,6 +20,8 @@ pub const SOURCES: [&str; 16] = [
     "webhook-dead",
     "audit-lost",
     "audit-failed",
+    "audit-contradicted",
+    "audit-unwitnessed",
     "dependency-down",
     "certificate-ending",
 ];
@@ -56,6 +58,16 @@ fn notice(event: &Event) -> Option<Notice> {
             "audit-lost",
             Severity::High,
             "more events came than are recorded one by one",
+        ),
+        Action::AuditContradicted => (
+            "audit-contradicted",
+            Severity::High,
+            "a witness has seen another history of the audit log, or more of it: `portcullis audit verify`",
+        ),
+        Action::AuditUnwitnessed => (
+            "audit-unwitnessed",
+            Severity::Medium,
+            "a witness has not signed the audit log for too long: `portcullis audit witness`",
         ),
         _ => return None,
     };

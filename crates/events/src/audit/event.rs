@@ -226,6 +226,8 @@ actions! {
     AuditOverflow = "audit.overflow", Kept;
     AuditErased = "audit.erased", Kept;
     AuditRetained = "audit.retained", Kept;
+    AuditContradicted = "audit.contradicted", Kept;
+    AuditUnwitnessed = "audit.unwitnessed", Kept;
     ApiKeySeen = "api-key.seen", Folded;
     TrafficErrors = "traffic.errors", Kept;
     AnomalyFound = "anomaly.found", Kept;

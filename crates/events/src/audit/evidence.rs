@@ -99,6 +99,8 @@ pub struct Evidence {
     pub from: u64,
     pub to: u64,
     pub events: u64,
+    /// What the events are proved under, with all signatures below it.
+    pub checkpoint: String,
 }
 
 impl Log {
@@ -116,6 +118,8 @@ impl Log {
             return Err(Error::Nothing);
         };
         let (first, last) = (unsigned(first)?, unsigned(last)?);
+        // Witnesses' word goes with it, where they have given it for all of this time.
+        let head = self.witnessed_head(&head, last).await?.unwrap_or(head);
         // What has its place since the head was read is not proved by it.
         let end = last.saturating_add(1).min(head.size);
         let count = end.saturating_sub(first);
@@ -247,8 +251,8 @@ impl Evidence {
                 | Err(_) => return Err(Error::NotOne),
             }
         }
-        let checkpoint = checkpoint.ok_or(Error::NotOne)?;
-        let checkpoint = Checkpoint::verify(&checkpoint, keys).map_err(Error::Checkpoint)?;
+        let signed = checkpoint.ok_or(Error::NotOne)?;
+        let checkpoint = Checkpoint::verify(&signed, keys).map_err(Error::Checkpoint)?;
         if checkpoint.origin != log {
             return Err(Error::Checkpoint(checkpoint::Error::Origin));
         }
@@ -259,6 +263,7 @@ impl Evidence {
             from,
             to,
             events: u64::try_from(entries.len()).unwrap_or(u64::MAX),
+            checkpoint: signed,
         })
     }
 }

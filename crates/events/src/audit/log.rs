@@ -24,7 +24,7 @@ use super::checkpoint::{Checkpoint, Proof};
 use super::leaf::{self, columns};
 use super::list::{self, Cursor, Filter, Page};
 use super::tree::{self, Hash, Place, Tiles};
-use super::{Action, By, Error, Event, Outcome, Personal, Trail, hours, personal};
+use super::{Action, By, Error, Event, Outcome, Personal, Trail, Witnesses, hours, personal};
 
 /// Leaves in one transaction: what the write lock is held for at a time.
 const BATCH: usize = 1000;
@@ -33,7 +33,9 @@ const BATCH_ARG: i64 = 1000;
 /// What the retention rule removes together.
 const TOGETHER: Span = Span::from_days(1);
 
-const HEAD: &str = "SELECT log_id, size, root, checkpoint, kept_from FROM audit_log WHERE one = 1";
+pub(super) const HEAD: &str =
+    "SELECT log_id, size, root, checkpoint, kept_from FROM audit_log WHERE one = 1";
+pub(super) const SIGNED_AT: &str = "SELECT signed_at FROM audit_log WHERE one = 1";
 const BEGIN: &str = "INSERT INTO audit_log (one, log_id, size, root, checkpoint, signed_at, kept_from) VALUES (1, $1, 0, $2, NULL, $3, $4) ON CONFLICT DO NOTHING";
 // Changes nothing: it takes the row's lock, on both engines.
 const LOCK: &str = "UPDATE audit_log SET size = size WHERE one = 1";
@@ -46,7 +48,7 @@ const WAITING: &str = concat!(
     " FROM audit_event WHERE leaf IS NULL ORDER BY at, id LIMIT $1"
 );
 pub(super) const FIND: &str = concat!("SELECT ", columns!(), " FROM audit_event WHERE id = $1");
-const TILE: &str = "SELECT hashes FROM audit_tile WHERE level = $1 AND position = $2";
+pub(super) const TILE: &str = "SELECT hashes FROM audit_tile WHERE level = $1 AND position = $2";
 const PUT_TILE: &str = "INSERT INTO audit_tile (level, position, hashes) VALUES ($1, $2, $3) ON CONFLICT (level, position) DO UPDATE SET hashes = excluded.hashes";
 
 const PLACE_SQLITE: &str = "\
@@ -79,6 +81,7 @@ pub struct Parts {
     pub fields: Fields,
     pub clock: Arc<dyn Clock>,
     pub trail: Trail,
+    pub witnesses: Arc<Witnesses>,
 }
 
 /// The log; cheap to clone.
@@ -101,7 +104,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    fn read(row: &Row) -> Result<Self, Error> {
+    pub(super) fn read(row: &Row) -> Result<Self, Error> {
         let root = row.bytes("root")?;
         Ok(Head {
             log_id: row.uuid("log_id")?,
@@ -109,6 +112,28 @@ impl Head {
             root: root.try_into().map_err(|_| Error::Damaged("its head"))?,
             checkpoint: row.opt_text("checkpoint")?,
         })
+    }
+
+    /// The same log as it was.
+    pub(super) fn at(&self, then: &Checkpoint, checkpoint: String) -> Self {
+        Head {
+            log_id: self.log_id,
+            size: then.size,
+            root: then.root,
+            checkpoint: Some(checkpoint),
+        }
+    }
+
+    pub(super) fn signers(&self, keys: &Keys) -> Result<Vec<Signer>, Error> {
+        let salt = self.log_id.as_bytes();
+        let seeds = keys.derive_salted(Purpose::AuditHead, salt);
+        let origin = self.origin();
+        seeds
+            .map_err(|_| Error::Key)?
+            .iter()
+            .map(|seed| Signer::from_seed(&origin, Kind::Text, seed.expose()))
+            .collect::<Result<_, _>>()
+            .map_err(|_| Error::Key)
     }
 
     pub(super) fn origin(&self) -> String {
@@ -138,6 +163,11 @@ impl Log {
         &self.0
     }
 
+    /// Who is asked to sign checkpoints beside the gate.
+    pub fn witnesses(&self) -> &Witnesses {
+        &self.0.witnesses
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
@@ -147,15 +177,7 @@ impl Log {
     }
 
     pub(super) fn signers(&self, head: &Head) -> Result<Vec<Signer>, Error> {
-        let salt = head.log_id.as_bytes();
-        let seeds = self.0.keys.derive_salted(Purpose::AuditHead, salt);
-        let origin = head.origin();
-        seeds
-            .map_err(|_| Error::Key)?
-            .iter()
-            .map(|seed| Signer::from_seed(&origin, Kind::Text, seed.expose()))
-            .collect::<Result<_, _>>()
-            .map_err(|_| Error::Key)
+        head.signers(&self.0.keys)
     }
 
     /// The keys that verify this log's heads, the one in use first. Nothing before the first event.
@@ -351,6 +373,8 @@ impl Log {
             .with("before", cut.to_string());
         self.0.trail.record_in(&mut tx, event).await?;
         tx.commit().await?;
+        // Signed before anything goes: until then whoever verifies would find events missing.
+        self.sequence().await?;
         let (mut at, mut removed) = (from, 0_u64);
         while at < through {
             let end = at.saturating_add(BATCH as u64).min(through);
@@ -435,7 +459,12 @@ impl Log {
         let Some(head) = self.head().await? else {
             return Ok(None);
         };
-        self.prove_row(&row, &head).await
+        // Witnesses' word goes with it, where they have given it for this event.
+        let witnessed = match row.opt_int("leaf")? {
+            Some(leaf) => self.witnessed_head(&head, unsigned(leaf)?).await?,
+            None => None,
+        };
+        self.prove_row(&row, &witnessed.unwrap_or(head)).await
     }
 
     /// The same of a row that was read.

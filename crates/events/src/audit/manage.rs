@@ -8,11 +8,12 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRef, Path, Query, State};
+use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
-use portcullis_console::api::{Failure, paging, parse_id};
+use portcullis_console::api::{Failure, Immutable, paging, parse_id};
 use portcullis_core::id::EventId;
 use portcullis_core::{Problem, TenantId, Timestamp, problem};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::tiles::{Resource, What};
 use super::{Filter, Log};
 use crate::secret_store::of_tenant::Own;
 
@@ -41,9 +43,13 @@ where
         .routes(routes!(prove_event))
         .routes(routes!(newest_checkpoint))
         .routes(routes!(prove_consistency))
+        .routes(routes!(read_tile))
+        .routes(routes!(witnessed_checkpoint))
         .routes(routes!(list_own_events))
         .routes(routes!(prove_own_event))
         .routes(routes!(newest_checkpoint_for_tenants))
+        .routes(routes!(read_tile_for_tenants))
+        .routes(routes!(witnessed_checkpoint_for_tenants))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -134,8 +140,33 @@ async fn proof(log: &Log, id: &str, tenant: Option<TenantId>) -> Result<Text, Fa
 }
 
 async fn checkpoint(log: &Log) -> Result<Text, Failure> {
-    let newest = log.checkpoint().await?;
+    let newest = log.cosigned_checkpoint().await?;
     Ok(text(newest.ok_or(Problem::new(&problem::NOT_FOUND))?))
+}
+
+async fn witnessed(log: &Log) -> Result<Text, Failure> {
+    let newest = log.witnessed_checkpoint().await?;
+    Ok(text(newest.ok_or(Problem::new(&problem::NOT_FOUND))?))
+}
+
+/// A resource of c2sp.org/tlog-tiles, by its path below `tile/`.
+async fn tile(log: &Log, path: &str, with_entries: bool) -> Result<Response, Failure> {
+    const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+    let missing = || Problem::new(&problem::NOT_FOUND);
+    let resource = Resource::parse(path).ok_or_else(missing)?;
+    let is_content = match resource.what {
+        What::Hashes(_) => false,
+        // SECURITY: a bundle has the events of all tenants, one beside the other.
+        What::Entries(_) if with_entries => true,
+        What::Entries(_) => return Err(missing().into()),
+    };
+    let bytes = log.resource(resource).await?.ok_or_else(missing)?;
+    let mut response = ([(CONTENT_TYPE, BYTES)], bytes).into_response();
+    // Hashes say nothing and stay. Events are kept by nobody but the trail, which forgets some in the end.
+    if !is_content {
+        response.extensions_mut().insert(Immutable);
+    }
+    Ok(response)
 }
 
 /// Lists events of all tenants.
@@ -159,12 +190,22 @@ async fn prove_event(State(log): State<Log>, Path(id): Path<String>) -> Result<T
     proof(&log, &id, None).await
 }
 
-/// The log's newest signed checkpoint (c2sp.org/tlog-checkpoint).
+/// The log's newest signed checkpoint (c2sp.org/tlog-checkpoint), with the cosignatures of witnesses who have signed
+/// that one already.
 #[utoipa::path(get, path = "/audit/checkpoint", tag = "audit",
     responses((status = 200, description = "The checkpoint", body = String, content_type = "text/plain")),
     security(("session" = ["manage:audit"]), ("api-key" = ["manage:audit"])))]
 async fn newest_checkpoint(State(log): State<Log>) -> Result<Text, Failure> {
     checkpoint(&log).await
+}
+
+/// The newest checkpoint that as many witnesses signed as `audit.witnesses-wanted` says, one at least, with their
+/// cosignatures (c2sp.org/tlog-cosignature).
+#[utoipa::path(get, path = "/audit/checkpoint/witnessed", tag = "audit",
+    responses((status = 200, description = "The checkpoint", body = String, content_type = "text/plain")),
+    security(("session" = ["manage:audit"]), ("api-key" = ["manage:audit"])))]
+async fn witnessed_checkpoint(State(log): State<Log>) -> Result<Text, Failure> {
+    witnessed(&log).await
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -201,6 +242,18 @@ async fn prove_consistency(
     }))
 }
 
+/// A tile of the log's hashes, or a bundle of its entries (c2sp.org/tlog-tiles; the prefix is that of
+/// `checkpoint`).
+#[utoipa::path(get, path = "/audit/tile/{*tile}", tag = "audit",
+    params(("tile" = String, Path, pattern = "^([0-7]|entries)/(x[0-9]{3}/)*[0-9]{3}([.]p/[1-9][0-9]{0,2})?$",
+        description = "`LEVEL/INDEX`, `LEVEL/INDEX.p/WIDTH` or the same with `entries` for the level; the index in groups of three digits, such as `x001/x234/067`. Slashes stand as they are: an escaped one is refused in every path")),
+    responses((status = 200, description = "32 bytes per hash, or entries with two bytes of length before each",
+        body = String, content_type = "application/octet-stream")),
+    security(("session" = ["manage:audit"]), ("api-key" = ["manage:audit"])))]
+async fn read_tile(State(log): State<Log>, Path(path): Path<String>) -> Result<Response, Failure> {
+    tile(&log, &path, true).await
+}
+
 /// Lists the events of the caller's tenant.
 #[utoipa::path(get, path = "/tenants/{tenant}/audit/events", tag = "audit", params(Asked,
     ("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
@@ -235,4 +288,32 @@ async fn prove_own_event(
     security(("session" = ["manage:audit"]), ("api-key" = ["manage:audit"])))]
 async fn newest_checkpoint_for_tenants(State(log): State<Log>, _own: Own) -> Result<Text, Failure> {
     checkpoint(&log).await
+}
+
+/// The newest checkpoint that witnesses signed, for a tenant's own administrators.
+#[utoipa::path(get, path = "/tenants/{tenant}/audit/checkpoint/witnessed", tag = "audit", params(
+    ("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant")),
+    responses((status = 200, description = "The checkpoint", body = String, content_type = "text/plain")),
+    security(("session" = ["manage:audit"]), ("api-key" = ["manage:audit"])))]
+async fn witnessed_checkpoint_for_tenants(
+    State(log): State<Log>,
+    _own: Own,
+) -> Result<Text, Failure> {
+    witnessed(&log).await
+}
+
+/// A tile of the log's hashes, for a tenant's own administrators. Entries are not served here: a bundle of them has
+/// those of other tenants. A tenant gets its own by their proofs.
+#[utoipa::path(get, path = "/tenants/{tenant}/audit/tile/{*tile}", tag = "audit", params(
+    ("tenant" = String, Path, pattern = "^[0-9a-z-]{2,63}$", description = "The caller's own tenant"),
+    ("tile" = String, Path, pattern = "^[0-7]/(x[0-9]{3}/)*[0-9]{3}([.]p/[1-9][0-9]{0,2})?$",
+        description = "`LEVEL/INDEX` or `LEVEL/INDEX.p/WIDTH`; the index in groups of three digits, such as `x001/x234/067`. Slashes stand as they are: an escaped one is refused in every path")),
+    responses((status = 200, description = "32 bytes per hash", body = String, content_type = "application/octet-stream")),
+    security(("session" = ["manage:audit"]), ("api-key" = ["manage:audit"])))]
+async fn read_tile_for_tenants(
+    State(log): State<Log>,
+    _own: Own,
+    Path((_, path)): Path<(String, String)>,
+) -> Result<Response, Failure> {
+    tile(&log, &path, false).await
 }

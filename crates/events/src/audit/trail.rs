@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 use super::anchor::Placed;
 use super::inbox::{Answer, Inbox, Noted, Sweep};
 use super::sink::{self, Sink};
+use super::witness::{self, Witnesses};
 use super::{Error, Event};
 use crate::Metrics;
 
@@ -52,6 +53,16 @@ pub struct Config {
     /// How often a checkpoint is added, where there is a new one. Default `"1h"`, from `"1m"` on. What happened
     /// since the last one can be taken back unseen.
     pub anchor_every: Span,
+    /// Who signs checkpoints beside the gate, `[[audit.witness]]`. Default: nobody.
+    pub witness: Vec<witness::Config>,
+    /// How many witnesses have to have signed. Default 0: none has to. Below it `audit verify` fails, and proofs
+    /// are under the newest checkpoint that so many signed.
+    pub witnesses_wanted: u32,
+    /// How often each witness is asked. Default `"5m"`, from `"10s"` to `"1d"`. What happened since can be taken
+    /// back unseen.
+    pub witness_every: Span,
+    /// How long a witness may not have signed before somebody is told. Default `"1d"`, from `witness-every` on.
+    pub witness_alert_after: Span,
 }
 
 impl Default for Config {
@@ -64,6 +75,10 @@ impl Default for Config {
             anchor_file: None,
             anchor_bucket: None,
             anchor_every: Span::from_hours(1),
+            witness: Vec::new(),
+            witnesses_wanted: 0,
+            witness_every: Span::from_minutes(5),
+            witness_alert_after: Span::from_days(1),
         }
     }
 }
@@ -104,6 +119,7 @@ impl Config {
                     .remedy("write it as \"400d\", or remove the key to keep everything"),
             );
         }
+        findings.extend(Witnesses::compile(self).err().unwrap_or_default());
         if !(10..=100_000).contains(&self.notes_per_second) {
             findings.push(
                 Finding::error(

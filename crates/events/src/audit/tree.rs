@@ -17,7 +17,7 @@ pub type Hash = [u8; 32];
 /// Hashes in a whole tile.
 pub const TILE: u64 = 256;
 /// Levels of tiles: enough for any number of leaves.
-const LEVELS: u8 = 8;
+pub const LEVELS: u8 = 8;
 /// More hashes than a path through any tree has.
 pub const LONGEST_PROOF: usize = 64;
 

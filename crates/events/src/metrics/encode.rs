@@ -260,6 +260,26 @@ impl Metrics {
             "Checkpoints of the audit log that could not be kept in `audit.anchor-file`",
             self.audit.anchor_failures.load(Ordering::Relaxed),
         )?;
+        page.counter(
+            "portcullis_audit_cosignatures",
+            "Checkpoints of the audit log that a witness signed for this node",
+            self.audit.cosignatures.load(Ordering::Relaxed),
+        )?;
+        page.counter(
+            "portcullis_audit_witness_failures",
+            "Times that a witness of the audit log was asked by this node and did not sign",
+            self.audit.witness_failures.load(Ordering::Relaxed),
+        )?;
+        page.gauge(
+            "portcullis_audit_witnesses_late",
+            "Witnesses that have not signed the audit log for `audit.witness-alert-after`",
+            self.audit.witnesses_late.load(Ordering::Relaxed),
+        )?;
+        page.gauge(
+            "portcullis_audit_witnesses_contradicting",
+            "Witnesses that have seen another history of the audit log, or more of it",
+            self.audit.witnesses_contradicting.load(Ordering::Relaxed),
+        )?;
         let depth = self.audit.depth.load(Ordering::Relaxed);
         page.gauge(
             "portcullis_audit_queue_events",

@@ -239,6 +239,8 @@ elsewhere! {
         secret_remote "how far secrets were carried",
         audit_log "the head of the audit log",
         audit_tile "hashes of the audit log",
+        audit_witness "what witnesses of the audit log were asked last",
+        audit_cosignature "what witnesses of the audit log signed",
         audit_hour "how much was recorded in an hour",
         traffic_hour "how many requests passed in an hour",
         foreign_cutoff "since when tokens of other issuers count",

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use portcullis_core::id::EventId;
 use portcullis_core::{TenantId, Timestamp};
 use portcullis_events::audit::checkpoint::{Checkpoint, Proof};
+use portcullis_events::audit::witness::{Answered, cosigned_by};
 use portcullis_events::audit::{self, Filter, Outcome};
 use portcullis_events::{Action, By, Event, Target};
 use portcullis_vault::note::Verifier;
@@ -73,6 +74,13 @@ pub(crate) enum Audit {
         /// The log's verifier key, as `audit key` prints it. May be given several times.
         #[arg(long, value_name = "VKEY", conflicts_with = "checkpoint")]
         key: Vec<String>,
+        /// A witness's own verifier key, as it publishes it: who signed the bundle's or the proof's checkpoint.
+        /// May be given several times. Default for a bundle without `--key`: those of `[[audit.witness]]`.
+        #[arg(long, value_name = "VKEY", conflicts_with = "checkpoint")]
+        witness: Vec<String>,
+        /// How many of these have to have signed. Default: all that are given, or `audit.witnesses-wanted`.
+        #[arg(long, value_name = "NUMBER", conflicts_with = "checkpoint")]
+        witnesses_wanted: Option<usize>,
     },
     /// Write the proof that an event is in the log: a file that whoever has the log's key can verify.
     Prove {
@@ -84,7 +92,13 @@ pub(crate) enum Audit {
         to: Option<PathBuf>,
     },
     /// Print the log's newest signed checkpoint. Keep it where nobody who runs the gate can change it.
-    Checkpoint,
+    Checkpoint {
+        /// The newest one that as many witnesses signed as `audit.witnesses-wanted` says, one at least.
+        #[arg(long)]
+        witnessed: bool,
+    },
+    /// Ask every witness (`[[audit.witness]]`) to sign the newest checkpoint now. Exit code 1 where one does not.
+    Witness,
     /// Print the keys that verify the log's checkpoints, the one in use first.
     Key,
     /// Destroy the key under which a person's addresses and the like are sealed in the trail.
@@ -167,22 +181,29 @@ pub(crate) fn offline(format: Format, verb: &Audit) -> Option<anyhow::Result<boo
         Audit::Verify {
             proof: Some(file),
             key,
+            witness,
+            witnesses_wanted,
             ..
-        } => Some(verify_proof(format, file, key)),
+        } => Some(
+            Wanted::given(witness, *witnesses_wanted)
+                .and_then(|wanted| verify_proof(format, file, key, &wanted)),
+        ),
         Audit::Verify {
             bundle: Some(file),
             identity_file,
             key,
+            witness,
+            witnesses_wanted,
             ..
-        } if !key.is_empty() => Some(
-            keys(key)
-                .and_then(|keys| evidence::verify(format, file, identity_file.as_deref(), &keys)),
-        ),
+        } if !key.is_empty() => Some(Wanted::given(witness, *witnesses_wanted).and_then(
+            |wanted| evidence::verify(format, file, identity_file.as_deref(), &keys(key)?, &wanted),
+        )),
         Audit::Verify { proof: None, .. }
         | Audit::List { .. }
         | Audit::Export { .. }
         | Audit::Prove { .. }
-        | Audit::Checkpoint
+        | Audit::Checkpoint { .. }
+        | Audit::Witness
         | Audit::Key
         | Audit::Erase { .. } => None,
     }
@@ -202,13 +223,26 @@ pub(crate) async fn run(format: Format, verb: &Audit, stores: &Stores) -> anyhow
         Audit::Verify {
             bundle: Some(file),
             identity_file,
+            witness,
+            witnesses_wanted,
             ..
         } => {
             let keys = log.verifiers().await?;
-            return evidence::verify(format, file, identity_file.as_deref(), &keys);
+            let mut wanted = Wanted::given(witness, *witnesses_wanted)?;
+            if witness.is_empty() {
+                let own = log.witnesses();
+                wanted = Wanted {
+                    keys: own.keys(),
+                    count: witnesses_wanted.unwrap_or(own.wanted()),
+                };
+            }
+            return evidence::verify(format, file, identity_file.as_deref(), &keys, &wanted);
         }
         Audit::Verify { key, .. } if !key.is_empty() => {
             return Err(Usage::error("--key goes with a bundle or with --proof"));
+        }
+        Audit::Verify { witness, .. } if !witness.is_empty() => {
+            return Err(Usage::error("--witness goes with a bundle or with --proof"));
         }
         Audit::Verify { checkpoint, .. } => {
             let kept = checkpoint.as_deref().map(last_checkpoint).transpose()?;
@@ -227,11 +261,16 @@ pub(crate) async fn run(format: Format, verb: &Audit, stores: &Stores) -> anyhow
             };
             write(to.as_deref(), &proof.text())?;
         }
-        Audit::Checkpoint => {
-            log.sequence().await?;
-            let checkpoint = log.checkpoint().await?.context("there is no event yet")?;
-            output::exactly(&checkpoint);
+        Audit::Checkpoint { witnessed: true } => {
+            let checkpoint = log.witnessed_checkpoint().await?;
+            output::exactly(&checkpoint.context("not enough witnesses have signed one yet")?);
         }
+        Audit::Checkpoint { witnessed: false } => {
+            log.sequence().await?;
+            let checkpoint = log.cosigned_checkpoint().await?;
+            output::exactly(&checkpoint.context("there is no event yet")?);
+        }
+        Audit::Witness => return ask_witnesses(format, log).await,
         Audit::Key => {
             log.sequence().await?;
             for key in log.verifiers().await? {
@@ -249,6 +288,35 @@ pub(crate) async fn run(format: Format, verb: &Audit, stores: &Stores) -> anyhow
         }
     }
     Ok(true)
+}
+
+async fn ask_witnesses(format: Format, log: &audit::Log) -> anyhow::Result<bool> {
+    log.sequence().await?;
+    let told = log.ask_witnesses_now().await?;
+    if told.is_empty() {
+        return Err(Usage::error("there is no `[[audit.witness]]`"));
+    }
+    let mut all_signed = true;
+    let mut rows = Vec::new();
+    for (name, answered) in told {
+        let (signed, said) = match answered {
+            Answered::Cosigned(at) => (true, format!("signed at {at}")),
+            Answered::NotNow(fault) => (false, fault),
+            Answered::Contradicted(fault) => (false, format!("CONTRADICTS: {fault}")),
+            Answered::NotAsked => (false, "another node asks it just now".to_owned()),
+        };
+        all_signed &= signed;
+        match format {
+            Format::Json => {
+                rows.push(json!({ "witness": name, "signed": signed, "said": said }));
+            }
+            Format::Text => output::line(format_args!("{name}: {said}")),
+        }
+    }
+    if matches!(format, Format::Json) {
+        output::json(&rows);
+    }
+    Ok(all_signed)
 }
 
 fn list(format: Format, events: &[Event]) {
@@ -348,14 +416,62 @@ fn keys(texts: &[String]) -> anyhow::Result<Vec<Verifier>> {
     keys.map_err(|error| Usage::error(format!("--key: {error}")))
 }
 
-fn verify_proof(format: Format, file: &Path, keys: &[String]) -> anyhow::Result<bool> {
+/// Which witnesses' word is looked for, and how many have to have given it.
+pub(super) struct Wanted {
+    keys: Vec<Verifier>,
+    count: usize,
+}
+
+impl Wanted {
+    fn given(witness: &[String], count: Option<usize>) -> anyhow::Result<Self> {
+        let keys: Result<Vec<Verifier>, _> = witness.iter().map(|key| key.parse()).collect();
+        let keys = keys.map_err(|error| Usage::error(format!("--witness: {error}")))?;
+        // SECURITY: one witness that is given under two names would count as two.
+        let others = |at: usize| keys.iter().take(at);
+        let is_twice =
+            |(at, key): (usize, &Verifier)| others(at).any(|other| other.is_same_key(key));
+        if keys.iter().enumerate().any(is_twice) {
+            return Err(Usage::error("--witness: a key is there twice"));
+        }
+        let count = count.unwrap_or(keys.len());
+        Ok(Wanted { keys, count })
+    }
+
+    /// Who signed, or why that is not enough.
+    fn signed(&self, checkpoint: &str) -> Result<Vec<String>, String> {
+        let by = cosigned_by(checkpoint, &self.keys);
+        let by = by.map_err(|error| format!("the word of a witness: {error}"))?;
+        let by: Vec<String> = by
+            .into_iter()
+            .map(|(name, at)| format!("{name} at {at}"))
+            .collect();
+        if by.len() < self.count {
+            let (have, want) = (by.len(), self.count);
+            return Err(format!("{have} witnesses signed it, and {want} are wanted"));
+        }
+        Ok(by)
+    }
+}
+
+fn verify_proof(
+    format: Format,
+    file: &Path,
+    keys: &[String],
+    wanted: &Wanted,
+) -> anyhow::Result<bool> {
     let keys = self::keys(keys)?;
     let proof = Proof::parse(&read(file)?);
     match proof.and_then(|proof| proof.verify(&keys).map(|checkpoint| (proof, checkpoint))) {
-        Ok((proof, checkpoint)) => {
-            proved(format, &proof, &checkpoint);
-            Ok(true)
-        }
+        Ok((proof, checkpoint)) => match wanted.signed(&proof.checkpoint) {
+            Ok(witnesses) => {
+                proved(format, &proof, &checkpoint, &witnesses);
+                Ok(true)
+            }
+            Err(why) => {
+                output::aside(format_args!("the proof does not hold: {why}"));
+                Ok(false)
+            }
+        },
         Err(error) => {
             output::aside(format_args!("the proof does not hold: {error}"));
             Ok(false)
@@ -363,7 +479,7 @@ fn verify_proof(format: Format, file: &Path, keys: &[String]) -> anyhow::Result<
     }
 }
 
-fn proved(format: Format, proof: &Proof, checkpoint: &Checkpoint) {
+fn proved(format: Format, proof: &Proof, checkpoint: &Checkpoint, witnesses: &[String]) {
     let entry = String::from_utf8_lossy(&proof.entry);
     match format {
         Format::Json => output::json(&json!({
@@ -372,10 +488,26 @@ fn proved(format: Format, proof: &Proof, checkpoint: &Checkpoint) {
             "size": checkpoint.size,
             "index": proof.index,
             "leaf": entry,
+            "witnesses": witnesses,
         })),
         Format::Text => output::line(format_args!(
-            "leaf {} of {} in {}:\n{entry}",
-            proof.index, checkpoint.size, checkpoint.origin
+            "leaf {} of {} in {}, {}:\n{entry}",
+            proof.index,
+            checkpoint.size,
+            checkpoint.origin,
+            by_witnesses(witnesses)
         )),
+    }
+}
+
+fn by_witnesses(witnesses: &[String]) -> String {
+    if witnesses.is_empty() {
+        "signed by no witness that was asked about".to_owned()
+    } else {
+        format!(
+            "signed by {} witnesses ({})",
+            witnesses.len(),
+            witnesses.join(", ")
+        )
     }
 }

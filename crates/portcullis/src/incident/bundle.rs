@@ -83,6 +83,8 @@ pub(super) async fn run(format: Format, args: &Args, stores: &Stores) -> anyhow:
     let log = &stores.identity.audit_log;
     // Where no gate runs, nobody else gives events their place.
     log.sequence().await?;
+    // Witnesses' word goes into the bundle where they give it now. Without it the bundle is as good as the log.
+    log.ask_witnesses_now().await?;
     let said = |error: Error| match error {
         Error::TooMany(_) | Error::Nothing => {
             Usage::error(format!("{error}: see --since and --until"))

@@ -303,6 +303,7 @@ fn the_sample_shows_the_real_defaults() {
         "# [[webhook]]",
         "# [[alert]]",
         "# [audit.anchor-bucket]",
+        "# [[audit.witness]]",
         "# [[data]]",
         "# [[purpose]]",
         "# [[scan]]",

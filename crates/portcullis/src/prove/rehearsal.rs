@@ -278,6 +278,7 @@ fn rewritten(
     bearers(&mut table, kind, product, folder)?;
     webhooks(&mut table, folder)?;
     stores(&mut table, original)?;
+    outside(&mut table);
     if kind == Kind::Development {
         let mail = section(&mut table, "mail")?;
         mail.insert("folder".to_owned(), text("letters"));
@@ -292,6 +293,21 @@ fn rewritten(
     let permissions: Vec<&String> = roles.values().flat_map(|role| &role.permissions).collect();
     bench(&mut table, &original.config, &permissions)?;
     Ok(table)
+}
+
+/// The log of a rehearsal is none that anybody outside keeps or signs.
+fn outside(table: &mut Table) {
+    let Some(Value::Table(audit)) = table.get_mut("audit") else {
+        return;
+    };
+    for gone in [
+        "anchor-file",
+        "anchor-bucket",
+        "witness",
+        "witnesses-wanted",
+    ] {
+        audit.remove(gone);
+    }
 }
 
 /// Every product is the one of the rehearsal; one more is nowhere.

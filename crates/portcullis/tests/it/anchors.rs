@@ -155,12 +155,16 @@ async fn a_file_of_checkpoints_is_added_to() {
     eventually("a checkpoint is in the file", || file.exists()).await;
     let verified = gateway.cli(&["audit", "verify", "--checkpoint", "kept"]);
     assert!(verified.status.success());
+    let said = String::from_utf8(gateway.cli(&["doctor"]).stdout).unwrap();
+    assert!(said.contains("file of checkpoints: has"), "{said}");
     // What is no checkpoint of this log stays as it is.
     let ended = gateway.end().await;
     std::fs::write(&file, "something else\n").unwrap();
     let gateway = ended.start().await;
     gateway.wait_until_printed(REFUSED).await;
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "something else\n");
+    let said = String::from_utf8(gateway.cli(&["doctor"]).stdout).unwrap();
+    assert!(said.contains("does not end with a checkpoint"), "{said}");
 }
 
 #[tokio::test]

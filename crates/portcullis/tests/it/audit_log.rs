@@ -67,7 +67,7 @@ fn finds(builder: &GatewayBuilder, more: &[&str], expected: &[(&str, Option<u64>
 }
 
 /// What an owner of the database can do: the triggers are gone.
-async fn without_triggers(folder: &Path) {
+pub(crate) async fn without_triggers(folder: &Path) {
     for (name, postgres) in [
         ("update", "update"),
         ("delete", "delete"),
@@ -146,12 +146,20 @@ async fn a_changed_missing_moved_or_added_row_is_found_and_named() {
 #[tokio::test]
 async fn nothing_is_signed_on_top_of_hashes_that_somebody_changed() {
     let builder = log().await;
+    let doctor = || String::from_utf8(builder.cli(&["doctor"]).stdout).unwrap();
+    let said = doctor();
+    assert!(said.contains("the kept hashes lead to that head"), "{said}");
     database::execute_either(
         builder.folder(),
         "UPDATE audit_tile SET hashes = zeroblob(length(hashes))",
         "UPDATE audit_tile SET hashes = decode(repeat('00', length(hashes)), 'hex')",
     )
     .await;
+    let said = doctor();
+    assert!(
+        said.contains("audit log: the log of the audit trail is damaged"),
+        "{said}"
+    );
     more_events(&builder, "b", 1);
     let output = builder.cli(&["audit", "checkpoint"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

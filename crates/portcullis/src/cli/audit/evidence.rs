@@ -9,6 +9,7 @@ use portcullis_events::audit::evidence::{Evidence, LONGEST_FILE};
 use portcullis_vault::note::Verifier;
 use serde_json::json;
 
+use super::{Wanted, by_witnesses};
 use crate::backup;
 use crate::cli::Usage;
 use crate::cli::output::{self, Format};
@@ -21,16 +22,20 @@ pub(super) fn verify(
     file: &Path,
     identity: Option<&Path>,
     keys: &[Verifier],
+    wanted: &Wanted,
 ) -> anyhow::Result<bool> {
     let text = match read(file, identity)? {
         Ok(text) => text,
         Err(why) => return Ok(refused(file, &why)),
     };
     match Evidence::verify(&text, keys) {
-        Ok(evidence) => {
-            proved(format, file, &evidence);
-            Ok(true)
-        }
+        Ok(evidence) => match wanted.signed(&evidence.checkpoint) {
+            Ok(witnesses) => {
+                proved(format, file, &evidence, &witnesses);
+                Ok(true)
+            }
+            Err(why) => Ok(refused(file, &why)),
+        },
         Err(why) => Ok(refused(file, &why.to_string())),
     }
 }
@@ -77,7 +82,7 @@ fn read(file: &Path, identity: Option<&Path>) -> anyhow::Result<Result<String, S
     Ok(String::from_utf8(bytes).map_err(|_| "it is no text".to_owned()))
 }
 
-fn proved(format: Format, file: &Path, evidence: &Evidence) {
+fn proved(format: Format, file: &Path, evidence: &Evidence, witnesses: &[String]) {
     let said = |pointer: &str| {
         let found = evidence.facts.pointer(pointer);
         found
@@ -92,17 +97,19 @@ fn proved(format: Format, file: &Path, evidence: &Evidence) {
             "events": evidence.events,
             "from": evidence.from,
             "to": evidence.to,
+            "witnesses": witnesses,
             "facts": evidence.facts,
         })),
         Format::Text => output::line(format_args!(
-            "{}: holds. Incident {} ({}), {} events, leaves {} to {} of {}, none left out",
+            "{}: holds. Incident {} ({}), {} events, leaves {} to {} of {}, none left out, {}",
             file.display(),
             said("/incident/id"),
             said("/incident/title"),
             evidence.events,
             evidence.from,
             evidence.to,
-            evidence.log
+            evidence.log,
+            by_witnesses(witnesses)
         )),
     }
 }

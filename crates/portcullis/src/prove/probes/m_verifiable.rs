@@ -2,6 +2,9 @@
 
 use portcullis_core::{Span, Timestamp};
 use portcullis_events::audit::Report;
+use portcullis_events::audit::checkpoint::Checkpoint;
+use portcullis_events::audit::tiles::Resource;
+use portcullis_events::audit::tree::{self, Tiles};
 use portcullis_events::{Action, Event};
 use portcullis_vault::tokens::random;
 
@@ -11,9 +14,11 @@ use crate::prove::Scene;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
 use crate::prove::product::Product;
 use crate::prove::rehearsal::{Copy, Folder, program};
-use crate::prove::world::{World, until};
+use crate::prove::world::{World, base, until};
 use crate::verbs::{self, Stores, now};
 
+/// Who reads the trail.
+const READ: &str = "manage:audit";
 /// More events than this are not read one by one by a probe.
 const MOST: u64 = 300_000;
 /// What `audit.keep` is in the rehearsal of it, and how old what is planted is.
@@ -34,12 +39,13 @@ fn trail(error: &portcullis_events::audit::Error) -> Short {
 pub(super) async fn verifiable(scene: &Scene) -> Probed {
     let w = &scene.live;
     let offline = by_somebody_else(w).await?;
+    let tiles = by_tiles(w).await?;
     let whole = whole(w).await?;
     let kept = within_retention(w).await?;
     let retained = Box::pin(rehearsed(&scene.product)).await?;
     Ok(Held::at(
         Place::State,
-        format!("{offline}; {whole}; {kept}; {retained}"),
+        format!("{offline}; {tiles}; {whole}; {kept}; {retained}"),
     ))
 }
 
@@ -103,6 +109,81 @@ async fn accepted(text: &str, key: &str) -> anyhow::Result<bool> {
     Ok(output.status.success())
 }
 
+/// The running gate hands out tiles from which the root of its own checkpoint is computed, and a proof.
+async fn by_tiles(w: &World) -> Result<String, Short> {
+    if !w.gives(READ) {
+        return Ok(format!("no role gives `{READ}`: tiles are read by nobody"));
+    }
+    let key = w.key(&[READ], None).await?;
+    let key = key.text.expose();
+    let get = async |path: &str| {
+        let reply = w.target.get(&base(&format!("/admin/v1/audit/{path}")));
+        reply.bearer(key).send().await
+    };
+    let said = get("checkpoint").await?;
+    let keys = w.stores.identity.audit_log.verifiers().await;
+    let keys = keys.map_err(|error| trail(&error))?;
+    let checkpoint = Checkpoint::verify(&said.text(), &keys).map_err(|error| {
+        let what = format!("the checkpoint is answered {}: {error}", said.said());
+        Short::failed(what, ON)
+    })?;
+    let size = checkpoint.size;
+    let (mut tiles, mut read) = (Tiles::default(), 0_u32);
+    // From the first leaf and the last, as a reader who checks one event.
+    for place in tree::needed(size, &[0]) {
+        let Some(resource) = Resource::of(place, size) else {
+            continue;
+        };
+        let reply = get(&format!("tile/{resource}")).await?;
+        must(
+            reply.status == 200,
+            || format!("tile/{resource} is answered {}", reply.said()),
+            ON,
+        )?;
+        tiles.put(place, &reply.body);
+        read = read.saturating_add(1);
+    }
+    let leaf = tiles.leaf(0).zip(tiles.inclusion(0, size));
+    must(
+        tiles.root(size) == Some(checkpoint.root)
+            && leaf.is_some_and(|(leaf, path)| {
+                tree::verify_inclusion(0, size, leaf, &path, &checkpoint.root)
+            }),
+        || "the tiles that the gate hands out do not lead to the root that it signed".to_owned(),
+        RESTORE,
+    )?;
+    Ok(format!(
+        "{read} of its tiles lead to the root of {size} leaves that it signed"
+    ))
+}
+
+/// Who signed beside the gate; that enough did and nobody contradicts is a finding of the whole.
+fn by_witnesses(w: &World, report: &Report) -> Result<String, Short> {
+    let Some(standing) = &report.standing else {
+        return Ok("no witness is asked (`[[audit.witness]]`)".to_owned());
+    };
+    let oldest = now() - w.config().audit.witness_alert_after;
+    let recent = standing
+        .signed
+        .iter()
+        .filter(|one| one.at >= oldest)
+        .count();
+    must(
+        recent >= standing.wanted,
+        || {
+            format!(
+                "{recent} witnesses signed lately, and {} are wanted",
+                standing.wanted
+            )
+        },
+        "[[audit.witness]]: `portcullis audit witness` asks each one",
+    )?;
+    Ok(format!(
+        "{recent} of {} witnesses signed lately, {} are wanted, the first {} leaves are under so many",
+        standing.witnesses, standing.wanted, standing.covered
+    ))
+}
+
 /// Every row of the gate's own trail against the signed head.
 async fn whole(w: &World) -> Result<String, Short> {
     let log = &w.stores.identity.audit_log;
@@ -129,7 +210,11 @@ async fn whole(w: &World) -> Result<String, Short> {
         },
         RESTORE,
     )?;
-    Ok(format!("all {} rows are what was signed", report.held))
+    let witnesses = by_witnesses(w, &report)?;
+    Ok(format!(
+        "all {} rows are what was signed; {witnesses}",
+        report.held
+    ))
 }
 
 /// What the gate's own trail has is no older than its rule says.
