@@ -100,6 +100,14 @@ impl Subject {
         })
     }
 
+    pub(crate) const fn tenant(&self) -> Option<TenantId> {
+        self.tenant
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn user(id: UserId) -> Self {
         Subject {
             tenant: None,

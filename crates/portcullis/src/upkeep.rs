@@ -170,8 +170,13 @@ pub(crate) async fn identity(
     let webhooks = webhooks(&signing_keys, &vault.fields, keys)?;
     let audit_log = audit_log(keys, &signing_keys, &vault.fields);
     let upload_store = upload_store(loaded, &signing_keys, &vault);
-    let (of_log, of_store) = (audit_log.clone(), upload_store.clone());
-    let privacy = privacy(loaded, &accounts, (of_log, of_store), (db, &vault), keys);
+    let slices = Slices {
+        accounts: accounts.clone(),
+        audit_log: audit_log.clone(),
+        upload_store: upload_store.clone(),
+        webhooks: webhooks.clone(),
+    };
+    let privacy = privacy(loaded, slices, (db, &vault), keys);
     Ok(Identity {
         secret_store: secret_store(loaded, db, &vault, &webhooks)?,
         upload_store,
@@ -194,19 +199,30 @@ pub(crate) async fn identity(
     })
 }
 
+/// Who has something of persons.
+struct Slices {
+    accounts: Accounts,
+    audit_log: audit::Log,
+    upload_store: UploadStore,
+    webhooks: Webhooks,
+}
+
 /// The rights of persons.
-fn privacy(
-    loaded: &Loaded,
-    accounts: &Accounts,
-    (audit_log, upload_store): (audit::Log, UploadStore),
-    (db, vault): (&Db, &Vault),
-    keys: &Keys,
-) -> Privacy {
+fn privacy(loaded: &Loaded, slices: Slices, (db, vault): (&Db, &Vault), keys: &Keys) -> Privacy {
+    let (trail, clock) = (vault.trail.clone(), Arc::clone(&vault.clock));
+    let Slices {
+        accounts,
+        audit_log,
+        upload_store,
+        webhooks,
+    } = slices;
     Privacy::new(privacy::Parts {
+        webhooks,
+        incidents: Incidents::new(db.clone(), trail, clock),
         db: db.clone(),
         clock: Arc::clone(&vault.clock),
         trail: vault.trail.clone(),
-        accounts: accounts.clone(),
+        accounts,
         audit_log,
         upload_store,
         fields: vault.fields.clone(),

@@ -8,7 +8,7 @@
 //! Numbers: store 1-9, identity 10-19, events 20-29, tenants 60-69, visitors 70-79, sessions and
 //! import 80-89, the console 90-94, webhooks 100-109, the vault 110-119, stored uploads 120-129, secrets 130-139,
 //! accounts again 150-159, tokens of providers 160, the log of the audit trail 180-189, anomalies and alerts 200-209,
-//! incidents 210-219 and 240-249, persons' rights 220-229, the console again 230-239.
+//! incidents 210-219 and 240-249, persons' rights 220-229 and 270-274, the console again 230-239.
 
 use std::time::Duration;
 
@@ -77,6 +77,8 @@ static MIGRATIONS: &[Migration] = migrations! {
     230 "0230_hours",
     240 "0240_foreign_cutoff",
     241 "0241_incident_response",
+    270 "0270_subject_erasure",
+    271 "0271_webhook_erasure",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.

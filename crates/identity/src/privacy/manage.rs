@@ -59,7 +59,7 @@ async fn export_personal_data(
 /// What was destroyed, and what is left of it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ErasedPerson)]
-struct ErasedView {
+pub(super) struct ErasedView {
     subject: String,
     erased_at: String,
     /// Rows that were deleted, by table.
@@ -69,6 +69,8 @@ struct ErasedView {
     keys: Vec<String>,
     /// Events whose personal part was not sealed yet, and was taken out.
     events_taken_out: u64,
+    /// What stays for a while, by table: messages that wait to be delivered, and are emptied behind that.
+    kept: BTreeMap<String, u64>,
     /// By what the audit event names this.
     digest: String,
     /// What was still found afterwards: nothing, or the erasure does not hold.
@@ -85,6 +87,7 @@ impl From<Erased> for ErasedView {
             files: certificate.files,
             keys: certificate.keys.iter().map(ToString::to_string).collect(),
             events_taken_out: certificate.events_taken_out,
+            kept: certificate.kept,
             digest: erased.digest.to_string(),
             left: erased.left,
         }
