@@ -82,7 +82,7 @@ pub enum Error {
     NotFound,
     #[error("that is an account: it is exported and erased as one")]
     Account,
-    #[error("`{0}`")]
+    #[error("{0}")]
     Also(&'static str),
 }
 

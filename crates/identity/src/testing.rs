@@ -194,7 +194,10 @@ impl House {
     pub(crate) fn consents(&self) -> Consents {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let config = portcullis_events::audit::Config::default();
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let agreed = consents::Agreed::new(self.db.clone(), Arc::clone(&self.feed), clock);
         Consents::new(consents::Parts {
+            agreed: Arc::new(agreed),
             db: self.db.clone(),
             clock: Arc::clone(&clock),
             trail: Trail::start(self.db.clone(), clock, Metrics::new(), &config),

@@ -370,6 +370,11 @@ fn compile(
         hosts: config.hosts.allow.clone(),
         reserved: own::reserved(&config.auth_api.mounts),
         second_factor_for: second_factor_for(config, findings),
+        purposes: config
+            .purposes
+            .iter()
+            .map(|purpose| (purpose.name.clone(), purpose.version.clone()))
+            .collect(),
     };
     let (Some(limits), Some(headers)) = (limits, headers) else {
         // Nothing comes of it, but what is wrong with the routes is said in the same breath.

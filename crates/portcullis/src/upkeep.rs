@@ -181,7 +181,7 @@ pub(crate) async fn identity(
         secret_store: secret_store(loaded, db, &vault, &webhooks)?,
         upload_store,
         privacy,
-        consents: consents(loaded, db, &vault),
+        consents: consents(loaded, db, &vault, &feed),
         anomalies: anomalies(loaded, &signing_keys, &audit_log)?,
         traffic: Traffic::new(db.clone(), Arc::clone(clock), trail.clone()),
         audit_log,
@@ -232,12 +232,15 @@ fn privacy(loaded: &Loaded, slices: Slices, (db, vault): (&Db, &Vault), keys: &K
 }
 
 /// The ledger of what people agreed to.
-fn consents(loaded: &Loaded, db: &Db, vault: &Vault) -> Consents {
+fn consents(loaded: &Loaded, db: &Db, vault: &Vault, feed: &Arc<Feed>) -> Consents {
+    let clock = Arc::clone(&vault.clock);
+    let agreed = consents::Agreed::new(db.clone(), Arc::clone(feed), clock);
     Consents::new(consents::Parts {
         db: db.clone(),
         clock: Arc::clone(&vault.clock),
         trail: vault.trail.clone(),
         purposes: loaded.config.purposes.clone(),
+        agreed: Arc::new(agreed),
     })
 }
 
@@ -595,6 +598,7 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>, fields: Fields) {
                 gate.bearers.revoked(revocation);
                 gate.visitors.revoked(revocation);
                 gate.directory.revoked(revocation);
+                gate.agreed.revoked(revocation);
                 gate.streams.revoked(revocation);
                 gate.alarm.revoked(revocation);
                 if matches!(revocation, Revocation::DataKeys | Revocation::Everything) {
