@@ -789,6 +789,45 @@ mod tests {
     }
 
     #[test]
+    fn a_consent_is_asked_of_everybody_who_would_come_in_and_in_its_version_alone() {
+        let roles = Roles::compile(&default_roles()).unwrap();
+        let consent = |version: &str| Consent {
+            purpose: "marketing".into(),
+            version: version.into(),
+        };
+        let asks = |access: Access, principal: &Principal, agreed: &[Consent]| {
+            let rule = Rule {
+                consent: Some(consent("2")),
+                callers: every_kind(),
+                ..Rule::new(access)
+            };
+            let params = Params::default();
+            let asked = Asked {
+                agreed,
+                ..Asked::path(&params, NOW)
+            };
+            decide(&rule, principal, &roles, &asked).map(|_| ())
+        };
+        let no = Err(Denied::Consent(consent("2")));
+        let user = holder("user");
+        for principal in [&user, &holder("admin"), &key(&[]), &visitor()] {
+            assert_eq!(asks(Access::SignedIn, principal, &[]), no);
+            assert_eq!(asks(Access::SignedIn, principal, &[consent("1")]), no);
+            let both = [consent("1"), consent("2")];
+            assert_eq!(asks(Access::SignedIn, principal, &both), Ok(()));
+        }
+        // Whoever may not come at all is not asked to agree to anything.
+        let closed = asks(Access::Closed, &user, &[consent("2")]);
+        assert_eq!(closed, Err(Denied::Closed));
+        let stranger = asks(Access::SignedIn, &Principal::Anonymous, &[consent("2")]);
+        assert_eq!(stranger, Err(Denied::Anonymous));
+        // A route that is open to everybody and asks all the same is open to no stranger.
+        let stranger = asks(Access::Public, &Principal::Anonymous, &[consent("2")]);
+        assert_eq!(stranger, Err(Denied::Anonymous));
+        assert_eq!(asks(Access::Public, &user, &[]), no);
+    }
+
+    #[test]
     fn an_old_sign_in_is_not_enough_where_a_recent_one_is_asked_for() {
         let roles = Roles::compile(&default_roles()).unwrap();
         let max_age = Span::from_minutes(15);

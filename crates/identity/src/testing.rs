@@ -194,8 +194,8 @@ impl House {
     pub(crate) fn consents(&self) -> Consents {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let config = portcullis_events::audit::Config::default();
-        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let agreed = consents::Agreed::new(self.db.clone(), Arc::clone(&self.feed), clock);
+        let (db, feed) = (self.db.clone(), Arc::clone(&self.feed));
+        let agreed = consents::Agreed::new(db, feed, Arc::clone(&clock));
         Consents::new(consents::Parts {
             agreed: Arc::new(agreed),
             db: self.db.clone(),

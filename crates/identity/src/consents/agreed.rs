@@ -94,3 +94,41 @@ impl std::fmt::Debug for Agreed {
         f.debug_struct("Agreed").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_core::Span;
+
+    use super::*;
+    use crate::testing::House;
+
+    #[tokio::test]
+    async fn memory_is_not_trusted_when_the_news_are_late() {
+        let house = House::build().await;
+        let agreed = Arc::clone(house.consents().agreed());
+        assert!(agreed.load(house.user).await.unwrap().is_empty());
+        house.clock.advance(Span::from_seconds(4));
+        assert!(agreed.lookup(house.user).is_some());
+        house.clock.advance(Span::from_seconds(2));
+        assert!(agreed.lookup(house.user).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_heard_of_is_forgotten_and_what_is_not_stays() {
+        let house = House::build().await;
+        let agreed = Arc::clone(house.consents().agreed());
+        let heard = [
+            Revocation::Consents(house.user),
+            Revocation::User(house.user),
+            Revocation::Everything,
+        ];
+        for revocation in heard {
+            agreed.load(house.user).await.unwrap();
+            agreed.revoked(Revocation::Consents(UserId::new()));
+            agreed.revoked(Revocation::DataKeys);
+            assert!(agreed.lookup(house.user).is_some());
+            agreed.revoked(revocation);
+            assert!(agreed.lookup(house.user).is_none(), "{revocation:?}");
+        }
+    }
+}

@@ -37,7 +37,7 @@ fn state(gateway: &Gateway, event: &str) -> Value {
 
 fn shown(gateway: &Gateway, event: &str) -> String {
     let id = state(gateway, event)["id"].as_str().unwrap().to_owned();
-    said(&gateway.cli(&["webhooks", "show", &id, "--body"]))
+    said(&gateway.cli(&["webhooks", "show", &id, "--payload"]))
 }
 
 #[tokio::test]
