@@ -125,10 +125,9 @@ fn find(text: &str, name: &str) -> Option<usize> {
         let mut after = after.unwrap_or_default().chars();
         let begins = !before.is_some_and(|it| it.is_alphanumeric() || "._%+-".contains(it));
         let ends = match (after.next(), after.next()) {
-            (None, _) => true,
             (Some(next), _) if next.is_alphanumeric() => false,
             (Some(next), Some(second)) => !("._-@".contains(next) && second.is_alphanumeric()),
-            (Some(_), None) => true,
+            (None, _) | (Some(_), None) => true,
         };
         begins && ends
     };
