@@ -7,7 +7,7 @@ use portcullis_core::Timestamp;
 use portcullis_store::{Db, Tx};
 use uuid::Uuid;
 
-use super::{Delivery, Error, Message, Webhooks, store};
+use super::{Delivery, Error, Message, State, Webhooks, store};
 use crate::mentions::Mentions;
 
 /// Messages that are opened at once.
@@ -24,8 +24,19 @@ const EMPTY_NOW: &str = "UPDATE webhook_delivery SET sealed = $2, order_key = NU
 pub struct Mentioned {
     pub delivery: Delivery,
     pub message: Message,
-    /// It will be emptied at the end of its way.
-    pub is_asked: bool,
+    /// It is to be emptied at the end of its way.
+    is_asked: bool,
+}
+
+impl Mentioned {
+    /// Whether it waits to be delivered, and will be emptied behind that. At the end of its way it is looked at anew.
+    pub fn is_seen_to(&self) -> bool {
+        self.is_asked
+            && match self.delivery.state {
+                State::Waiting => true,
+                State::Delivered | State::Dead => false,
+            }
+    }
 }
 
 /// What became of a message.

@@ -1,12 +1,12 @@
 //! The rights of a person in the admin API. Exporting and erasing are permissions of their own: whoever manages
 //! users has neither by that.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
-use portcullis_console::api::{Failure, parse_id};
+use portcullis_console::api::{Failure, Streamed, parse_id};
 use portcullis_core::UserId;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -28,14 +28,15 @@ impl From<Error> for Failure {
     }
 }
 
-/// An export as a file.
-pub(crate) type Download = ([(HeaderName, HeaderValue); 2], Vec<u8>);
+/// An export as a file. It may be larger than other answers of the gate, and has a limit of its own.
+pub(crate) type Download = (Extension<Streamed>, [(HeaderName, HeaderValue); 2], Vec<u8>);
 
 pub(crate) fn download(export: Export) -> Download {
     const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
     const FILE: HeaderValue =
         HeaderValue::from_static("attachment; filename=\"personal-data.jsonl\"");
     (
+        Extension(Streamed),
         [(CONTENT_TYPE, LINES), (CONTENT_DISPOSITION, FILE)],
         export.archive,
     )

@@ -92,7 +92,7 @@ impl Privacy {
         let mut next = Some(0);
         while let Some(after) = next {
             let page = self.0.webhooks.mentioning(&names.found_by, after).await?;
-            let open = page.found.iter().filter(|found| !found.is_asked);
+            let open = page.found.iter().filter(|found| !found.is_seen_to());
             all.messages.extend(open.map(|found| found.delivery.id));
             next = page.next;
         }

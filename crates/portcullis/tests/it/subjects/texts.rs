@@ -157,24 +157,30 @@ async fn an_export_too_large_for_http_says_so_and_the_command_line_writes_it() {
     let all = users.as_array().unwrap();
     let ana = all.iter().find(|user| user["email"] == ANA).unwrap();
     let id = ana["id"].as_str().unwrap();
-    // Thirty-six entries of a megabyte each.
+    // Entries of a megabyte each.
     let row = |id_of: &str, text: &str, from: &str| {
         format!(
             "INSERT INTO consent (id, tenant, subject, purpose, version, state, at, source) {from} SELECT {id_of}, '', '{id}', 'marketing', '1', 'given', n, {text} FROM numbers"
         )
     };
-    let sqlite = row(
-        "randomblob(16)",
-        "hex(zeroblob(524288))",
-        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 36)",
-    );
-    let postgres = row(
-        "gen_random_uuid()",
-        "repeat('0', 1048576)",
-        "WITH numbers(n) AS (SELECT generate_series(1, 36))",
-    );
-    database::execute_either(&folder(&gateway), &sqlite, &postgres).await;
+    let enter = async |count: u32| {
+        let sqlite = format!(
+            "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})"
+        );
+        let postgres = format!("WITH numbers(n) AS (SELECT generate_series(1, {count}))");
+        let sqlite = row("randomblob(16)", "hex(zeroblob(524288))", &sqlite);
+        let postgres = row("gen_random_uuid()", "repeat('0', 1048576)", &postgres);
+        database::execute_either(&folder(&gateway), &sqlite, &postgres).await;
+    };
     let browser = gateway.signed_in(ANA).await;
+    enter(24).await;
+    let answer = browser.get("/.portcullis/auth/personal-data").send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let file = folder(&gateway).join("by-http.jsonl");
+    std::fs::write(&file, &answer.body).unwrap();
+    let verified = gateway.cli(&["privacy", "verify", file.to_str().unwrap()]);
+    assert!(verified.status.success(), "{}", said(&verified));
+    enter(12).await;
     let answer = browser.get("/.portcullis/auth/personal-data").send().await;
     assert_eq!(answer.status, 409, "{}", answer.text());
     assert_eq!(answer.problem(), "conflict");
