@@ -36,7 +36,7 @@ pub(crate) fn download(export: Export) -> Download {
     const FILE: HeaderValue =
         HeaderValue::from_static("attachment; filename=\"personal-data.jsonl\"");
     (
-        Extension(Streamed),
+        Extension(Streamed::Download),
         [(CONTENT_TYPE, LINES), (CONTENT_DISPOSITION, FILE)],
         export.archive,
     )
