@@ -62,6 +62,12 @@ pub struct RouteConfig {
     /// How long ago people may have signed in, such as `"15m"`. Default: as long as the session lives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Span>,
+    /// What people must have agreed to: a `[[purpose]]`, such as `"marketing"`, or `"marketing@2026-11"`, which `check`
+    /// refuses once another version is shown. Who has not agreed to the version that is shown now gets 403
+    /// `consent-required`. A key counts for the person whose it is; one of nobody is refused, and visitors cannot be
+    /// among `callers`. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<String>,
     /// Where the request names its tenant: `{ path = "org" }`, `{ host = "{tenant}.example.com" }`,
     /// `{ header = "X-Tenant" }`; `"any"` where it names none and the caller has to work in one all
     /// the same. The caller's tenant must be the one that is named. Default: tenants do not matter.
@@ -164,6 +170,7 @@ impl RouteConfig {
             callers: users(),
             mfa: false,
             max_age: None,
+            consent: None,
             is_way_to_factor: false,
             tenant: None,
             upstream: None,

@@ -10,6 +10,7 @@
 //! What belongs to other rooms (limits, framing, upstreams) is kept as plain data: positions in
 //! the lists of names that the caller knows.
 
+mod agreed;
 mod binding;
 mod compile;
 mod mistake;
@@ -43,6 +44,8 @@ pub struct Known {
     pub reserved: Vec<String>,
     /// Roles whose holders are asked for a second factor everywhere but on the way to one.
     pub second_factor_for: Vec<String>,
+    /// Names of `[[purpose]]`, each with the version that is shown now.
+    pub purposes: Vec<(String, String)>,
 }
 
 /// A compiled route.

@@ -12,6 +12,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName};
 
+use crate::decision::Consent;
 use crate::route::Params;
 use crate::{TenantId, Timestamp};
 
@@ -48,6 +49,9 @@ pub struct Asked<'r> {
     pub headers: Option<&'r HeaderMap>,
     /// The tenant that the caller works in, as the register has it.
     pub place: Option<&'r Place>,
+    /// What the person has agreed to, where the route asks for something. A program stands for the person whose key it
+    /// has; a program of nobody and a visitor have agreed to nothing.
+    pub agreed: &'r [Consent],
     /// When it arrived.
     pub now: Timestamp,
 }
@@ -60,6 +64,7 @@ impl<'r> Asked<'r> {
             host: "",
             headers: None,
             place: None,
+            agreed: &[],
             now,
         }
     }

@@ -4,6 +4,8 @@
 //! request that was not decided cannot be forwarded: it does not compile. In the path, beside a
 //! proxy, in `explain`: all ask this function.
 
+use std::fmt;
+
 use http::Method;
 
 use uuid::Uuid;
@@ -29,7 +31,23 @@ pub struct Rule {
     pub max_age: Option<Span>,
     /// Where the request names the tenant that the caller has to work in.
     pub tenant: Option<Binding>,
+    /// What the person must have agreed to.
+    pub consent: Option<Consent>,
     pub scope: Scope,
+}
+
+/// A purpose, in the version of its text that is shown now.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Consent {
+    pub purpose: Box<str>,
+    pub version: Box<str>,
+}
+
+/// As it is written in a configuration.
+impl fmt::Display for Consent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.purpose, self.version)
+    }
 }
 
 /// Of whom a route asks a second factor. It is people who prove factors: a program has a key that a
@@ -67,6 +85,7 @@ impl Rule {
             second_factor: SecondFactor::NotAsked,
             max_age: None,
             tenant: None,
+            consent: None,
             scope: Scope::Tenant,
         }
     }
@@ -171,6 +190,8 @@ pub enum Denied {
     SecondFactor,
     #[error("the caller signed in longer than {0} ago")]
     TooLongAgo(Span),
+    #[error("the person has not agreed to `{0}`, or does no more, or there is no person")]
+    Consent(Consent),
     #[error("the caller does not work in the tenant that `tenant = {0}` names here")]
     OtherTenant(String),
     #[error("the route asks for somebody who works in a tenant, and the caller chose none")]
@@ -201,6 +222,7 @@ impl From<Denied> for Problem {
             }
             Denied::SecondFactor => Problem::second_factor_required(),
             Denied::TooLongAgo(limit) => Problem::reauthentication_required(limit),
+            Denied::Consent(consent) => Problem::consent_required(&consent),
             Denied::NoTenant => Problem::new(&problem::TENANT_REQUIRED),
             Denied::TenantSuspended => Problem::new(&problem::TENANT_SUSPENDED),
             // Whether the thing of another exists is not the caller's to know.
@@ -218,8 +240,10 @@ pub fn decide(
 ) -> Result<Permit, Denied> {
     match &rule.access {
         Access::Closed => return Err(Denied::Closed),
-        Access::Public => return permit(Because::Public),
-        Access::SignedIn
+        Access::Public if rule.consent.is_none() => return permit(Because::Public),
+        // SECURITY: of strangers nobody knows what they agreed to. `check` refuses such a route; here nobody comes in.
+        Access::Public
+        | Access::SignedIn
         | Access::Role { .. }
         | Access::Permission { .. }
         | Access::Owned { .. } => {}
@@ -230,7 +254,7 @@ pub fn decide(
     if !rule.callers.admit(kind) {
         return Err(Denied::Caller(kind));
     }
-    match principal {
+    let permit = match principal {
         Principal::Anonymous => Err(Denied::Anonymous),
         Principal::User(user) => {
             let permit = decide_user(rule, user, roles, asked.params)?;
@@ -241,6 +265,11 @@ pub fn decide(
         Principal::ApiKey(key) if !key.is_for(&rule.path) => Err(Denied::NotForKey),
         Principal::ApiKey(key) => decide_key(rule, key, roles, asked.params),
         Principal::Visitor(visitor) => decide_visitor(&rule.access, visitor, asked.params),
+    }?;
+    // Last: nobody is asked to agree to what they may not have.
+    match &rule.consent {
+        Some(consent) if !asked.agreed.contains(consent) => Err(Denied::Consent(consent.clone())),
+        Some(_) | None => Ok(permit),
     }
 }
 
@@ -757,6 +786,45 @@ mod tests {
             assert_eq!(asks(factor, &key(&[])), Ok(()));
             assert_eq!(asks(factor, &visitor()), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_consent_is_asked_of_everybody_who_would_come_in_and_in_its_version_alone() {
+        let roles = Roles::compile(&default_roles()).unwrap();
+        let consent = |version: &str| Consent {
+            purpose: "marketing".into(),
+            version: version.into(),
+        };
+        let asks = |access: Access, principal: &Principal, agreed: &[Consent]| {
+            let rule = Rule {
+                consent: Some(consent("2")),
+                callers: every_kind(),
+                ..Rule::new(access)
+            };
+            let params = Params::default();
+            let asked = Asked {
+                agreed,
+                ..Asked::path(&params, NOW)
+            };
+            decide(&rule, principal, &roles, &asked).map(|_| ())
+        };
+        let no = Err(Denied::Consent(consent("2")));
+        let user = holder("user");
+        for principal in [&user, &holder("admin"), &key(&[]), &visitor()] {
+            assert_eq!(asks(Access::SignedIn, principal, &[]), no);
+            assert_eq!(asks(Access::SignedIn, principal, &[consent("1")]), no);
+            let both = [consent("1"), consent("2")];
+            assert_eq!(asks(Access::SignedIn, principal, &both), Ok(()));
+        }
+        // Whoever may not come at all is not asked to agree to anything.
+        let closed = asks(Access::Closed, &user, &[consent("2")]);
+        assert_eq!(closed, Err(Denied::Closed));
+        let stranger = asks(Access::SignedIn, &Principal::Anonymous, &[consent("2")]);
+        assert_eq!(stranger, Err(Denied::Anonymous));
+        // A route that is open to everybody and asks all the same is open to no stranger.
+        let stranger = asks(Access::Public, &Principal::Anonymous, &[consent("2")]);
+        assert_eq!(stranger, Err(Denied::Anonymous));
+        assert_eq!(asks(Access::Public, &user, &[]), no);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::Span;
+use crate::decision::Consent;
 
 /// One kind of problem: stable for ever once published.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ kinds! {
     CSRF_TOKEN_INVALID = "csrf-token-invalid", FORBIDDEN, "The CSRF token is not valid for this session";
     ORIGIN_NOT_ALLOWED = "origin-not-allowed", FORBIDDEN, "This origin may not call the product";
     NOT_PERMITTED = "not-permitted", FORBIDDEN, "You may not do this";
+    CONSENT_REQUIRED = "consent-required", FORBIDDEN, "This asks for your consent";
     TENANT_REQUIRED = "tenant-required", FORBIDDEN, "You have to choose an organization first";
     TENANT_SUSPENDED = "tenant-suspended", FORBIDDEN, "Your organization's access is suspended";
     ROUTE_CLOSED = "route-closed", FORBIDDEN, "This route is closed";
@@ -152,6 +154,16 @@ impl Problem {
             Ok(value) => problem.header(header::WWW_AUTHENTICATE, value),
             Err(_) => problem,
         }
+    }
+
+    /// The person has not agreed to something, in the version that is shown now.
+    pub fn consent_required(consent: &Consent) -> Self {
+        Problem::new(&CONSENT_REQUIRED)
+            .detail(format!(
+                "You have not agreed to `{}`, in version `{}` of its text.",
+                consent.purpose, consent.version
+            ))
+            .field("consent", consent.to_string())
     }
 
     #[must_use]

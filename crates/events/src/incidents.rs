@@ -10,6 +10,7 @@
 
 pub mod alarm;
 mod containment;
+pub mod erasure;
 pub mod manage;
 mod store;
 

@@ -3,6 +3,7 @@
 //! - [`alerts`]: who is told of what somebody should know.
 //! - [`anomalies`]: what is conspicuous in the trail, by stated rules.
 //! - [`audit`]: security events, append-only in the database; fails closed where the act demands it.
+//! - [`mentions`]: whether a text names a person, for their export and their erasure.
 //! - [`metrics`]: numbers for Prometheus; relaxed atomics per lane, summed when they are asked for.
 //! - [`access_log`]: one line per request, written by a thread of its own; overflow drops and counts.
 //! - [`incidents`]: what happened that should not have, and what is done about it.
@@ -22,6 +23,7 @@ pub mod audit;
 mod entry_name;
 pub mod incidents;
 pub mod log;
+pub mod mentions;
 pub mod metrics;
 pub mod redact;
 pub mod scans;

@@ -19,6 +19,7 @@ mod config;
 mod content;
 mod deliver;
 mod endpoint;
+pub mod erasure;
 pub mod http;
 pub mod manage;
 mod store;
@@ -260,7 +261,8 @@ impl Webhooks {
         self.open(&endpoint, id, &sealed).await
     }
 
-    /// Delivers a message again, whatever became of it, with all attempts before it.
+    /// Delivers a message again, whatever became of it, with all attempts before it. One that was emptied for an
+    /// erasure is there no more.
     pub async fn replay(&self, id: Uuid, by: &By) -> Result<(), Error> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
@@ -297,9 +299,11 @@ impl Webhooks {
         store::count(&self.db).await
     }
 
-    /// Forgets what was kept for long enough, and counts what waits.
+    /// Forgets what was kept for long enough, empties what was to be emptied, and counts what waits.
     pub async fn keep_house(&self) -> Result<(), Error> {
-        store::forget(&self.db, self.clock.now()).await?;
+        let now = self.clock.now();
+        store::forget(&self.db, now).await?;
+        erasure::empty_ended(&self.db, now).await?;
         let (waiting, dead) = store::count(&self.db).await?;
         self.metrics().webhooks_kept(waiting, dead);
         Ok(())

@@ -7,8 +7,12 @@
 //! - A consent is given to the text that is shown now, or not at all. It can be taken back at any time.
 //! - Each entry is one transaction with its audit event, which has the client's address under the person's key.
 //!
+//! - A route that asks for a consent ([`Agreed`]) is decided from memory; what is written down here is heard by every
+//!   node as a revocation is. A withdrawal ends what the person has open as well.
+//!
 //! A subject is an account's id, or whatever the product calls somebody. In a tenant it is another one.
 
+mod agreed;
 pub mod http;
 mod ledger;
 
@@ -17,9 +21,11 @@ use std::sync::Arc;
 use portcullis_core::{Clock, Problem, TenantId, Timestamp, UserId, problem};
 use portcullis_events::{Action, By, Event, Outcome, Target, Trail, audit};
 use portcullis_store::Db;
+use portcullis_store::revocations::{Revocation, publish};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use self::agreed::Agreed;
 use crate::privacy::config::Purpose;
 
 /// Longest name of a subject, in bytes.
@@ -100,6 +106,14 @@ impl Subject {
         })
     }
 
+    pub(crate) const fn tenant(&self) -> Option<TenantId> {
+        self.tenant
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn user(id: UserId) -> Self {
         Subject {
             tenant: None,
@@ -170,6 +184,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub trail: Trail,
     pub purposes: Vec<Purpose>,
+    pub agreed: Arc<Agreed>,
 }
 
 /// The ledger; cheap to clone.
@@ -185,6 +200,11 @@ impl std::fmt::Debug for Consents {
 impl Consents {
     pub fn new(parts: Parts) -> Self {
         Consents(Arc::new(parts))
+    }
+
+    /// What a route asks for.
+    pub fn agreed(&self) -> &Arc<Agreed> {
+        &self.0.agreed
     }
 
     /// Writes down that somebody agreed, or agrees no more.
@@ -229,7 +249,22 @@ impl Consents {
         let mut tx = parts.db.begin().await?;
         ledger::insert(&mut tx, subject, &entry).await?;
         parts.trail.record_in(&mut tx, event).await?;
+        // In a tenant a subject is another one: no route asks for those.
+        let user = subject.name.parse::<UserId>().ok();
+        let heard = user
+            .filter(|_| subject.tenant.is_none())
+            .map(|user| match entry.state {
+                State::Given => Revocation::Consents(user),
+                // SECURITY: what the person has open was let in by what they take back.
+                State::Withdrawn => Revocation::User(user),
+            });
+        if let Some(heard) = heard {
+            publish(&mut tx, heard, entry.at).await?;
+        }
         tx.commit().await?;
+        if let Some(heard) = heard {
+            parts.agreed.revoked(heard);
+        }
         Ok(entry)
     }
 

@@ -282,6 +282,7 @@ impl Holders {
             | Revocation::ApiKey(_)
             | Revocation::Visitor(_)
             | Revocation::DataKeys
+            | Revocation::Consents(_)
             | Revocation::Incidents => {}
         }
     }

@@ -14,8 +14,8 @@ use std::hash::Hash;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use portcullis_core::TenantId;
 use portcullis_core::locks::{read, write};
+use portcullis_core::{TenantId, UserId};
 use portcullis_vault::TokenHash;
 
 const SHARDS: usize = 64;
@@ -35,6 +35,16 @@ impl Key for TokenHash {
 impl Key for TenantId {
     fn place(&self) -> u8 {
         // Random in every version of identifier that is used here.
+        self.as_uuid()
+            .as_bytes()
+            .last()
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+impl Key for UserId {
+    fn place(&self) -> u8 {
         self.as_uuid()
             .as_bytes()
             .last()
@@ -114,6 +124,15 @@ impl<K: Key, V> Memory<K, V> {
             if any {
                 write(shard).retain(|_, value| !concerns(value));
             }
+        }
+    }
+
+    /// The same of one, whose key says enough.
+    pub(crate) fn forget_one(&self, key: &K) {
+        // INVARIANT: counted before it is removed, see above.
+        self.revocations.fetch_add(1, Ordering::SeqCst);
+        if let Some(shard) = self.shard(key) {
+            write(shard).remove(key);
         }
     }
 

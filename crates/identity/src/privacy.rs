@@ -9,6 +9,10 @@
 //!   and taken up again: by the same call, or by a running gate.
 //! - What was agreed to is a ledger that is only added to ([`consents`]).
 //!
+//! - A person whom the product alone knows ([`subjects`]) has the same rights, by the name that the product gives
+//!   them within a tenant.
+//! - What others wrote is looked through for the person's names ([`texts`]).
+//!
 //! What the product keeps for itself is not in here: it seals fields under the person's key (`subject` of
 //! `/vault/seal`), which an erasure destroys, and asks for the rest over the API.
 
@@ -20,22 +24,29 @@ pub mod holdings;
 pub(crate) mod manage;
 mod retention;
 mod rows;
+pub mod subjects;
+mod texts;
 
 use std::sync::Arc;
 
+use portcullis_core::size::ByteSize;
 use portcullis_core::{Clock, Problem, UserId, problem};
-use portcullis_events::{Trail, UploadStore, audit, upload_store};
+use portcullis_events::mentions::Mentions;
+use portcullis_events::{
+    Incidents, Trail, UploadStore, Webhooks, audit, incidents, upload_store, webhooks,
+};
 use portcullis_store::Db;
 use portcullis_vault::fields::{self, Fields};
 use portcullis_vault::keys::Keys;
 
 pub use erase::{Certificate, Erased, Plan};
-pub use export::Export;
+pub use export::{Export, LARGEST};
 
 use crate::accounts::Accounts;
-use crate::addresses::{self, Names};
+use crate::addresses;
 use crate::users::{self, Account};
 use crate::{Email, accounts, outbox};
+use texts::Names;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -53,12 +64,26 @@ pub enum Error {
     Outbox(#[from] outbox::Error),
     #[error(transparent)]
     Uploads(#[from] upload_store::Error),
+    #[error(transparent)]
+    Webhooks(#[from] webhooks::Error),
+    #[error(transparent)]
+    Incidents(#[from] incidents::Error),
+    #[error("the export could not be written")]
+    Written(#[from] std::io::Error),
+    #[error(
+        "the export is larger than {0}, which is the most that is given over HTTP: `portcullis privacy export` writes it into a file"
+    )]
+    TooLarge(ByteSize),
     #[error("the export could not be signed")]
     Key,
     #[error("what is written down of an erasure cannot be read")]
     Certificate,
     #[error("nothing of such a person is here")]
     NotFound,
+    #[error("that is an account: it is exported and erased as one")]
+    Account,
+    #[error("{0}")]
+    Also(&'static str),
 }
 
 impl From<Error> for Problem {
@@ -71,8 +96,17 @@ impl From<Error> for Problem {
             Error::Vault(error) => error.into(),
             Error::Outbox(error) => error.into(),
             Error::Uploads(error) => error.into(),
-            Error::Key | Error::Certificate => Problem::internal(error),
+            Error::Webhooks(error) => error.into(),
+            Error::Incidents(error) => error.into(),
+            Error::Written(_) | Error::Key | Error::Certificate => Problem::internal(error),
             Error::NotFound => Problem::new(&problem::NOT_FOUND),
+            Error::TooLarge(_) => Problem::new(&problem::CONFLICT).detail(format!(
+                "The export is larger than {LARGEST}, the most that is given here. The operator writes it into a file: `portcullis privacy export`."
+            )),
+            Error::Account => Problem::new(&problem::CONFLICT).detail(
+                "This is an account: it is exported and erased as one, by the admin API or the command line.",
+            ),
+            Error::Also(said) => Problem::new(&problem::INVALID_INPUT).field("also", said),
         }
     }
 }
@@ -85,6 +119,8 @@ pub struct Parts {
     pub accounts: Accounts,
     pub audit_log: audit::Log,
     pub upload_store: UploadStore,
+    pub webhooks: Webhooks,
+    pub incidents: Incidents,
     pub fields: Fields,
     pub keys: Keys,
     pub retention: config::Retention,
@@ -106,10 +142,15 @@ struct Person {
     /// The id as text: the name of the person's keys.
     subject: String,
     /// Nothing once the account is gone.
-    address: Option<(Email, Names)>,
+    address: Option<(Email, addresses::Names)>,
     /// Keyed hashes under which attempts are counted.
     throttles: Vec<[u8; 32]>,
+    /// By what others may call them.
+    names: Names,
 }
+
+/// What other services, and the product before, call somebody.
+const CALLED: &str = "SELECT subject AS name FROM foreign_identity WHERE user_id = $1 UNION SELECT external_id FROM user_reference WHERE user_id = $1";
 
 impl Privacy {
     pub fn new(parts: Parts) -> Self {
@@ -140,11 +181,27 @@ impl Privacy {
                 Some((email, names))
             }
         };
+        let subject = id.to_string();
+        let called = self.0.db.fetch_all(CALLED, &[id.into()]).await?;
+        let called: Result<Vec<String>, _> = called.iter().map(|row| row.text("name")).collect();
+        let mut called = called?;
+        called.extend(
+            address
+                .iter()
+                .map(|(email, _)| email.canonical().to_owned()),
+        );
+        let taken_out = Mentions::of(&called);
+        called.push(subject.clone());
+        let names = Names {
+            found_by: Mentions::of(&called),
+            taken_out,
+        };
         Ok(Person {
             id,
-            subject: id.to_string(),
+            subject,
             address,
             throttles,
+            names,
         })
     }
 }

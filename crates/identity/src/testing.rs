@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_core::time::ManualClock;
 use portcullis_core::{Clock, Secret, Span, Timestamp, UserId};
-use portcullis_events::{Metrics, Trail, UploadStore, upload_store};
+use portcullis_events::{Incidents, Metrics, Trail, UploadStore, Webhooks, upload_store, webhooks};
 use portcullis_store::Db;
 use portcullis_store::revocations::Feed;
 use portcullis_vault::{Fields, Keks, KeyRing, Keys, Passwords, kek};
@@ -194,7 +194,10 @@ impl House {
     pub(crate) fn consents(&self) -> Consents {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let config = portcullis_events::audit::Config::default();
+        let (db, feed) = (self.db.clone(), Arc::clone(&self.feed));
+        let agreed = consents::Agreed::new(db, feed, Arc::clone(&clock));
         Consents::new(consents::Parts {
+            agreed: Arc::new(agreed),
             db: self.db.clone(),
             clock: Arc::clone(&clock),
             trail: Trail::start(self.db.clone(), clock, Metrics::new(), &config),
@@ -228,7 +231,19 @@ impl House {
             config: upload_store::Config::default(),
             base: self.folder.path().into(),
         });
+        let webhooks = Webhooks::new(
+            webhooks::Parts {
+                db: self.db.clone(),
+                clock: Arc::clone(&clock),
+                trail: trail.clone(),
+                ring: Arc::clone(&self.ring),
+                fields: fields.clone(),
+            },
+            &keys(),
+        );
         Privacy::new(privacy::Parts {
+            webhooks: webhooks.unwrap(),
+            incidents: Incidents::new(self.db.clone(), trail.clone(), Arc::clone(&clock)),
             db: self.db.clone(),
             clock,
             trail,

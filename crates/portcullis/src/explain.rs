@@ -11,7 +11,7 @@ use portcullis_access::Policy;
 use portcullis_access::config::RouteConfig;
 use portcullis_access::policy::Route;
 use portcullis_core::binding::{Asked, Place};
-use portcullis_core::decision::Denied;
+use portcullis_core::decision::{Consent, Denied};
 use portcullis_core::principal::{ApiKey, CallerKind, Credential, Owner, User, Visitor};
 use portcullis_core::{
     ApiKeyId, Principal, Problem, SessionId, TenantId, Timestamp, UserId, VisitorId, path,
@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// As somebody who has proved a second factor.
     #[arg(long)]
     pub(crate) second_factor: bool,
+    /// What the person has agreed to, such as `marketing@2026-11`; may be given several times.
+    #[arg(long = "consent", value_name = "PURPOSE@VERSION")]
+    pub(crate) consents: Vec<String>,
     /// The tenant that the caller works in, by its short name.
     #[arg(long, value_name = "TENANT")]
     pub(crate) tenant: Option<String>,
@@ -73,6 +76,8 @@ pub(crate) struct Explanation {
     pub(crate) csrf: bool,
     /// The kinds of callers that the route admits, where it is not public.
     pub(crate) callers: Vec<CallerKind>,
+    /// What people must have agreed to, with the version that is shown now.
+    pub(crate) consent: Option<String>,
 }
 
 /// One route of the policy.
@@ -140,6 +145,7 @@ fn explain(
         limits: Vec::new(),
         csrf: false,
         callers: Vec::new(),
+        consent: None,
     };
     let path = match path::canonicalize(path_only) {
         Ok(path) => path,
@@ -171,11 +177,13 @@ fn explain(
         is_suspended: false,
     });
     let headers = headers(&args.headers)?;
+    let agreed = consents(&args.consents)?;
     let asked = Asked {
         params: &params,
         host: &args.host,
         headers: Some(&headers),
         place: place.as_ref(),
+        agreed: &agreed,
         now,
     };
     match snapshot
@@ -208,6 +216,21 @@ fn headers(written: &[String]) -> anyhow::Result<HeaderMap> {
         headers.append(name, value);
     }
     Ok(headers)
+}
+
+fn consents(written: &[String]) -> anyhow::Result<Vec<Consent>> {
+    let read = |text: &String| {
+        let (purpose, version) = text.split_once('@').ok_or_else(|| {
+            Usage::error(format!(
+                "`{text}` is no consent: write `PURPOSE@VERSION`, such as `marketing@2026-11`"
+            ))
+        })?;
+        Ok(Consent {
+            purpose: purpose.into(),
+            version: version.into(),
+        })
+    };
+    written.iter().map(read).collect()
 }
 
 fn caller(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Principal> {
@@ -292,6 +315,7 @@ impl Explanation {
     ) {
         self.route = Some(route.name.clone());
         self.csrf = route.csrf == portcullis_access::policy::Csrf::Required;
+        self.consent = route.rule.consent.as_ref().map(ToString::to_string);
         self.callers = [CallerKind::User, CallerKind::ApiKey, CallerKind::Visitor]
             .into_iter()
             .filter(|kind| !route.is_public() && route.rule.callers.admit(*kind))
@@ -336,6 +360,9 @@ impl fmt::Display for Explanation {
         if !self.callers.is_empty() {
             let kinds: Vec<&str> = self.callers.iter().map(|kind| kind.as_str()).collect();
             writeln!(f, "  callers   {}", kinds.join(", "))?;
+        }
+        if let Some(consent) = &self.consent {
+            writeln!(f, "  consent   {consent}")?;
         }
         if !self.limits.is_empty() {
             writeln!(f, "  limits    {}", self.limits.join(", "))?;

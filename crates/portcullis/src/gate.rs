@@ -10,6 +10,7 @@ use portcullis_core::finding::Finding;
 use portcullis_events::incidents::Alarm;
 use portcullis_events::metrics::Traffic;
 use portcullis_events::{Anomalies, Metrics, Trail, UploadStore, Webhooks};
+use portcullis_identity::consents::Agreed;
 use portcullis_identity::tenants::Directory;
 use portcullis_identity::{Accounts, ApiKeys, Bearers, Sessions, Visitors};
 use portcullis_store::Db;
@@ -36,6 +37,7 @@ pub(crate) struct Gate {
     pub(crate) visitors: Visitors,
     /// Which tenants there are.
     pub(crate) directory: Arc<Directory>,
+    pub(crate) agreed: Arc<Agreed>,
     pub(crate) webhooks: Webhooks,
     pub(crate) anomalies: Anomalies,
     /// What open incidents ask of this node.

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use portcullis_console::api::Streamed;
 use portcullis_core::binding::Place;
+use portcullis_core::decision::{Consent, Rule};
 use portcullis_core::roles::Roles;
 use portcullis_core::{Permit, Principal, Problem, RequestId, Scheme, Span, Timestamp, problem};
 use portcullis_edge::body::BodyError;
 use portcullis_edge::{Body, Forwarder, Inbound, Upstream};
 use portcullis_events::{access_log, metrics};
+use portcullis_identity::consents::Agreed;
 use portcullis_vault::tokens::TokenHash;
 use tower::ServiceExt as _;
 
@@ -65,10 +67,29 @@ impl Lane {
         Ok(Box::pin(self.on_back(async move { directory.load(tenant).await })).await??)
     }
 
+    /// What the person has agreed to, where a route asks for something. Nothing else waits for it.
+    pub(crate) async fn agreed(
+        &self,
+        rule: &Rule,
+        caller: &Principal,
+    ) -> Result<Option<Arc<[Consent]>>, Problem> {
+        let (Some(_), Some(person)) = (&rule.consent, Agreed::whose(caller)) else {
+            return Ok(None);
+        };
+        if let Some(agreed) = self.gate.agreed.lookup(person) {
+            return Ok(Some(agreed));
+        }
+        let agreed = Arc::clone(&self.gate.agreed);
+        // Boxed, as all that is rare: room for it here would be copied with every request.
+        let loaded = Box::pin(self.on_back(async move { agreed.load(person).await })).await?;
+        Ok(Some(loaded?))
+    }
+
     /// An answer without an end of its own ends when what its caller was known by is revoked. Only
     /// for such answers.
     pub(crate) async fn bind_to_caller(
         &self,
+        rule: &Rule,
         principal: &Principal,
         proof: Proof,
         response: Response<Body>,
@@ -79,6 +100,12 @@ impl Lane {
         // SECURITY: a revocation while the product answered came before anybody listened for it.
         if !Box::pin(self.still_holds(proof)).await? {
             return Err(Problem::new(&problem::AUTHENTICATION_REQUIRED));
+        }
+        if let Some(consent) = &rule.consent {
+            let agreed = Box::pin(self.agreed(rule, principal)).await?;
+            if !agreed.is_some_and(|agreed| agreed.contains(consent)) {
+                return Err(Problem::consent_required(consent));
+            }
         }
         let sessions = self.gate.sessions.cache();
         let of_session = proof.session().and_then(|hash| sessions.expires_at(&hash));

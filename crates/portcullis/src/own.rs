@@ -14,6 +14,7 @@ use portcullis_events::upload_store::served as uploads_served;
 use portcullis_events::webhooks;
 use portcullis_identity::admin_pages::Asks;
 use portcullis_identity::consents::http as consents;
+use portcullis_identity::privacy::subjects::http as subjects;
 use portcullis_identity::{admin_api, admin_pages, visitors};
 
 use crate::config::Config;
@@ -115,6 +116,7 @@ pub(crate) fn routes(config: &Config) -> Vec<RouteConfig> {
     if !config.purposes.is_empty() {
         routes.consents(product);
     }
+    routes.subjects(product);
     if let Some(store) = &config.secret_store {
         routes.secret_store(product, store);
     }
@@ -338,6 +340,24 @@ impl Routes {
             route.cors = false;
             // A tenant's key works here, for its own tenant: the handlers see to it.
             route.scope = Scope::Tenant;
+        }
+    }
+
+    /// The rights of whoever the product alone knows: for programs alone.
+    fn subjects(&mut self, product: &AccessConfig) {
+        let is_given = is_given(product);
+        for (path, asked) in subjects::ROUTES {
+            let allow = if is_given(asked) {
+                Allow::Permission(asked.to_owned())
+            } else {
+                Allow::Closed
+            };
+            let route = self.add(&["POST"], &format!("{BASE}{path}"), allow, Some("default"));
+            route.callers = vec![CallerKind::ApiKey];
+            route.cors = false;
+            // A tenant's key works here, for its own tenant: the handlers see to it.
+            route.scope = Scope::Tenant;
+            route.max_body = Some(ByteSize::kib(16));
         }
     }
 

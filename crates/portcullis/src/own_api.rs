@@ -17,6 +17,7 @@ use portcullis_guard::csrf::Csrf;
 use portcullis_identity::admin_api::{self, Admin};
 use portcullis_identity::admin_pages::{self, Console, FormTokens};
 use portcullis_identity::api::{self, Api, CsrfCookie, CsrfToken};
+use portcullis_identity::privacy::subjects;
 use portcullis_identity::{consents, visitors};
 use portcullis_vault::KeyRing;
 use portcullis_vault::tokens::TokenHash;
@@ -81,6 +82,7 @@ pub(crate) fn router(
     router = router.nest(BASE, visitors::http::router(identity.visitors.clone()));
     router = router.nest(BASE, vault_api::router(identity.vault.clone()));
     router = router.nest(BASE, consents::http::router(identity.consents.clone()));
+    router = router.nest(BASE, subjects::http::router(identity.privacy.clone()));
     router = router.nest(
         BASE,
         secret_store::served::router(identity.secret_store.clone()),

@@ -164,11 +164,13 @@ pub(crate) async fn decide<'s>(
     // authorize: 401, 403, 404
     story.stage = Stage::Authorize;
     let at = lane.place_of(&caller.principal).await?;
+    let agreed = lane.agreed(&route.rule, &caller.principal).await?;
     let asked = Asked {
         params: &params,
         host: place.authority.host,
         headers: Some(&head.headers),
         place: at.as_deref(),
+        agreed: agreed.as_deref().unwrap_or_default(),
         now: story.at,
     };
     let policy = &snapshot.set(is_own).policy;
@@ -313,6 +315,7 @@ async fn carry_out<'s>(
         inbound.head.uri = with_path(&inbound.head.uri, canonical)?;
     }
     story.charged = Some(std::mem::take(&mut permitted.charged));
+    let rule = &permitted.route.rule;
     let (response, principal, proof) = if permitted.is_own {
         // Boxed, as all that is rare: room for it here would be copied with every request.
         let roles = Arc::clone(snapshot.product.policy.roles());
@@ -354,7 +357,7 @@ async fn carry_out<'s>(
         (response?, principal, proof)
     };
     let response = if streams::is_endless(&response) {
-        Box::pin(lane.bind_to_caller(&principal, proof, response)).await?
+        Box::pin(lane.bind_to_caller(rule, &principal, proof, response)).await?
     } else {
         response
     };

@@ -247,6 +247,7 @@ async fn assemble(
         bearers: identity.bearers.clone(),
         visitors: identity.visitors.clone(),
         directory: Arc::clone(identity.tenants.directory()),
+        agreed: Arc::clone(identity.consents.agreed()),
         webhooks: identity.webhooks.clone(),
         anomalies: identity.anomalies.clone(),
         alarm,

@@ -365,13 +365,7 @@ fn compile(
     let requests = described::compile(config, loaded, findings);
     let headers = keep(config.headers.compile(), findings);
     findings.extend(config.headers.advise());
-    let known = Known {
-        upstreams: config.upstreams.keys().cloned().collect(),
-        limits: named,
-        hosts: config.hosts.allow.clone(),
-        reserved: own::reserved(&config.auth_api.mounts),
-        second_factor_for: second_factor_for(config, findings),
-    };
+    let known = known(config, named, findings);
     let (Some(limits), Some(headers)) = (limits, headers) else {
         // Nothing comes of it, but what is wrong with the routes is said in the same breath.
         if let Err(mistakes) = Policy::compile(&config.access, &known) {
@@ -452,6 +446,26 @@ fn compile_csrf(config: &Config, keys: &Keys, findings: &mut Vec<Finding>) -> Op
 /// The same, for what has been found right already.
 pub(crate) fn roles_with_second_factor(config: &Config) -> Vec<String> {
     second_factor_for(config, &mut Vec::new())
+}
+
+/// What routes may refer to.
+fn known(config: &Config, limits: Vec<String>, findings: &mut Vec<Finding>) -> Known {
+    Known {
+        upstreams: config.upstreams.keys().cloned().collect(),
+        limits,
+        hosts: config.hosts.allow.clone(),
+        reserved: own::reserved(&config.auth_api.mounts),
+        second_factor_for: second_factor_for(config, findings),
+        purposes: purposes(config),
+    }
+}
+
+/// What people are asked to agree to, with the version that is shown now.
+fn purposes(config: &Config) -> Vec<(String, String)> {
+    let of = |purpose: &portcullis_identity::privacy::config::Purpose| {
+        (purpose.name.clone(), purpose.version.clone())
+    };
+    config.purposes.iter().map(of).collect()
 }
 
 /// Roles whose holders must prove a second factor: in production those of `[mfa]`, in development

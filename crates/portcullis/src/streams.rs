@@ -113,7 +113,8 @@ impl Streams {
             Revocation::Visitor(id) => Holder::Visitor(id),
             Revocation::User(id) => return all.retain(|_, open| open.user != Some(id)),
             Revocation::Tenant(id) => return all.retain(|_, open| open.tenant != Some(id)),
-            Revocation::DataKeys | Revocation::Incidents => return,
+            // Nobody loses anything by what they agree to: a withdrawal is a revocation of the person.
+            Revocation::DataKeys | Revocation::Incidents | Revocation::Consents(_) => return,
             // Nobody knows what was revoked: whoever still may will connect again.
             Revocation::Everything => return all.clear(),
         };

@@ -171,13 +171,18 @@ pub(crate) async fn identity(
     let webhooks = webhooks(&signing_keys, &vault.fields, keys)?;
     let audit_log = audit_log(loaded, keys, &signing_keys, &vault.fields);
     let upload_store = upload_store(loaded, &signing_keys, &vault);
-    let (of_log, of_store) = (audit_log.clone(), upload_store.clone());
-    let privacy = privacy(loaded, &accounts, (of_log, of_store), (db, &vault), keys);
+    let slices = Slices {
+        accounts: accounts.clone(),
+        audit_log: audit_log.clone(),
+        upload_store: upload_store.clone(),
+        webhooks: webhooks.clone(),
+    };
+    let privacy = privacy(loaded, slices, (db, &vault), keys);
     Ok(Identity {
         secret_store: secret_store(loaded, db, &vault, &webhooks)?,
         upload_store,
         privacy,
-        consents: consents(loaded, db, &vault),
+        consents: consents(loaded, db, &vault, &feed),
         anomalies: anomalies(loaded, &signing_keys, &audit_log)?,
         scans: scans(loaded, &signing_keys),
         traffic: Traffic::new(db.clone(), Arc::clone(clock), trail.clone()),
@@ -209,19 +214,30 @@ fn scans(loaded: &Loaded, signing_keys: &SigningKeys) -> Scans {
     )
 }
 
+/// Who has something of persons.
+struct Slices {
+    accounts: Accounts,
+    audit_log: audit::Log,
+    upload_store: UploadStore,
+    webhooks: Webhooks,
+}
+
 /// The rights of persons.
-fn privacy(
-    loaded: &Loaded,
-    accounts: &Accounts,
-    (audit_log, upload_store): (audit::Log, UploadStore),
-    (db, vault): (&Db, &Vault),
-    keys: &Keys,
-) -> Privacy {
+fn privacy(loaded: &Loaded, slices: Slices, (db, vault): (&Db, &Vault), keys: &Keys) -> Privacy {
+    let (trail, clock) = (vault.trail.clone(), Arc::clone(&vault.clock));
+    let Slices {
+        accounts,
+        audit_log,
+        upload_store,
+        webhooks,
+    } = slices;
     Privacy::new(privacy::Parts {
+        webhooks,
+        incidents: Incidents::new(db.clone(), trail, clock),
         db: db.clone(),
         clock: Arc::clone(&vault.clock),
         trail: vault.trail.clone(),
-        accounts: accounts.clone(),
+        accounts,
         audit_log,
         upload_store,
         fields: vault.fields.clone(),
@@ -231,12 +247,15 @@ fn privacy(
 }
 
 /// The ledger of what people agreed to.
-fn consents(loaded: &Loaded, db: &Db, vault: &Vault) -> Consents {
+fn consents(loaded: &Loaded, db: &Db, vault: &Vault, feed: &Arc<Feed>) -> Consents {
+    let clock = Arc::clone(&vault.clock);
+    let agreed = consents::Agreed::new(db.clone(), Arc::clone(feed), clock);
     Consents::new(consents::Parts {
         db: db.clone(),
         clock: Arc::clone(&vault.clock),
         trail: vault.trail.clone(),
         purposes: loaded.config.purposes.clone(),
+        agreed: Arc::new(agreed),
     })
 }
 
@@ -610,6 +629,7 @@ fn follow_revocations(gate: &Arc<Gate>, feed: Arc<Feed>, fields: Fields) {
                 gate.bearers.revoked(revocation);
                 gate.visitors.revoked(revocation);
                 gate.directory.revoked(revocation);
+                gate.agreed.revoked(revocation);
                 gate.streams.revoked(revocation);
                 gate.alarm.revoked(revocation);
                 if matches!(revocation, Revocation::DataKeys | Revocation::Everything) {

@@ -10,6 +10,7 @@
 //! accounts again 150-159, tokens of providers 160, the log of the audit trail 180-189, anomalies and alerts 200-209,
 //! incidents 210-219 and 240-249, persons' rights 220-229, the console again 230-239, witnesses of
 //! the log 260-264.
+//! incidents 210-219 and 240-249, persons' rights 220-229 and 270-274, the console again 230-239.
 
 use std::time::Duration;
 
@@ -80,6 +81,8 @@ static MIGRATIONS: &[Migration] = migrations! {
     241 "0241_incident_response",
     250 "0250_scans",
     260 "0260_audit_witness",
+    270 "0270_subject_erasure",
+    271 "0271_webhook_erasure",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.

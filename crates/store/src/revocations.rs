@@ -57,6 +57,8 @@ pub enum Revocation {
     Tenant(TenantId),
     /// Keys that sealed fields were destroyed: none is remembered.
     DataKeys,
+    /// What was remembered of a person's consents.
+    Consents(UserId),
     /// What open incidents ask of every node has changed: which routes are frozen, how many there are.
     Incidents,
     /// Every cached answer.
@@ -73,6 +75,7 @@ impl Revocation {
             Revocation::Visitor(id) => ("visitor", id.as_uuid()),
             Revocation::Tenant(id) => ("tenant", id.as_uuid()),
             Revocation::DataKeys => ("data-keys", Uuid::nil()),
+            Revocation::Consents(id) => ("consents", id.as_uuid()),
             Revocation::Incidents => ("incidents", Uuid::nil()),
             Revocation::Everything => ("everything", Uuid::nil()),
         }
@@ -89,6 +92,7 @@ impl Revocation {
             "visitor" => Revocation::Visitor(VisitorId::from_uuid(row.uuid("subject")?)),
             "tenant" => Revocation::Tenant(TenantId::from_uuid(row.uuid("subject")?)),
             "data-keys" => Revocation::DataKeys,
+            "consents" => Revocation::Consents(row.user_id("subject")?),
             "incidents" => Revocation::Incidents,
             // SECURITY: a newer node revoked something that we have no name for. Whatever it was,
             // it is not in an empty cache.

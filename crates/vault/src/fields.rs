@@ -330,14 +330,14 @@ impl Fields {
         self.keys.rewrap(which, after, most).await
     }
 
-    /// Destroys the data keys of a tenant, or of one subject of it; how many. What they sealed is
+    /// Destroys the data keys of a tenant, or of one subject of it: their ids. What they sealed is
     /// lost for good, here as soon as the transaction is heard of.
     pub async fn destroy(
         &self,
         tx: &mut Tx,
         tenant: Option<TenantId>,
         subject: Option<&str>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Vec<uuid::Uuid>, Error> {
         self.keys.destroy(tx, self.owner(tenant), subject).await
     }
 

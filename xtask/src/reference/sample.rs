@@ -168,6 +168,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("roles.NAME", "permissions", "[\"read:all\"]"),
     ("roles.NAME", "may-give", "[\"user\"]"),
     ("[route]", "tenant", "{ path = \"org\" }"),
+    ("[route]", "consent", "\"marketing\""),
     ("limits.NAME", "rate", "\"10/hour burst 20\""),
     ("limits.NAME", "rates", "[\"60/minute\", \"1000/hour\"]"),
     ("limits.NAME", "exempt", "[\"/health\"]"),

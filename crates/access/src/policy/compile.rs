@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use http::Method;
 use portcullis_core::binding::Binding;
-use portcullis_core::decision::{Access, Rule, SecondFactor};
+use portcullis_core::decision::{Access, Consent, Rule, SecondFactor};
 use portcullis_core::principal::CallerKind;
 use portcullis_core::roles::{RoleError, Roles};
 use portcullis_core::route::{Methods, Pattern, RouteTable};
 
-use super::binding;
 use super::{Cors, Csrf, Known, Mistake, Policy, Route, Severity, host_name};
+use super::{agreed, binding};
 use crate::config::{AccessConfig, Allow, Framing, RouteConfig};
 
 type Table = RouteTable<Arc<Route>>;
@@ -113,6 +113,7 @@ impl Compiler<'_> {
                 "write a length of time, such as \"15m\", or leave the key out".to_owned(),
             );
         }
+        let consent = self.consent();
         let upstream = self.upstream();
         let limits = self.limits();
         if written.timeout.is_some_and(portcullis_core::Span::is_zero) {
@@ -142,6 +143,7 @@ impl Compiler<'_> {
                 second_factor: self.second_factor(),
                 max_age: written.max_age,
                 tenant,
+                consent: consent?,
                 scope: written.scope,
             },
             upstream: upstream?,
@@ -349,6 +351,19 @@ impl Compiler<'_> {
             // A role that nobody defined is an error of its own; until it is mended: everybody.
             None => SecondFactor::OfAll,
         }
+    }
+
+    /// The outer option is nothing for an error, the inner one where nothing is asked.
+    #[expect(
+        clippy::option_option,
+        reason = "an error and a route that asks for nothing are two things"
+    )]
+    fn consent(&mut self) -> Option<Option<Consent>> {
+        agreed::compile(self.written, self.known)
+            .map_err(|wrong| {
+                self.error("route-consent", "consent", wrong.reason, wrong.remedy);
+            })
+            .ok()
     }
 
     fn check_callers(&mut self) {

@@ -22,6 +22,7 @@ fn known() -> Known {
         hosts: Vec::new(),
         reserved: vec!["/.portcullis".to_owned()],
         second_factor_for: Vec::new(),
+        purposes: Vec::new(),
     }
 }
 

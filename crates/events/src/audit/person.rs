@@ -109,7 +109,7 @@ impl Log {
         self.take_out(&mut tx, person).await?;
         let name = personal::key_name(person);
         let destroyed = parts.fields.destroy(&mut tx, None, Some(&name)).await;
-        let destroyed = destroyed.map_err(vault)?;
+        let destroyed = u64::try_from(destroyed.map_err(vault)?.len()).unwrap_or(u64::MAX);
         let event = Event::new(parts.clock.now(), Action::AuditErased, Outcome::Allowed)
             .done(by)
             .to(Target::named("person", &person.to_string()))

@@ -74,7 +74,8 @@ impl Alarm {
             | Revocation::TokenFamily(_)
             | Revocation::Visitor(_)
             | Revocation::Tenant(_)
-            | Revocation::DataKeys => {}
+            | Revocation::DataKeys
+            | Revocation::Consents(_) => {}
         }
     }
 

@@ -66,14 +66,14 @@ impl UploadStore {
         rows::list(&self.db, state, after, limit).await
     }
 
-    /// Those that a person sent, oldest first, those behind `after`; at most `limit`.
-    pub async fn of_user(
+    /// Those that somebody sent (`user:ID`, `visitor:ID`), oldest first, those behind `after`; at most `limit`.
+    pub async fn of_owner(
         &self,
-        user: portcullis_core::UserId,
+        owner: &str,
         after: Uuid,
         limit: u32,
     ) -> Result<Vec<Stored>, Error> {
-        rows::of_owner(&self.db, &format!("user:{user}"), after, limit).await
+        rows::of_owner(&self.db, owner, after, limit).await
     }
 
     /// How many files are in quarantine, and how many bytes.

@@ -65,7 +65,7 @@ fn is_printable(text: &str, most: usize) -> bool {
 }
 
 /// A message as it came: the headers that go on, and the very bytes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,

@@ -53,6 +53,8 @@ pub struct DeliveryView {
     /// Why it was not delivered the last time.
     fault: Option<String>,
     ended_at: Option<String>,
+    /// When what it said was erased with a person that it named. It is not delivered again.
+    erased_at: Option<String>,
 }
 
 impl From<Delivery> for DeliveryView {
@@ -69,6 +71,7 @@ impl From<Delivery> for DeliveryView {
             status: delivery.status,
             fault: delivery.fault,
             ended_at: delivery.ended_at.map(|at| at.to_string()),
+            erased_at: delivery.erased_at.map(|at| at.to_string()),
         }
     }
 }

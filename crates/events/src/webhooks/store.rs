@@ -52,6 +52,8 @@ pub struct Delivery {
     /// Why it was not delivered the last time.
     pub fault: Option<String>,
     pub ended_at: Option<Timestamp>,
+    /// When what it said was erased with a person that it named. It is not delivered again.
+    pub erased_at: Option<Timestamp>,
 }
 
 impl Delivery {
@@ -70,6 +72,7 @@ impl Delivery {
             status: row.opt_int("status")?,
             fault: row.opt_text("fault")?,
             ended_at: row.opt_timestamp("ended_at")?,
+            erased_at: row.opt_timestamp("erased_at")?,
         })
     }
 }
@@ -236,7 +239,7 @@ pub(super) async fn put_back(
 macro_rules! select {
     ($condition:literal) => {
         concat!(
-            "SELECT id, endpoint, event, kind, state, received_at, due_at, attempts, status, fault, ended_at ",
+            "SELECT id, endpoint, event, kind, state, received_at, due_at, attempts, status, fault, ended_at, erased_at ",
             "FROM webhook_delivery WHERE ",
             $condition
         )
@@ -283,9 +286,10 @@ pub(super) async fn find(db: &Db, id: Uuid) -> Result<Option<Delivery>, Error> {
     row.as_ref().map(Delivery::of).transpose()
 }
 
-/// The sealed message.
+/// The sealed message; nothing of one that was emptied.
 pub(super) async fn sealed(db: &Db, id: Uuid) -> Result<Option<(String, Vec<u8>)>, Error> {
-    const SQL: &str = "SELECT endpoint, sealed FROM webhook_delivery WHERE id = $1";
+    const SQL: &str =
+        "SELECT endpoint, sealed FROM webhook_delivery WHERE id = $1 AND erased_at IS NULL";
     let Some(row) = db.fetch_optional(SQL, &[id.into()]).await? else {
         return Ok(None);
     };
@@ -294,14 +298,14 @@ pub(super) async fn sealed(db: &Db, id: Uuid) -> Result<Option<(String, Vec<u8>)
 
 /// Begins its way anew. What waits is due at once. The endpoint, where there is such a message.
 pub(super) async fn replay(tx: &mut Tx, id: Uuid, now: Timestamp) -> Result<Option<String>, Error> {
-    const SQL: &str = "UPDATE webhook_delivery SET state = 'waiting', due_at = $2, attempts = 0, ended_at = NULL, keep_until = NULL WHERE id = $1 RETURNING endpoint";
+    const SQL: &str = "UPDATE webhook_delivery SET state = 'waiting', due_at = $2, attempts = 0, ended_at = NULL, keep_until = NULL WHERE id = $1 AND erased_at IS NULL RETURNING endpoint";
     let row = tx.fetch_optional(SQL, &[id.into(), now.into()]).await?;
     row.map(|row| Ok(row.text("endpoint")?)).transpose()
 }
 
 /// The dead letters of an endpoint, oldest first, so many of them.
 pub(super) async fn dead(db: &Db, endpoint: &str, limit: u32) -> Result<Vec<Uuid>, Error> {
-    const SQL: &str = "SELECT id FROM webhook_delivery WHERE state = 'dead' AND endpoint = $1 ORDER BY seq LIMIT $2";
+    const SQL: &str = "SELECT id FROM webhook_delivery WHERE state = 'dead' AND endpoint = $1 AND erased_at IS NULL ORDER BY seq LIMIT $2";
     let rows = db.fetch_all(SQL, &[endpoint.into(), limit.into()]).await?;
     let ids = rows.iter().map(|row| Ok(row.uuid("id")?));
     ids.collect()
@@ -337,7 +341,7 @@ pub(super) async fn sealed_otherwise(
     db: &Db,
     after: i64,
 ) -> Result<Vec<(i64, Uuid, String, Vec<u8>)>, Error> {
-    const SQL: &str = "SELECT seq, id, endpoint, sealed FROM webhook_delivery WHERE seq > $2 AND substr(sealed, 1, 5) <> $1 ORDER BY seq LIMIT 50";
+    const SQL: &str = "SELECT seq, id, endpoint, sealed FROM webhook_delivery WHERE seq > $2 AND substr(sealed, 1, 5) <> $1 AND erased_at IS NULL ORDER BY seq LIMIT 50";
     let rows = db
         .fetch_all(SQL, &[fields::MARK.as_bytes().into(), after.into()])
         .await?;

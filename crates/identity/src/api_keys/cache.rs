@@ -87,6 +87,7 @@ impl Cache {
             | Revocation::TokenFamily(_)
             | Revocation::Visitor(_)
             | Revocation::DataKeys
+            | Revocation::Consents(_)
             | Revocation::Incidents => {}
         }
     }

@@ -68,7 +68,11 @@ pub(crate) struct Standing {
 }
 
 /// The program that calls, and for whom.
-fn subject(parts: &Parts, asked: Option<&str>, name: &str) -> Result<(Subject, By), Failure> {
+pub(crate) fn subject(
+    parts: &Parts,
+    asked: Option<&str>,
+    name: &str,
+) -> Result<(Subject, By), Failure> {
     let Some(Principal::ApiKey(key)) = parts.extensions.get::<Principal>() else {
         return Err(Problem::new(&problem::NOT_PERMITTED).into());
     };

@@ -3,8 +3,15 @@
 //! The last line has a signed note (c2sp.org/signed-note) with the number of lines and their SHA-256. Whoever
 //! has the public key ([`verifiers`]) verifies it without the gate. Every byte counts: what stands in the file
 //! beside what was signed is found as well.
+//!
+//! One that is being written holds no more than the line that it writes: where it goes, and how much of that may be
+//! held, is the caller's ([`Limit`]).
 
+use std::io::Write;
+
+use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_core::Timestamp;
+use portcullis_core::size::ByteSize;
 use portcullis_vault::keys::{Keys, Purpose};
 use portcullis_vault::note::{Kind, Note, Signer, Verifier};
 use portcullis_vault::tokens;
@@ -24,46 +31,69 @@ struct Last {
     signature: String,
 }
 
+/// How long a file may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// It goes where there is room for it.
+    None,
+    /// It is held in memory until it is whole.
+    AtMost(ByteSize),
+}
+
 /// One that is being written.
-#[derive(Debug, Default)]
-pub(super) struct Archive {
-    text: Vec<u8>,
+pub(super) struct Archive<'to> {
+    to: &'to mut (dyn Write + Send),
+    limit: Limit,
+    hash: Context,
+    bytes: u64,
     lines: u64,
 }
 
-impl Archive {
-    pub(super) fn push(&mut self, line: &Value) {
-        self.text.extend_from_slice(line.to_string().as_bytes());
-        self.text.push(b'\n');
+impl<'to> Archive<'to> {
+    pub(super) fn new(to: &'to mut (dyn Write + Send), limit: Limit) -> Self {
+        Archive {
+            to,
+            limit,
+            hash: Context::new(&SHA256),
+            bytes: 0,
+            lines: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, line: &Value) -> Result<(), Error> {
+        let line = format!("{line}\n");
+        self.put(&line)?;
+        self.hash.update(line.as_bytes());
         self.lines = self.lines.saturating_add(1);
+        Ok(())
     }
 
-    pub(super) const fn lines(&self) -> u64 {
-        self.lines
+    fn put(&mut self, line: &str) -> Result<(), Error> {
+        let more = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_add(more);
+        match self.limit {
+            Limit::AtMost(most) if self.bytes > most.as_u64() => Err(Error::TooLarge(most)),
+            Limit::AtMost(_) | Limit::None => Ok(self.to.write_all(line.as_bytes())?),
+        }
     }
 
-    pub(super) fn sign(
-        mut self,
-        keys: &Keys,
-        subject: &str,
-        now: Timestamp,
-    ) -> Result<Vec<u8>, Error> {
+    /// Signs what was written; how many lines that is.
+    pub(super) fn sign(mut self, keys: &Keys, subject: &str, now: Timestamp) -> Result<u64, Error> {
         let signers = signers(keys)?;
         let signer = signers.first().ok_or(Error::Key)?;
-        let text = said(subject, &now.to_string(), self.lines, &self.text);
+        let hash = hex::encode(self.hash.clone().finish());
+        let text = said(subject, &now.to_string(), self.lines, &hash);
         let line = signer.sign(&text, 0).map_err(|_| Error::Key)?;
         let last = Last {
             signature: format!("{text}\n{line}"),
         };
         let last = serde_json::to_string(&last).map_err(|_| Error::Key)?;
-        self.text.extend_from_slice(last.as_bytes());
-        self.text.push(b'\n');
-        Ok(self.text)
+        self.put(&format!("{last}\n"))?;
+        Ok(self.lines)
     }
 }
 
-fn said(subject: &str, made_at: &str, lines: u64, text: &[u8]) -> String {
-    let hash = hex::encode(tokens::sha256(text));
+fn said(subject: &str, made_at: &str, lines: u64, hash: &str) -> String {
     format!("{WHAT}\nsubject {subject}\nmade {made_at}\nlines {lines}\nsha256 {hash}\n")
 }
 
@@ -121,7 +151,8 @@ pub fn verify(archive: &[u8], keys: &[Verifier]) -> Result<Sound, String> {
     };
     let count: u64 = count.parse().map_err(|_| TORN)?;
     let there = u64::try_from(text.split_inclusive(|byte| *byte == b'\n').count());
-    if there != Ok(count) || said(&subject, &made_at, count, text) != signed {
+    let hash = hex::encode(tokens::sha256(text));
+    if there != Ok(count) || said(&subject, &made_at, count, &hash) != signed {
         return Err("it was changed after it was signed".to_owned());
     }
     // The note as it stands here, to the last letter: a second signature below it is no part of the file.
@@ -150,11 +181,28 @@ mod tests {
     }
 
     fn archive() -> Vec<u8> {
-        let mut archive = Archive::default();
-        archive.push(&json!({ "subject": "s" }));
-        archive.push(&json!({ "table": "users", "row": { "email": "ana@corp.test" } }));
+        let mut to = Vec::new();
+        let mut archive = Archive::new(&mut to, Limit::None);
+        archive.push(&json!({ "subject": "s" })).unwrap();
+        let row = json!({ "table": "users", "row": { "email": "ana@corp.test" } });
+        archive.push(&row).unwrap();
         let now = Timestamp::from_seconds(1_800_000_000);
-        archive.sign(&keys('a'), "s", now).unwrap()
+        assert_eq!(archive.sign(&keys('a'), "s", now).unwrap(), 2);
+        to
+    }
+
+    #[test]
+    fn what_is_held_in_memory_stops_at_its_limit() {
+        let mut to = Vec::new();
+        let most = ByteSize::bytes(64);
+        let mut archive = Archive::new(&mut to, Limit::AtMost(most));
+        archive.push(&json!("x".repeat(40))).unwrap();
+        assert!(matches!(
+            archive.push(&json!("x".repeat(40))),
+            Err(Error::TooLarge(_))
+        ));
+        drop(archive);
+        assert!(to.len() <= 64);
     }
 
     #[test]

@@ -48,6 +48,10 @@ pub struct Certificate {
     pub keys: Vec<Uuid>,
     /// Events of the trail whose personal part was not sealed yet, and was taken out.
     pub events_taken_out: u64,
+    /// What stays for a while, by table: messages of webhooks that wait to be delivered. Each is emptied at the end of
+    /// its way.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, u64>,
 }
 
 impl Certificate {
@@ -57,6 +61,31 @@ impl Certificate {
         let hash = tokens::sha256(text.as_bytes());
         let first = hash.first_chunk::<16>().copied().unwrap_or_default();
         Ok(Builder::from_custom_bytes(first).into_uuid())
+    }
+
+    /// Whether nothing was destroyed, now or for later.
+    pub(super) fn is_of_nothing(&self) -> bool {
+        let (rows, keys) = (self.rows.is_empty(), self.keys.is_empty());
+        rows && keys && self.kept.is_empty() && self.files == 0 && self.events_taken_out == 0
+    }
+
+    /// What the audit log has of it.
+    pub(super) fn event(&self, now: Timestamp) -> Result<Event, Error> {
+        let sum = |counts: &BTreeMap<String, u64>| {
+            let counts = counts.values().copied();
+            counts.fold(0_u64, u64::saturating_add)
+        };
+        let keys = self.keys.iter().map(Uuid::to_string);
+        Ok(
+            Event::new(now, Action::PersonalDataErased, Outcome::Allowed)
+                .with("certificate", self.digest()?.to_string())
+                .with("rows", sum(&self.rows))
+                .with("kept", sum(&self.kept))
+                .with("files", self.files)
+                .with("events_taken_out", self.events_taken_out)
+                .with("keys_destroyed", self.keys.len())
+                .with("key_ids", keys.collect::<Vec<_>>()),
+        )
     }
 }
 
@@ -83,6 +112,7 @@ impl fmt::Display for Erased {
             files,
             keys,
             events_taken_out,
+            kept,
         } = &self.certificate;
         writeln!(f, "{subject} was erased at {erased_at}")?;
         for (table, count) in rows {
@@ -92,6 +122,9 @@ impl fmt::Display for Erased {
         writeln!(f, "  {:<20} {events_taken_out}", "events taken out")?;
         for key in keys {
             writeln!(f, "  key destroyed        {key}")?;
+        }
+        for (table, count) in kept {
+            writeln!(f, "  {table:<20} {count} until they are delivered")?;
         }
         writeln!(f, "certificate {}", self.digest)?;
         if self.left.is_empty() {
@@ -172,7 +205,8 @@ impl Privacy {
             (false, None) => return Err(Error::NotFound),
             (true, _) => {
                 self.begin(&person, by).await?;
-                let files = self.delete_files(&person, by).await?;
+                let owner = format!("user:{id}");
+                let files = self.delete_files(&owner, &by.recorded()).await?;
                 self.delete_rows(&person, &actors, files, by).await?
             }
         };
@@ -208,16 +242,21 @@ impl Privacy {
         Ok(())
     }
 
-    async fn delete_files(&self, person: &Person, by: &By) -> Result<u64, Error> {
+    /// Files of somebody, by what the store calls whoever sent them.
+    pub(super) async fn delete_files(
+        &self,
+        owner: &str,
+        by: &portcullis_events::By,
+    ) -> Result<u64, Error> {
         let store = &self.0.upload_store;
         let mut gone = 0_u64;
         loop {
-            let files = store.of_user(person.id, Uuid::nil(), FILES).await?;
+            let files = store.of_owner(owner, Uuid::nil(), FILES).await?;
             if files.is_empty() {
                 return Ok(gone);
             }
             for file in files {
-                match store.discard(file.id, &by.recorded()).await {
+                match store.discard(file.id, by).await {
                     Ok(()) => gone = gone.saturating_add(1),
                     // Somebody else did it meanwhile.
                     Err(portcullis_events::upload_store::Error::NotFound) => {}
@@ -244,14 +283,18 @@ impl Privacy {
             Some(email) => parts.accounts.registration_links_of(email).await?,
             None => Vec::new(),
         };
+        let texts = self.find_texts(&person.names).await?;
         let now = parts.clock.now();
-        let mut rows = BTreeMap::new();
+        let (mut rows, mut kept) = (BTreeMap::new(), BTreeMap::new());
+        let mut tx = parts.db.begin().await?;
+        let found = (&texts, &person.names);
+        self.erase_texts(&mut tx, found, now, (&mut rows, &mut kept))
+            .await?;
         let mut add = |table: &str, count: u64| {
             if count > 0 {
                 rows.insert(table.to_owned(), count);
             }
         };
-        let mut tx = parts.db.begin().await?;
         let mut keys = parts
             .fields
             .destroy_subject(&mut tx, &person.subject)
@@ -282,6 +325,7 @@ impl Privacy {
             files,
             keys,
             events_taken_out,
+            kept,
         };
         self.finish(&mut tx, &certificate, person.id, (by, now))
             .await?;
@@ -300,18 +344,10 @@ impl Privacy {
         let text = serde_json::to_string(certificate).map_err(|_| Error::Certificate)?;
         let args = [(&certificate.subject).into(), now.into(), (&text).into()];
         tx.execute(FINISH, &args).await?;
-        let rows = certificate.rows.values().copied();
-        let rows = rows.fold(0_u64, u64::saturating_add);
-        let keys = certificate.keys.iter().map(Uuid::to_string);
-        let event = Event::new(now, Action::PersonalDataErased, Outcome::Allowed)
+        let event = certificate
+            .event(now)?
             .done(&by.recorded())
-            .to(Target::user(id))
-            .with("certificate", certificate.digest()?.to_string())
-            .with("rows", rows)
-            .with("files", certificate.files)
-            .with("events_taken_out", certificate.events_taken_out)
-            .with("keys_destroyed", certificate.keys.len())
-            .with("key_ids", keys.collect::<Vec<_>>());
+            .to(Target::user(id));
         self.0.trail.record_in(tx, event).await?;
         revoke::user(tx, id, now).await?;
         Ok(())
@@ -331,14 +367,7 @@ impl Privacy {
             Some(email) => parts.accounts.registration_links_of(email).await?.len(),
             None => 0,
         };
-        let mut files = 0_usize;
-        let mut after = Uuid::nil();
-        loop {
-            let page = parts.upload_store.of_user(person.id, after, FILES).await?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            files = files.saturating_add(page.len());
-        }
+        let files = self.count_files(&format!("user:{}", person.id)).await?;
         for (table, count) in [
             ("outbox", letters),
             ("registration_token", links),
@@ -348,7 +377,21 @@ impl Privacy {
                 counts.push((table.to_owned(), u64::try_from(count).unwrap_or(u64::MAX)));
             }
         }
+        let texts = self.find_texts(&person.names).await?.counts();
+        counts.extend(texts.into_iter().map(|(table, n)| (table.to_owned(), n)));
         Ok(counts)
+    }
+
+    pub(super) async fn count_files(&self, owner: &str) -> Result<usize, Error> {
+        let (mut files, mut after) = (0_usize, Uuid::nil());
+        loop {
+            let page = self.0.upload_store.of_owner(owner, after, FILES).await?;
+            let Some(last) = page.last() else {
+                return Ok(files);
+            };
+            after = last.id;
+            files = files.saturating_add(page.len());
+        }
     }
 
     /// What is still found of a person: rows, files, letters, and events that show who it was.

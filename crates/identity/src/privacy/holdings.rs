@@ -73,6 +73,7 @@ pub struct Holding {
     pub seen_by: Option<&'static str>,
     pub whose: Whose,
     pub columns: &'static [Column],
+    /// A page of the rows: the last two arguments say how many, behind how many.
     pub(super) select: &'static str,
     pub(super) delete: &'static str,
     pub(super) count: &'static str,
@@ -87,6 +88,16 @@ macro_rules! seen {
     };
 }
 
+/// Behind which arguments the bounds of a page stand.
+macro_rules! page {
+    (Address) => {
+        " ORDER BY 1, 2, 3 LIMIT $3 OFFSET $4"
+    };
+    ($one_argument:ident) => {
+        " ORDER BY 1, 2, 3 LIMIT $2 OFFSET $3"
+    };
+}
+
 macro_rules! holdings {
     ($($table:ident ($about:literal, $kept:literal, $seen:tt) $whose:ident $condition:literal { $($column:ident $form:ident $class:ident),* $(,)? })*) => {
         /// In an order in which they can be deleted.
@@ -97,7 +108,7 @@ macro_rules! holdings {
             seen_by: seen!($seen),
             whose: Whose::$whose,
             columns: &[$(Column { name: stringify!($column), form: Form::$form, class: Class::$class }),*],
-            select: concat!("SELECT ", $(stringify!($column), ", ",)* "1 AS one FROM ", stringify!($table), " WHERE ", $condition),
+            select: concat!("SELECT ", $(stringify!($column), ", ",)* "1 AS one FROM ", stringify!($table), " WHERE ", $condition, page!($whose)),
             delete: concat!("DELETE FROM ", stringify!($table), " WHERE ", $condition),
             count: concat!("SELECT count(*) AS n FROM ", stringify!($table), " WHERE ", $condition),
         }),*];
@@ -211,15 +222,15 @@ elsewhere! {
         outbox "letters on their way, sealed: each is opened to see whose it is",
         registration_token "links that open an account: each address is opened to see whose it is",
         audit_event "the audit trail: what identifies the person is sealed under a key of theirs",
+        visitor "visits of people without an account, until the visit ends: found by the visit's id, where that is the subject",
+        webhook_delivery "what other services told the product, sealed, for as long as `webhook.retention` says: opened to see whom it names",
+        incident "free text of whoever handled an incident: looked through for the person's names",
+        incident_note "free text of whoever handled an incident: looked through for the person's names",
+        incident_task "free text of whoever handled an incident: looked through for the person's names",
+        incident_scope "what an incident ended, by its name: looked through for the person's names",
+        route_freeze "free text of whoever froze a route: looked through for the person's names",
     }
     NotSearched {
-        webhook_delivery "what other services told the product, sealed, for as long as `webhook.retention` says",
-        visitor "visits of people without an account, until the visit ends",
-        incident_note "free text of whoever handled an incident",
-        incident "free text of whoever handled an incident",
-        incident_task "free text of whoever handled an incident",
-        incident_scope "what an incident ended, by the name that was written down: an address, where it was a person",
-        route_freeze "free text of whoever froze a route",
         alert "what somebody was told, with masked addresses, until `keep_until`",
         alert_group "of what somebody was told, until the group closes",
         anomaly "what was conspicuous: masked addresses and networks of clients",
@@ -251,6 +262,8 @@ elsewhere! {
         scan_wanted "since when a scan is wanted",
         scan_told "when somebody was told of a scan",
         erasure "ids of persons who were erased, and what was destroyed",
+        subject_erasure "keyed hashes of what the product called persons who were erased, and what was destroyed",
+        subject_being_erased "whom a transaction is erasing: empty between transactions",
     }
 }
 

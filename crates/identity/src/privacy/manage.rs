@@ -1,12 +1,12 @@
 //! The rights of a person in the admin API. Exporting and erasing are permissions of their own: whoever manages
 //! users has neither by that.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
-use portcullis_console::api::{Failure, parse_id};
+use portcullis_console::api::{Failure, Streamed, parse_id};
 use portcullis_core::UserId;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -28,14 +28,15 @@ impl From<Error> for Failure {
     }
 }
 
-/// An export as a file.
-pub(crate) type Download = ([(HeaderName, HeaderValue); 2], Vec<u8>);
+/// An export as a file. It may be larger than other answers of the gate, and has a limit of its own.
+pub(crate) type Download = (Extension<Streamed>, [(HeaderName, HeaderValue); 2], Vec<u8>);
 
 pub(crate) fn download(export: Export) -> Download {
     const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
     const FILE: HeaderValue =
         HeaderValue::from_static("attachment; filename=\"personal-data.jsonl\"");
     (
+        Extension(Streamed::Download),
         [(CONTENT_TYPE, LINES), (CONTENT_DISPOSITION, FILE)],
         export.archive,
     )
@@ -59,7 +60,7 @@ async fn export_personal_data(
 /// What was destroyed, and what is left of it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ErasedPerson)]
-struct ErasedView {
+pub(super) struct ErasedView {
     subject: String,
     erased_at: String,
     /// Rows that were deleted, by table.
@@ -69,6 +70,8 @@ struct ErasedView {
     keys: Vec<String>,
     /// Events whose personal part was not sealed yet, and was taken out.
     events_taken_out: u64,
+    /// What stays for a while, by table: messages that wait to be delivered, and are emptied behind that.
+    kept: BTreeMap<String, u64>,
     /// By what the audit event names this.
     digest: String,
     /// What was still found afterwards: nothing, or the erasure does not hold.
@@ -85,6 +88,7 @@ impl From<Erased> for ErasedView {
             files: certificate.files,
             keys: certificate.keys.iter().map(ToString::to_string).collect(),
             events_taken_out: certificate.events_taken_out,
+            kept: certificate.kept,
             digest: erased.digest.to_string(),
             left: erased.left,
         }

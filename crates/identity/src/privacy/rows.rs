@@ -9,6 +9,9 @@ use super::holdings::{Class, Column, Form, HOLDINGS, Holding, Whose, time};
 use super::{Error, Person};
 use crate::addresses::{self, Addresses};
 
+/// Rows that are read together.
+pub(super) const PAGE: i64 = 500;
+
 impl Person {
     /// What the statements of a table are asked with; nothing where the person cannot be found in it any more.
     pub(super) fn arguments(&self, whose: Whose) -> Vec<Vec<Value<'_>>> {
@@ -31,12 +34,18 @@ impl Person {
         }
     }
 
-    pub(super) async fn rows_of(&self, db: &Db, holding: &Holding) -> Result<Vec<Row>, Error> {
-        let mut rows = Vec::new();
-        for arguments in self.arguments(holding.whose) {
-            rows.extend(db.fetch_all(holding.select, &arguments).await?);
-        }
-        Ok(rows)
+    /// Up to [`PAGE`] rows of a table, behind `after` of them; fewer are the last. A page is no snapshot: a row
+    /// that goes meanwhile may hide another.
+    pub(super) async fn rows_of(
+        &self,
+        db: &Db,
+        holding: &Holding,
+        arguments: &[Value<'_>],
+        after: i64,
+    ) -> Result<Vec<Row>, Error> {
+        let bounds = [PAGE.into(), after.into()];
+        let arguments = [arguments, &bounds[..]].concat();
+        Ok(db.fetch_all(holding.select, &arguments).await?)
     }
 
     /// How many rows there are, by table; those alone that have some.

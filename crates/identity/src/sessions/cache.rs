@@ -150,6 +150,7 @@ impl SessionCache {
             | Revocation::TokenFamily(_)
             | Revocation::Visitor(_)
             | Revocation::DataKeys
+            | Revocation::Consents(_)
             | Revocation::Incidents => {}
         }
     }

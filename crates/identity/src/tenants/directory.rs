@@ -69,6 +69,7 @@ impl Directory {
             | Revocation::TokenFamily(_)
             | Revocation::Visitor(_)
             | Revocation::DataKeys
+            | Revocation::Consents(_)
             | Revocation::Incidents => {}
         }
     }

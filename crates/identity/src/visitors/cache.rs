@@ -142,6 +142,7 @@ impl Cache {
             | Revocation::ApiKey(_)
             | Revocation::TokenFamily(_)
             | Revocation::DataKeys
+            | Revocation::Consents(_)
             | Revocation::Incidents => {}
         }
     }

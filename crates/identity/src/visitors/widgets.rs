@@ -93,6 +93,7 @@ impl Widgets {
             | Revocation::TokenFamily(_)
             | Revocation::Visitor(_)
             | Revocation::DataKeys
+            | Revocation::Consents(_)
             | Revocation::Incidents => {}
         }
     }

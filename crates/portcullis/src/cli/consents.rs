@@ -42,10 +42,10 @@ pub(crate) enum Consents {
 pub(crate) struct Who {
     /// An account, by its address or its id; with `--other` what the product calls somebody.
     #[arg(value_name = "SUBJECT")]
-    subject: String,
+    pub(super) subject: String,
     /// It is no account of the gate's, but what the product calls somebody.
     #[arg(long)]
-    other: bool,
+    pub(super) other: bool,
     /// In this tenant, by its short name or id. Only with `--other`.
     #[arg(long, value_name = "TENANT", requires = "other")]
     tenant: Option<String>,
@@ -56,6 +56,11 @@ impl Who {
         if !self.other {
             return Ok(Subject::user(verbs::find(stores, &self.subject).await?));
         }
+        self.named(stores).await
+    }
+
+    /// As the product names them.
+    pub(super) async fn named(&self, stores: &Stores) -> anyhow::Result<Subject> {
         let tenant: Option<TenantId> = match &self.tenant {
             Some(name) => Some(crate::tenants::named(stores, name).await?),
             None => None,

@@ -1,19 +1,23 @@
 //! `portcullis privacy`: the data map, and the rights of persons.
 
 use std::fmt;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use portcullis_core::UserId;
 use portcullis_events::By as EventBy;
 use portcullis_identity::accounts::By;
-use portcullis_identity::privacy::archive;
 use portcullis_identity::privacy::config::Data;
 use portcullis_identity::privacy::holdings::{Class, ELSEWHERE, HOLDINGS, How};
+use portcullis_identity::privacy::subjects::Named;
+use portcullis_identity::privacy::{Erased, Error, archive};
 use portcullis_vault::note::Verifier;
 use serde::Serialize;
 
 use super::Usage;
+use super::consents::Who;
 use super::output::{self, Format};
 use crate::config::document::Environment;
 use crate::verbs::{self, Stores, told};
@@ -26,10 +30,17 @@ pub(crate) enum Privacy {
     /// Write everything that the gate holds of a person into a signed file: one JSON object a line.
     ///
     /// Sealed fields are opened; hashes, tokens and secrets are left out, and the first line says so.
+    ///
+    ///   portcullis privacy export ana@shop.example --to ana.jsonl
+    ///   portcullis privacy export customer-7 --other --tenant acme --to customer-7.jsonl
+    #[command(verbatim_doc_comment)]
     Export {
-        /// The account: its address or its id.
-        #[arg(value_name = "USER")]
-        user: String,
+        #[command(flatten)]
+        who: Who,
+        /// What else they are called in messages of webhooks and files of incidents; may be given several times. Only
+        /// with `--other`.
+        #[arg(long, value_name = "NAME", requires = "other")]
+        also: Vec<String>,
         /// Into this file, which must not be there yet.
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
@@ -54,9 +65,13 @@ pub(crate) enum Privacy {
     /// such as backups, still hold what they hold. Exit code 1 where something is left. Killed half way, the
     /// same command, or a running gate, goes on.
     Erase {
-        /// The account: its address or its id. Once it is erased, the id alone.
-        #[arg(value_name = "USER")]
-        user: String,
+        /// Of an account that is erased already, the id alone.
+        #[command(flatten)]
+        who: Who,
+        /// What else they are called in messages of webhooks and files of incidents; may be given several times. Only
+        /// with `--other`.
+        #[arg(long, value_name = "NAME", requires = "other")]
+        also: Vec<String>,
         /// Show what would go, and change nothing.
         #[arg(long)]
         dry_run: bool,
@@ -81,51 +96,143 @@ pub(crate) fn offline(
 }
 
 pub(crate) async fn run(format: Format, verb: &Privacy, stores: &Stores) -> anyhow::Result<bool> {
-    let privacy = &stores.identity.privacy;
     match verb {
-        Privacy::Export { user, to } => {
-            let id = verbs::find(stores, user).await?;
-            let export = privacy.export(id, &EventBy::OPERATOR).await;
-            let export = export.map_err(|error| anyhow::anyhow!("{user}: {}", told(error)))?;
-            write(to, &export.archive)?;
+        Privacy::Export { who, also, to } => {
+            let named = named(stores, who, also).await?;
+            let (subject, lines) = export(stores, &who.subject, named.as_ref(), to).await?;
             output::answer(
                 format,
                 &Exported {
-                    subject: id.to_string(),
-                    lines: export.lines,
+                    subject,
+                    lines,
                     file: to.display().to_string(),
                 },
             );
             Ok(true)
         }
-        Privacy::Erase { user, dry_run, yes } => {
-            // An id may be that of somebody who is erased already.
-            let id = match user.parse() {
-                Ok(id) => id,
-                Err(_) => verbs::find(stores, user).await?,
-            };
-            let failed = |error| match error {
-                portcullis_identity::privacy::Error::NotFound => Usage::error(format!(
-                    "there is no account `{user}`, and none with this id was erased"
-                )),
-                error => anyhow::anyhow!("{user}: {}", told(error)),
-            };
-            if *dry_run {
-                output::answer(format, &privacy.plan(id).await.map_err(failed)?);
-                return Ok(true);
-            }
-            if !yes {
-                return Err(Usage::error(
-                    "nothing was erased: what is erased never comes back. Say --dry-run to see it, and --yes to do it",
-                ));
-            }
-            let erased = privacy.erase(id, &By::operator()).await.map_err(failed)?;
-            let holds = erased.left.is_empty();
-            output::answer(format, &erased);
-            Ok(holds)
+        Privacy::Erase {
+            who,
+            also,
+            dry_run,
+            yes,
+        } => {
+            let named = named(stores, who, also).await?;
+            erase(
+                format,
+                stores,
+                &who.subject,
+                named.as_ref(),
+                (*dry_run, *yes),
+            )
+            .await
         }
         Privacy::Map | Privacy::Verify { .. } | Privacy::Key => Ok(true),
     }
+}
+
+/// Somebody whom the product alone knows; nothing for an account.
+async fn named(stores: &Stores, who: &Who, also: &[String]) -> anyhow::Result<Option<Named>> {
+    if !who.other {
+        return Ok(None);
+    }
+    let subject = who.named(stores).await?;
+    let named = Named::new(subject, also.to_vec());
+    named
+        .map(Some)
+        .map_err(|error| Usage::error(format!("--also {}", told(error))))
+}
+
+/// Whom it is about, and how many lines. A file that is not whole does not stay.
+async fn export(
+    stores: &Stores,
+    subject: &str,
+    named: Option<&Named>,
+    to: &Path,
+) -> anyhow::Result<(String, u64)> {
+    let privacy = &stores.identity.privacy;
+    let id = match named {
+        None => Some(verbs::find(stores, subject).await?),
+        Some(_) => None,
+    };
+    let mut file = create(to)?;
+    let by = &EventBy::OPERATOR;
+    let written = match (id, named) {
+        (Some(id), _) => privacy.export_to(id, by, &mut file).await,
+        (None, Some(named)) => privacy.export_subject_to(named, by, &mut file).await,
+        (None, None) => Err(Error::NotFound),
+    };
+    let written = written.map_err(|error| failed(subject, error));
+    let kept = written.and_then(|lines| {
+        file.flush()?;
+        let synced = file.get_ref().sync_all();
+        synced
+            .context("the export could not be kept")
+            .map(|()| lines)
+    });
+    if kept.is_err() {
+        // It has no last line: nobody would take it for an export.
+        let _ = std::fs::remove_file(to);
+    }
+    let subject = id.map_or_else(|| subject.to_owned(), |id| id.to_string());
+    Ok((subject, kept?))
+}
+
+async fn erase(
+    format: Format,
+    stores: &Stores,
+    subject: &str,
+    named: Option<&Named>,
+    (dry_run, yes): (bool, bool),
+) -> anyhow::Result<bool> {
+    let privacy = &stores.identity.privacy;
+    // An id may be that of somebody who is erased already.
+    let id = match (named, subject.parse::<UserId>()) {
+        (Some(_), _) => None,
+        (None, Ok(id)) => Some(id),
+        (None, Err(_)) => Some(verbs::find(stores, subject).await?),
+    };
+    let failed = |error| failed(subject, error);
+    if dry_run {
+        let plan = match (id, named) {
+            (Some(id), _) => privacy.plan(id).await,
+            (None, Some(named)) => privacy.plan_subject(named).await,
+            (None, None) => Err(Error::NotFound),
+        };
+        output::answer(format, &plan.map_err(failed)?);
+        return Ok(true);
+    }
+    if !yes {
+        return Err(Usage::error(
+            "nothing was erased: what is erased never comes back. Say --dry-run to see it, and --yes to do it",
+        ));
+    }
+    let erased = match (id, named) {
+        (Some(id), _) => privacy.erase(id, &By::operator()).await,
+        (None, Some(named)) => erase_named(stores, named).await,
+        (None, None) => Err(Error::NotFound),
+    };
+    let erased = erased.map_err(failed)?;
+    let holds = erased.left.is_empty();
+    output::answer(format, &erased);
+    Ok(holds)
+}
+
+async fn erase_named(stores: &Stores, named: &Named) -> Result<Erased, Error> {
+    let privacy = &stores.identity.privacy;
+    let erased = privacy.erase_subject(named, &EventBy::OPERATOR).await?;
+    Ok(Erased {
+        purged: privacy.purge().await?,
+        ..erased
+    })
+}
+
+fn failed(subject: &str, error: Error) -> anyhow::Error {
+    if matches!(error, Error::NotFound) {
+        return Usage::error(format!(
+            "nothing is held of `{subject}`, and nobody of this name or id was erased"
+        ));
+    }
+    anyhow::anyhow!("{subject}: {}", told(error))
 }
 
 #[derive(Serialize)]
@@ -145,16 +252,15 @@ impl fmt::Display for Exported {
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+/// A file that must not be there yet, for nobody else to read.
+fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path);
-    let mut file = file
-        .map_err(|error| Usage::error(format!("`{}` cannot be made: {error}", path.display())))?;
-    file.write_all(bytes)?;
-    file.sync_all().context("the export could not be kept")
+    file.map(BufWriter::new)
+        .map_err(|error| Usage::error(format!("`{}` cannot be made: {error}", path.display())))
 }
 
 fn keys_of(config: &Path) -> anyhow::Result<Vec<Verifier>> {

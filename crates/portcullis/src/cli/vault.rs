@@ -231,11 +231,12 @@ async fn destroy(
 ) -> anyhow::Result<()> {
     let mut tx = stores.db.begin().await?;
     let fields = &stores.identity.vault.fields;
-    let mut destroyed = fields.destroy(&mut tx, tenant, subject).await?;
+    let mut keys = fields.destroy(&mut tx, tenant, subject).await?;
     if subject.is_none() {
         // What the gate itself keeps for the tenant.
-        destroyed += fields.of_gate().destroy(&mut tx, tenant, subject).await?;
+        keys.extend(fields.of_gate().destroy(&mut tx, tenant, subject).await?);
     }
+    let destroyed = u64::try_from(keys.len()).unwrap_or(u64::MAX);
     let mut event = Event::new(now(), Action::DataKeysDestroyed, Outcome::Allowed)
         .by(Actor::Operator)
         .to(Target::named("vault", "data-keys"))

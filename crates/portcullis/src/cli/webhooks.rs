@@ -77,6 +77,9 @@ struct Row {
     status: Option<i64>,
     fault: Option<String>,
     ended_at: Option<String>,
+    /// When what it said was erased with a person that it named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erased_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     headers: Option<Vec<(String, String)>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +100,7 @@ impl From<Delivery> for Row {
             status: delivery.status,
             fault: delivery.fault,
             ended_at: delivery.ended_at.map(|at| at.to_string()),
+            erased_at: delivery.erased_at.map(|at| at.to_string()),
             headers: None,
             body: None,
         }

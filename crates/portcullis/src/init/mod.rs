@@ -183,6 +183,7 @@ fn compile(text: &str) -> anyhow::Result<Policy> {
     let known = Known {
         upstreams: names("upstream"),
         limits,
+        // What is generated asks for no consent.
         ..Known::default()
     };
     table.retain(|key, _| key == "route" || key == "roles");

@@ -501,6 +501,10 @@ fn bench(table: &mut Table, config: &Config, permissions: &[&String]) -> anyhow:
             Table::from_iter([("tenant".to_owned(), text("any"))]),
         ),
     ];
+    if let Some(purpose) = config.purposes.first() {
+        let consent = Table::from_iter([("consent".to_owned(), text(&purpose.name))]);
+        routes.push(("agreed".to_owned(), text("user"), consent));
+    }
     for (position, permission) in permissions.iter().enumerate() {
         let allow = Table::from_iter([("permission".to_owned(), text(permission.as_str()))]);
         routes.push((format!("may/{position}"), Value::Table(allow), Table::new()));

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Gateway, GatewayBuilder, Upstream, database};
+use crate::support::{
+    Answer, Browser, Client, Gateway, GatewayBuilder, Upstream, database, eventually_asked,
+};
 
 const ANA: &str = "ana@corp.test";
 const PATH: &str = "/.portcullis/consents";
@@ -261,4 +263,202 @@ async fn the_ledger_is_added_to_and_rows_go_with_their_person_alone() {
     let erased = parsed(&gateway, &["privacy", "erase", ANA, "--yes"]);
     assert_eq!(erased["rows"]["consent"], 1, "{erased}");
     assert_eq!(count().await, "1");
+}
+
+const ROUTE: &str = "\n[[route]]\npath = \"/offers\"\nallow = \"user\"\ncallers = [\"user\", \"api-key\"]\nconsent = \"marketing\"\n";
+
+async fn with_route(upstream: &Upstream) -> Gateway {
+    builder(upstream)
+        .await
+        .more(ROUTE)
+        .more("\n[tokens]\n")
+        .start()
+        .await
+}
+
+async fn says(browser: &Browser, state: &str) {
+    let body = json!({ "purpose": "marketing", "state": state });
+    let answer = browser.post(OWN).json(&body).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+/// Refused with what is asked for, and without the product's knowledge.
+fn assert_asks(answer: &Answer) {
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert_eq!(answer.problem(), "consent-required");
+    assert!(
+        answer.text().contains("marketing@2026-11"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[tokio::test]
+async fn a_route_that_asks_for_a_consent_is_open_while_it_stands() {
+    let upstream = Upstream::start().await;
+    let gateway = with_route(&upstream).await;
+    let twin = gateway.twin().await;
+    let ana = gateway.signed_in(ANA).await;
+    let cookie = format!("session={}", ana.cookie("session").unwrap());
+    let at_twin = async || {
+        let request = twin.client().get("/offers").header("cookie", &cookie);
+        request.send().await.status.as_u16()
+    };
+    assert_eq!(gateway.client().get("/offers").send().await.status, 401);
+    assert_asks(&ana.get("/offers").send().await);
+    assert_eq!(at_twin().await, 403);
+    // Another purpose is another consent.
+    let other = json!({ "purpose": "analytics", "state": "given" });
+    assert_eq!(ana.post(OWN).json(&other).send().await.status, 200);
+    assert_asks(&ana.get("/offers").send().await);
+    assert_eq!(upstream.requests(), 0, "the product saw nothing");
+    says(&ana, "given").await;
+    assert_eq!(ana.get("/offers").send().await.status, 200);
+    eventually_asked("the other gate has heard", async || at_twin().await == 200).await;
+    // Nobody comes in by what another person agreed to.
+    let bo = gateway.signed_in("bo@corp.test").await;
+    assert_asks(&bo.get("/offers").send().await);
+    assert_eq!(bo.get("/anything").send().await.status, 200);
+    says(&ana, "withdrawn").await;
+    assert_asks(&ana.get("/offers").send().await);
+    eventually_asked("the other gate has heard", async || at_twin().await == 403).await;
+    assert_eq!(
+        ana.get("/anything").send().await.status,
+        200,
+        "and is signed in"
+    );
+    // By the operator, whom the running gate hears of.
+    parsed(&gateway, &["consents", "give", ANA, "marketing"]);
+    eventually_asked("it is given", async || {
+        ana.get("/offers").send().await.status == 200
+    })
+    .await;
+    parsed(&gateway, &["consents", "withdraw", ANA, "marketing"]);
+    eventually_asked("it is withdrawn", async || {
+        ana.get("/offers").send().await.status == 403
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_and_a_token_count_for_their_person_and_a_key_of_nobody_is_refused() {
+    let upstream = Upstream::start().await;
+    let gateway = with_route(&upstream).await;
+    let ana = gateway.signed_in(ANA).await;
+    let made = ana.post("/.portcullis/auth/keys");
+    let made = made.json(&json!({ "name": "laptop" })).send().await.json();
+    let own = made["key"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{made}"))
+        .to_owned();
+    let nobodys = key(&gateway, &["--permission", "consents:write"]);
+    let token = gateway.signed_in(ANA).await;
+    let token = token.post("/.portcullis/auth/token").json(&json!({}));
+    let token = token.send().await.json();
+    let token = token["access_token"].as_str().unwrap().to_owned();
+    let client = gateway.client();
+    let offers = async |key: &str| {
+        let request = client.get("/offers");
+        request
+            .header("authorization", &format!("Bearer {key}"))
+            .send()
+            .await
+    };
+    for bearer in [&own, &token, &nobodys] {
+        assert_asks(&offers(bearer).await);
+    }
+    // The product writes it down for the account.
+    let users = parsed(&gateway, &["users", "list"]);
+    let all = users.as_array().unwrap();
+    let id = &all.iter().find(|user| user["email"] == ANA).unwrap()["id"];
+    let mut said = json!({ "subject": id, "purpose": "marketing", "state": "given" });
+    assert_eq!(write(&client, &nobodys, &said).await.status, 200);
+    assert_eq!(offers(&own).await.status, 200);
+    assert_eq!(offers(&token).await.status, 200);
+    assert_asks(&offers(&nobodys).await);
+    said["state"] = "withdrawn".into();
+    assert_eq!(write(&client, &nobodys, &said).await.status, 200);
+    assert_asks(&offers(&own).await);
+    assert_asks(&offers(&token).await);
+}
+
+#[tokio::test]
+async fn what_a_consent_let_in_ends_with_it_and_another_text_is_asked_for_anew() {
+    let upstream = Upstream::endless().await;
+    let gateway = with_route(&upstream).await;
+    let ana = gateway.signed_in(ANA).await;
+    says(&ana, "given").await;
+    let (client, host) = (gateway.client(), gateway.address);
+    let request = format!(
+        "GET /offers HTTP/1.1\r\nhost: {host}\r\ncookie: session={}\r\nconnection: close\r\n\r\n",
+        ana.cookie("session").unwrap()
+    );
+    let stream = tokio::spawn(async move { client.raw(request.as_bytes()).await });
+    eventually_asked("the product is asked", async || upstream.requests() == 1).await;
+    says(&ana, "withdrawn").await;
+    // `raw` returns when the connection has ended, and gives up after twenty seconds.
+    let began = std::time::Instant::now();
+    assert!(stream.await.unwrap().starts_with(b"HTTP/1.1 200"));
+    assert!(began.elapsed().as_secs() < 10);
+    says(&ana, "given").await;
+    let gateway = gateway
+        .end()
+        .await
+        .without_users()
+        .replace("2026-11", "2027-01")
+        .start()
+        .await;
+    let ana = gateway.signed_in(ANA).await;
+    let answer = ana.get("/offers").send().await;
+    assert_eq!(answer.status, 403);
+    assert!(
+        answer.text().contains("marketing@2027-01"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(upstream.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_route_asks_for_what_somebody_can_give_or_is_refused_and_explain_shows_it() {
+    let upstream = Upstream::start().await;
+    for (from, to, said) in [
+        (
+            "\"marketing\"\n",
+            "\"resale\"\n",
+            "no purpose of the policy",
+        ),
+        (
+            "\"marketing\"\n",
+            "\"marketing@2025-01\"\n",
+            "shown in version `2026-11`",
+        ),
+        ("allow = \"user\"", "allow = \"public\"", "a public route"),
+        ("\"api-key\"", "\"visitor\"", "a visitor has no account"),
+    ] {
+        let builder = builder(&upstream).await.more(&ROUTE.replace(from, to));
+        let output = builder.more("\n[visitors]\n").cli(&["check"]);
+        let told = crate::subjects::said(&output);
+        assert_eq!(output.status.code(), Some(1), "{to}: {told}");
+        assert!(
+            told.contains(".consent") && told.contains(said),
+            "{to}: {told}"
+        );
+    }
+    let builder = builder(&upstream).await;
+    let gateway = builder.more(&ROUTE.replace("\"marketing\"\n", "\"marketing@2026-11\"\n"));
+    let explain = |more: &[&str]| {
+        let asked = [
+            "--output", "json", "explain", "GET", "/offers", "--as", "user",
+        ];
+        let output = gateway.cli(&[&asked[..], more].concat());
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let refused = explain(&[]);
+    assert_eq!(refused["problem"], "consent-required", "{refused}");
+    assert_eq!(refused["consent"], "marketing@2026-11", "{refused}");
+    let old = explain(&["--consent", "marketing@2025-01"]);
+    assert_eq!(old["problem"], "consent-required", "{old}");
+    let allowed = explain(&["--consent", "marketing@2026-11"]);
+    assert_eq!(allowed["allowed"], true, "{allowed}");
 }

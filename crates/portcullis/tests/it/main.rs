@@ -84,6 +84,7 @@ mod several_upstreams;
 mod sign_in;
 mod step_up;
 mod streaming;
+mod subjects;
 mod support;
 mod tenants;
 mod tiles;

@@ -234,9 +234,9 @@ const PAGE: &str = "SELECT id, tenant, subject, purpose, version, wrapped, creat
 const OTHERWISE: &str = "SELECT id, tenant, subject, purpose, version, wrapped, created_at, retired_at FROM data_key WHERE substr(wrapped, 1, 5) <> $1 AND id > $2 ORDER BY id LIMIT $3";
 const LEFT: &str = "SELECT count(*) AS n FROM data_key WHERE substr(wrapped, 1, 5) <> $1";
 const REWRAP: &str = "UPDATE data_key SET wrapped = $2 WHERE id = $1 AND wrapped = $3";
-const DESTROY: &str = "DELETE FROM data_key WHERE tenant = $1 AND subject = $2";
+const DESTROY: &str = "DELETE FROM data_key WHERE tenant = $1 AND subject = $2 RETURNING id";
 const DESTROY_SUBJECT: &str = "DELETE FROM data_key WHERE subject = $1 RETURNING id";
-const DESTROY_ALL: &str = "DELETE FROM data_key WHERE tenant = $1";
+const DESTROY_ALL: &str = "DELETE FROM data_key WHERE tenant = $1 RETURNING id";
 
 impl DataKeys {
     pub(super) fn new(
@@ -409,33 +409,36 @@ impl DataKeys {
         write(&self.newest).retain(|_, (key, _)| self.works(key, now));
     }
 
-    /// Destroys the keys of a tenant, or of one subject in it; how many. What they sealed never
+    /// Destroys the keys of a tenant, or of one subject in it: their ids. What they sealed never
     /// opens again. Every node forgets them when it hears of the transaction.
     pub(super) async fn destroy(
         &self,
         tx: &mut Tx,
         owner: Owner,
         subject: Option<&str>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Vec<Uuid>, Error> {
         let name = owner.name();
-        let destroyed = match subject {
+        let rows = match subject {
             Some(subject) => {
-                tx.execute(DESTROY, &[(&name).into(), subject.into()])
+                tx.fetch_all(DESTROY, &[(&name).into(), subject.into()])
                     .await?
             }
-            None => tx.execute(DESTROY_ALL, &[(&name).into()]).await?,
+            None => tx.fetch_all(DESTROY_ALL, &[(&name).into()]).await?,
         };
-        revocations::publish(tx, Revocation::DataKeys, self.clock.now()).await?;
-        Ok(destroyed)
+        self.destroyed(tx, &rows).await
     }
 
-    /// The same for one subject in every tenant: the ids of its keys.
+    /// The same for one subject in every tenant.
     pub(super) async fn destroy_subject(
         &self,
         tx: &mut Tx,
         subject: &str,
     ) -> Result<Vec<Uuid>, Error> {
         let rows = tx.fetch_all(DESTROY_SUBJECT, &[subject.into()]).await?;
+        self.destroyed(tx, &rows).await
+    }
+
+    async fn destroyed(&self, tx: &mut Tx, rows: &[Row]) -> Result<Vec<Uuid>, Error> {
         let ids: Result<Vec<Uuid>, _> = rows.iter().map(|row| row.uuid("id")).collect();
         revocations::publish(tx, Revocation::DataKeys, self.clock.now()).await?;
         Ok(ids?)

@@ -1,12 +1,16 @@
 //! o. Privacy.
 
 use portcullis_core::Span;
+use portcullis_core::problem::CONSENT_REQUIRED;
 use portcullis_events::{Action, By as EventBy, Event};
 use portcullis_identity::accounts::By;
+use portcullis_identity::consents::Subject;
 use portcullis_identity::privacy::archive;
 use portcullis_identity::privacy::config::never_logged;
 use portcullis_identity::privacy::holdings::{ELSEWHERE, HOLDINGS};
+use portcullis_identity::privacy::subjects::Named;
 use portcullis_store::dump::Schema;
+use portcullis_vault::fields;
 use serde_json::{Value, json};
 
 use super::{e_visitors, m_audit};
@@ -121,6 +125,7 @@ pub(super) async fn rights(scene: &Scene) -> Probed {
         || "the address of whoever was erased is still there".to_owned(),
         ERASES,
     )?;
+    let of_product = subjects(w).await?;
     let certified = w.events(Action::PersonalDataErased).await?;
     let digest = erased.digest.to_string();
     let is_of_it = |event: &Event| {
@@ -143,7 +148,7 @@ pub(super) async fn rights(scene: &Scene) -> Probed {
     Ok(Held::at(
         Place::Rehearsal,
         format!(
-            "a consent to `{}` is written down and taken back; an export of {events} lines verifies, and one changed byte does not; an erasure destroyed {rows} rows and {} keys, and read back that nothing is left; the audit log still verifies",
+            "a consent to `{}` is written down and taken back, and a route that asks for it follows; an export of {events} lines verifies, and one changed byte does not; an erasure destroyed {rows} rows and {} keys, and read back that nothing is left; that of somebody whom the product alone knows destroyed {of_product} in one tenant, and none in another; the audit log still verifies",
             purpose.name,
             erased.certificate.keys.len()
         ),
@@ -173,8 +178,74 @@ async fn consents(browser: &Browser, purpose: &str) -> Result<(), Short> {
             || format!("a consent that was {state} is not told as such: {told}"),
             "[[purpose]]",
         )?;
+        // A route that asks for it is open while it stands, from the next request on.
+        let reply = browser.get(&format!("{BENCH}/agreed")).send().await?;
+        let is_asked = reply.problem() == CONSENT_REQUIRED.slug;
+        must(
+            is_asked == (state == "withdrawn"),
+            || {
+                format!(
+                    "a route that asks for a consent that was {state} says {}",
+                    reply.said()
+                )
+            },
+            ERASES,
+        )?;
     }
     Ok(())
+}
+
+/// That a person whom the product alone knows is exported and erased by name, in one tenant alone. Of the certificate,
+/// how many keys.
+async fn subjects(w: &World) -> Result<usize, Short> {
+    const NAME: &str = "prove-customer-4471";
+    let (privacy, fields) = (&w.stores.identity.privacy, &w.stores.identity.vault.fields);
+    let place = |tenant| fields::Place {
+        tenant: Some(tenant),
+        table: "prove",
+        field: "iban",
+        row: "1",
+    };
+    let mut sealed = Vec::new();
+    for tenant in [w.a.id, w.b.id] {
+        let text = fields.seal(&place(tenant), Some(NAME), b"an iban").await;
+        let text = text.map_err(|error| Short::not_proven(error.to_string()))?;
+        sealed.push((tenant, text));
+    }
+    let subject = Subject::new(Some(w.a.id), NAME);
+    let subject = subject.map_err(|error| Short::not_proven(told(error)))?;
+    let named = Named::new(subject, Vec::new());
+    let named = named.map_err(|error| Short::not_proven(told(error)))?;
+    let export = privacy.export_subject(&named, &EventBy::OPERATOR).await;
+    let export = export.map_err(|error| Short::not_proven(told(error)))?;
+    let keys = privacy.verifiers();
+    let keys = keys.map_err(|error| Short::not_proven(told(error)))?;
+    must(
+        archive::verify(&export.archive, &keys).is_ok(),
+        || "an export of whom the product alone knows does not verify".to_owned(),
+        ERASES,
+    )?;
+    let erased = privacy.erase_subject(&named, &EventBy::OPERATOR).await;
+    let erased = erased.map_err(|error| Short::not_proven(told(error)))?;
+    must(
+        erased.left.is_empty() && erased.certificate.keys.len() == 1,
+        || {
+            format!(
+                "the erasure of whom the product alone knows left {:?}",
+                erased.left
+            )
+        },
+        ERASES,
+    )?;
+    for (tenant, text) in &sealed {
+        let opens = fields.open(&place(*tenant), text).await.is_ok();
+        must(
+            opens == (*tenant == w.b.id),
+            || "an erasure reaches another tenant, or not its own".to_owned(),
+            ERASES,
+        )?;
+    }
+    Ok(erased.certificate.keys.len())
 }
 
 /// That an export has the person's address and both consents, and that one changed byte is found. Its lines.

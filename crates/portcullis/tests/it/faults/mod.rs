@@ -14,6 +14,7 @@ mod overload;
 mod passkeys;
 mod postgres;
 mod power;
+mod privacy;
 mod readiness;
 mod redis;
 mod secret_managers;
