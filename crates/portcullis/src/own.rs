@@ -307,56 +307,46 @@ impl Routes {
         route.cors = false;
     }
 
+    /// A route for programs that hold a permission; closed where no role gives it.
+    fn program(
+        &mut self,
+        product: &AccessConfig,
+        (method, path): (&str, &str),
+        asked: &str,
+    ) -> &mut RouteConfig {
+        let allow = if is_given(product)(asked) {
+            Allow::Permission(asked.to_owned())
+        } else {
+            Allow::Closed
+        };
+        let path = format!("{BASE}{path}");
+        let route = self.add(&[method], &path, allow, Some("default"));
+        route.callers = vec![CallerKind::ApiKey];
+        route.cors = false;
+        // A tenant's key works here, for its own tenant: the handlers see to it.
+        route.scope = Scope::Tenant;
+        route
+    }
+
     /// The field API: for programs alone.
     fn vault(&mut self, product: &AccessConfig) {
-        let is_given = is_given(product);
         for (path, asked) in vault_api::ROUTES {
-            let allow = if is_given(asked) {
-                Allow::Permission(asked.to_owned())
-            } else {
-                Allow::Closed
-            };
-            let route = self.add(&["POST"], &format!("{BASE}{path}"), allow, Some("default"));
-            route.callers = vec![CallerKind::ApiKey];
-            route.cors = false;
-            // A tenant's key works here, for its own tenant: the handlers see to it.
-            route.scope = Scope::Tenant;
+            let route = self.program(product, ("POST", path), asked);
             route.max_body = Some(ByteSize::kib(1024));
         }
     }
 
     /// The consent ledger: for programs alone. People have theirs beside their account.
     fn consents(&mut self, product: &AccessConfig) {
-        let is_given = is_given(product);
         for (method, asked) in [("GET", consents::READ), ("POST", consents::WRITE)] {
-            let allow = if is_given(asked) {
-                Allow::Permission(asked.to_owned())
-            } else {
-                Allow::Closed
-            };
-            let path = format!("{BASE}{}", consents::PATH);
-            let route = self.add(&[method], &path, allow, Some("default"));
-            route.callers = vec![CallerKind::ApiKey];
-            route.cors = false;
-            // A tenant's key works here, for its own tenant: the handlers see to it.
-            route.scope = Scope::Tenant;
+            self.program(product, (method, consents::PATH), asked);
         }
     }
 
     /// The rights of whoever the product alone knows: for programs alone.
     fn subjects(&mut self, product: &AccessConfig) {
-        let is_given = is_given(product);
         for (path, asked) in subjects::ROUTES {
-            let allow = if is_given(asked) {
-                Allow::Permission(asked.to_owned())
-            } else {
-                Allow::Closed
-            };
-            let route = self.add(&["POST"], &format!("{BASE}{path}"), allow, Some("default"));
-            route.callers = vec![CallerKind::ApiKey];
-            route.cors = false;
-            // A tenant's key works here, for its own tenant: the handlers see to it.
-            route.scope = Scope::Tenant;
+            let route = self.program(product, ("POST", path), asked);
             route.max_body = Some(ByteSize::kib(16));
         }
     }
