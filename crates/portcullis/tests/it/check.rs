@@ -564,6 +564,37 @@ fn variables_set_for_nobody_and_read_but_not_set_are_named() {
 }
 
 #[test]
+fn variables_for_traces_that_nobody_exports_are_told_of() {
+    let asked = || {
+        good()
+            .environment("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+            .environment("OTEL_EXPORTER_OTLP_HEADERS", "api-key=not-to-be-told")
+    };
+    let (code, found) = report(&asked());
+    assert_eq!(code, Some(0), "{found:#}");
+    expect(&found, "warning", "traces-not-exported", "environment");
+    let told = found.to_string();
+    assert!(told.contains("`OTEL_EXPORTER_OTLP_ENDPOINT`"), "{found:#}");
+    assert!(!told.contains("not-to-be-told"), "{found:#}");
+
+    let named = "[environment]\nread-by-the-product = [\"OTEL_EXPORTER_OTLP_ENDPOINT\", \"OTEL_EXPORTER_OTLP_HEADERS\"]\n\n[headers]";
+    let quiet = [
+        asked().environment("OTEL_SDK_DISABLED", "True"),
+        asked().replace("[headers]", named),
+        good(),
+    ];
+    for gate in quiet {
+        let (_, found) = report(&gate);
+        assert!(
+            !found.to_string().contains("traces-not-exported"),
+            "{found:#}"
+        );
+    }
+    let (_, found) = report(&asked().environment("OTEL_SDK_DISABLED", "1"));
+    expect(&found, "warning", "traces-not-exported", "environment");
+}
+
+#[test]
 fn a_variable_overrides_a_key_and_a_wrong_one_is_named() {
     for (name, value) in [
         ("PORTCULLIS__SESSIONS__IDLE_TIMEOUT", "10m"),
