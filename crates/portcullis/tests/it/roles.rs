@@ -371,6 +371,8 @@ const STRANGERS: &[(&str, u16)] = &[
         "POST /.portcullis/console/tenants/{tenant}/grants/{grant}/take-back",
         401,
     ),
+    ("POST /.portcullis/personal-data/export", 401),
+    ("POST /.portcullis/personal-data/erase", 401),
     ("GET /.portcullis/auth/personal-data", 401),
     ("GET /.portcullis/auth/consents", 401),
     ("POST /.portcullis/auth/consents", 401),
