@@ -272,6 +272,18 @@ const SECTIONS: &[Section] = &[
         "Config",
     ),
     section(
+        "anomalies.impossible-travel",
+        "One account signs in from two places that nobody gets between in that time. Wants `[places]`.",
+        "crates/events/src/anomalies/impossible_travel.rs",
+        "Config",
+    ),
+    section(
+        "places",
+        "Where in the world an address is, from a database of your own; for `impossible-travel` alone.",
+        "crates/events/src/places.rs",
+        "Config",
+    ),
+    section(
         "[alert]",
         "Who is told of anomalies and of what somebody has to look at.",
         "crates/events/src/alerts/config.rs",

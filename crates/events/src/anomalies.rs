@@ -14,6 +14,7 @@ mod engine;
 mod enumeration;
 mod error_surge;
 mod feed;
+mod impossible_travel;
 mod key_networks;
 mod limit_attack;
 mod login_burst;
@@ -44,7 +45,7 @@ use crate::alerts::{self, Alerts};
 use crate::audit::{self, Trail};
 
 /// Every detector there is.
-pub const DETECTORS: [&str; 9] = [
+pub const DETECTORS: [&str; 10] = [
     "login-burst",
     "credential-stuffing",
     "enumeration",
@@ -54,6 +55,7 @@ pub const DETECTORS: [&str; 9] = [
     "denial-surge",
     "error-surge",
     "stolen-credential",
+    "impossible-travel",
 ];
 
 #[derive(Debug, thiserror::Error)]

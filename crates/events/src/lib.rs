@@ -8,6 +8,7 @@
 //! - [`access_log`]: one line per request, written by a thread of its own; overflow drops and counts.
 //! - [`incidents`]: what happened that should not have, and what is done about it.
 //! - [`log`]: the application's own messages.
+//! - [`places`]: where an address is, roughly.
 //! - [`redact`]: what keeps secrets and e-mail addresses out of all four.
 //! - [`scans`]: what the team's scanners found, and whether they ran in time.
 //! - [`secret_store`]: named secrets of the product, and who read them.
@@ -25,6 +26,7 @@ pub mod incidents;
 pub mod log;
 pub mod mentions;
 pub mod metrics;
+pub mod places;
 pub mod redact;
 pub mod scans;
 pub mod secret_store;

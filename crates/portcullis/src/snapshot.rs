@@ -14,8 +14,9 @@ use portcullis_core::finding::Finding;
 use portcullis_core::route::Params;
 use portcullis_core::size::ByteSize;
 use portcullis_core::time::SystemClock;
-use portcullis_core::{Clock as _, Mode};
+use portcullis_core::{Clock as _, Mode, Span};
 use portcullis_edge::{TrustedProxies, Upstream};
+use portcullis_events::places::Places;
 use portcullis_events::webhooks::Endpoints;
 use portcullis_guard::body::Bounds;
 use portcullis_guard::cors::Cors;
@@ -312,6 +313,28 @@ fn proxy_findings(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// The database of places: it has to be there, and places move.
+fn places_finding(config: &Config, loaded: &Loaded) -> Option<Finding> {
+    const KEY: &str = "places.database";
+    const OLD: Span = Span::from_days(90);
+    match Places::open(&config.places, &loaded.folder) {
+        Ok(None) => None,
+        Ok(Some((_, made))) if SystemClock.now().since(made) < OLD => None,
+        Ok(Some((_, made))) => Some(
+            Finding::warning(
+                "places-old",
+                KEY,
+                format!("the database of places is of {made}"),
+            )
+            .remedy("fetch a newer one: addresses change hands"),
+        ),
+        Err(error) => Some(
+            Finding::error("places", KEY, error.to_string())
+                .remedy("name a database in the MaxMind DB format, or remove the key"),
+        ),
+    }
+}
+
 /// Where things are kept, and who looks at them.
 fn state_findings(config: &Config, loaded: &Loaded) -> Vec<Finding> {
     let state = config.state.findings().into_iter();
@@ -323,6 +346,7 @@ fn state_findings(config: &Config, loaded: &Loaded) -> Vec<Finding> {
     findings.extend(uploads::findings(config));
     findings.extend(config.anomalies.findings());
     findings.extend(portcullis_events::scans::config::findings(&config.scans));
+    findings.extend(places_finding(config, loaded));
     if let Err(more) = crate::alerts::compile(config, loaded) {
         findings.extend(more);
     }

@@ -8,6 +8,7 @@ use portcullis_core::roles::Roles;
 use portcullis_core::{Clock, Mode, Span, Timestamp};
 use portcullis_events::audit::anchor::Anchor;
 use portcullis_events::metrics::{Dependency, Traffic};
+use portcullis_events::places::Places;
 use portcullis_events::{
     Alerts, Anomalies, Incidents, Scans, SecretStore, Trail, UploadStore, Webhooks, alerts,
     anomalies, audit, secret_store, upload_store, webhooks,
@@ -342,6 +343,7 @@ fn anomalies(
         db, trail, clock, ..
     } = signing_keys;
     let destinations = crate::alerts::compile(config, loaded);
+    let places = Places::open(&config.places, &loaded.folder).context("places.database")?;
     let alerts = Alerts::new(alerts::Parts {
         db: db.clone(),
         clock: Arc::clone(clock),
@@ -355,7 +357,10 @@ fn anomalies(
         clock: Arc::clone(clock),
         trail: trail.clone(),
         alerts,
-        config: config.anomalies.clone(),
+        config: anomalies::Config {
+            places: places.map(|(places, _)| places).unwrap_or_default(),
+            ..config.anomalies.clone()
+        },
     }))
 }
 

@@ -339,6 +339,13 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "off",
         "\"why it is switched off\"",
     ),
+    (
+        "anomalies.impossible-travel",
+        "off",
+        "\"why it is switched off\"",
+    ),
+    ("places", "database", "\"GeoLite2-City.mmdb\""),
+    ("places", "known", "[\"198.51.100.0/24\"]"),
     ("[alert]", "name", "\"ops\""),
     ("[audit.witness]", "name", "\"one\""),
     ("[audit.witness]", "url", "\"https://witness.example.com\""),

@@ -5,7 +5,7 @@ use crate::anomalies::Severity;
 use crate::audit::{Action, Event, Target};
 
 /// Where alerts come from. Those of [`crate::anomalies::DETECTORS`], then events, then conditions of a node.
-pub const SOURCES: [&str; 18] = [
+pub const SOURCES: [&str; 19] = [
     "login-burst",
     "credential-stuffing",
     "enumeration",
@@ -15,6 +15,7 @@ pub const SOURCES: [&str; 18] = [
     "denial-surge",
     "error-surge",
     "stolen-credential",
+    "impossible-travel",
     "secret-overdue",
     "scan-alarming",
     "webhook-dead",

@@ -4,9 +4,11 @@ use portcullis_core::Span;
 use portcullis_core::finding::Finding;
 use serde::{Deserialize, Serialize};
 
+use crate::places::Places;
+
 use super::{
-    credential_stuffing, denial_surge, enumeration, error_surge, key_networks, limit_attack,
-    login_burst, new_device, stolen_credential,
+    credential_stuffing, denial_surge, enumeration, error_surge, impossible_travel, key_networks,
+    limit_attack, login_burst, new_device, stolen_credential,
 };
 
 /// `[anomalies]`
@@ -37,6 +39,11 @@ pub struct Config {
     pub error_surge: error_surge::Config,
     /// Its figures, and whether it is on.
     pub stolen_credential: stolen_credential::Config,
+    /// Its figures, and whether it is on.
+    pub impossible_travel: impossible_travel::Config,
+    // Of `[places]`: no key of this table.
+    #[serde(skip)]
+    pub places: Places,
 }
 
 impl Default for Config {
@@ -53,6 +60,8 @@ impl Default for Config {
             denial_surge: denial_surge::Config::default(),
             error_surge: error_surge::Config::default(),
             stolen_credential: stolen_credential::Config::default(),
+            impossible_travel: impossible_travel::Config::default(),
+            places: Places::default(),
         }
     }
 }
@@ -91,6 +100,7 @@ impl Config {
         findings.extend(self.denial_surge.findings("denial-surge"));
         findings.extend(self.error_surge.findings("error-surge"));
         findings.extend(self.stolen_credential.findings("stolen-credential"));
+        findings.extend(self.impossible_travel.findings("impossible-travel"));
         findings
     }
 
@@ -108,7 +118,9 @@ impl Config {
             Ok(number) if place.is_number() => number.into(),
             Ok(_) | Err(_) => value.into(),
         };
-        let config: Config = serde_json::from_value(all).map_err(said)?;
+        let changed = serde_json::from_value(all);
+        let mut config: Config = changed.map_err(said)?;
+        config.places = self.places.clone();
         match config.findings().into_iter().next() {
             None => Ok(config),
             Some(finding) => Err(BadFigure::Value(finding.key, finding.message.into_owned())),

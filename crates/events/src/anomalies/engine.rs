@@ -12,6 +12,7 @@ use super::credential_stuffing::CredentialStuffing;
 use super::denial_surge::DenialSurge;
 use super::enumeration::Enumeration;
 use super::error_surge::ErrorSurge;
+use super::impossible_travel::ImpossibleTravel;
 use super::key_networks::KeyNetworks;
 use super::limit_attack::LimitAttack;
 use super::login_burst::LoginBurst;
@@ -171,6 +172,11 @@ pub fn rules(config: &Config) -> Vec<Box<dyn Rule>> {
         denial_surge DenialSurge;
         error_surge ErrorSurge;
         stolen_credential StolenCredential;
+    }
+    // Without places there is nothing that it could go by.
+    if config.impossible_travel.off.is_none() && config.places.is_known() {
+        let rule = ImpossibleTravel::new(&config.impossible_travel, &config.places);
+        rules.push(Box::new(rule));
     }
     rules
 }

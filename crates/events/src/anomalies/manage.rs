@@ -102,7 +102,7 @@ struct Asked {
     after: Option<String>,
     /// Only of this detector.
     #[param(
-        pattern = "^(login-burst|credential-stuffing|enumeration|new-device|key-networks|limit-attack|denial-surge|error-surge|stolen-credential)$"
+        pattern = "^(login-burst|credential-stuffing|enumeration|new-device|key-networks|limit-attack|denial-surge|error-surge|stolen-credential|impossible-travel)$"
     )]
     detector: Option<String>,
     /// Only what goes on.

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::Actor;
 use crate::audit::{Action, Event, Outcome, Target};
+use crate::places::{Place, Places};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
@@ -28,6 +29,69 @@ fn failed(seconds: u64, user: UserId, last: u64) -> Event {
     Event::new(at(seconds), Action::LoginFailed, Outcome::Denied)
         .to(Target::user(user))
         .from(address(last))
+}
+
+fn signed_in(seconds: u64, user: UserId, last: u64) -> Event {
+    Event::new(at(seconds), Action::LoginSucceeded, Outcome::Allowed)
+        .by(Actor::User(user))
+        .from(address(last))
+}
+
+/// The default figures, and a map: `.1` is in Berlin, `.2` in Potsdam beside it, `.9` in Tokyo.
+fn mapped() -> Config {
+    let place = |latitude, longitude, country: &str| Place {
+        latitude,
+        longitude,
+        radius: 20.0,
+        country: country.to_owned(),
+    };
+    let places = Places::by(
+        move |address| match address.to_string().rsplit('.').next() {
+            Some("1") => Some(place(52.52, 13.405, "DE")),
+            Some("2") => Some(place(52.4, 13.06, "DE")),
+            Some("9") => Some(place(35.676, 139.65, "JP")),
+            _ => None,
+        },
+    );
+    Config {
+        places,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn nobody_travels_so_fast_and_who_has_the_time_or_is_near_does() {
+    let user = UserId::new();
+    let of = |one: (u64, u64), two: (u64, u64)| {
+        let events = [one, two].map(|(seconds, last)| signed_in(seconds, user, last));
+        begun(&mapped(), &events)
+    };
+    assert_eq!(of((0, 1), (3600, 9)), ["impossible-travel"]);
+    assert_eq!(of((0, 9), (3600, 1)), ["impossible-travel"]);
+    let nothing = Vec::<&str>::new();
+    assert_eq!(
+        of((0, 1), (11 * 3600, 9)),
+        nothing,
+        "an airliner takes ten hours"
+    );
+    assert_eq!(of((0, 1), (1, 2)), nothing, "a phone that changes networks");
+    assert_eq!(of((0, 1), (60, 77)), nothing, "nobody knows where that is");
+    let others = [
+        signed_in(0, UserId::new(), 1),
+        signed_in(60, UserId::new(), 9),
+    ];
+    assert_eq!(begun(&mapped(), &others), nothing, "two people");
+    let without = [signed_in(0, user, 1), signed_in(60, user, 9)];
+    assert_eq!(
+        begun(&Config::default(), &without),
+        nothing,
+        "without a map"
+    );
+    // A replay with other figures has the map as well.
+    let slower = mapped().with("impossible-travel.speed=5000").unwrap();
+    let events = [signed_in(0, user, 1), signed_in(2 * 3600, user, 9)];
+    assert_eq!(begun(&slower, &events), nothing);
+    assert_eq!(begun(&mapped(), &events), ["impossible-travel"]);
 }
 
 fn denied(action: Action, seconds: u64, last: u64, times: u64) -> Event {
@@ -90,13 +154,19 @@ fn just_enough(detector: &str) -> Vec<Event> {
             Event::new(NOW, Action::RefreshTokenReused, Outcome::Denied)
                 .to(Target::session(SessionId::new())),
         ],
+        "impossible-travel" => {
+            let user = UserId::new();
+            [(0, 1), (60, 9)]
+                .map(|(seconds, address)| signed_in(seconds, user, address))
+                .to_vec()
+        }
         other => panic!("no events for {other}"),
     }
 }
 
 #[test]
 fn every_rule_holds_at_its_figures_and_not_one_event_before() {
-    let config = Config::default();
+    let config = mapped();
     assert_eq!(rules(&config).len(), DETECTORS.len());
     for detector in DETECTORS {
         let events = just_enough(detector);
@@ -123,7 +193,7 @@ fn what_is_spread_over_more_than_the_window_is_nothing() {
 #[test]
 fn a_rule_that_is_off_finds_nothing_and_says_why() {
     for detector in DETECTORS {
-        let config = Config::default().with(&format!("{detector}.off=we know"));
+        let config = mapped().with(&format!("{detector}.off=we know"));
         let config = config.unwrap();
         assert!(
             begun(&config, &just_enough(detector)).is_empty(),
@@ -240,7 +310,7 @@ impl Node {
                 clock: clock.clone(),
                 trail: trail.clone(),
                 alerts,
-                config: Config::default(),
+                config: mapped(),
             }),
             trail,
             looking: None,
@@ -352,7 +422,7 @@ async fn a_replay_of_recorded_events_says_what_was_found_live() {
         })
         .collect();
     let until = clock.now() - node.anomalies.config().delay;
-    let again = node.anomalies.replay(&Config::default(), NOW, until).await;
+    let again = node.anomalies.replay(&mapped(), NOW, until).await;
     let again: BTreeSet<_> = again
         .unwrap()
         .iter()

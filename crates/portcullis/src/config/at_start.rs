@@ -3,7 +3,7 @@
 use super::Config;
 
 /// What only a start reads: a reload keeps the running values of these.
-pub(crate) const AT_START: [&str; 34] = [
+pub(crate) const AT_START: [&str; 35] = [
     "mode",
     "secrets",
     "listen",
@@ -33,6 +33,7 @@ pub(crate) const AT_START: [&str; 34] = [
     "audit",
     "security-txt",
     "anomalies",
+    "places",
     "alert",
     "scan",
     "data",
@@ -74,6 +75,7 @@ impl Config {
             audit,
             security_txt,
             anomalies,
+            places,
             alerts,
             scans,
             data,
@@ -123,6 +125,7 @@ impl Config {
         self.audit = audit.clone();
         self.security_txt.clone_from(security_txt);
         self.anomalies = anomalies.clone();
+        self.places = places.clone();
         self.alerts.clone_from(alerts);
         self.scans.clone_from(scans);
         self.data.clone_from(data);

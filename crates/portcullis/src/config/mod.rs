@@ -81,6 +81,7 @@ pub(crate) struct Config {
     /// Nothing where nobody is told where to report a weakness.
     pub(crate) security_txt: Option<crate::security_txt::Config>,
     pub(crate) anomalies: portcullis_events::anomalies::Config,
+    pub(crate) places: portcullis_events::places::Config,
     pub(crate) alerts: Vec<portcullis_events::alerts::Config>,
     /// Scans that have to be there.
     pub(crate) scans: Vec<portcullis_events::scans::Scan>,
@@ -372,6 +373,7 @@ pub(crate) fn parse(text: &str, folder: &Path, environment: Environment) -> Load
         audit: sections.take("audit"),
         security_txt: sections.take("security-txt"),
         anomalies: sections.take("anomalies"),
+        places: sections.take("places"),
         alerts: only(sections.take_each("alert")),
         scans: only(sections.take_each("scan")),
         backup: sections.take("backup"),

@@ -3,7 +3,9 @@
 use axum::http::Response;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Gateway, GatewayBuilder, PASSWORD, Upstream, eventually_asked};
+use crate::support::{
+    Client, Gateway, GatewayBuilder, PASSWORD, Upstream, eventually_asked, required,
+};
 
 /// As little waiting as the configuration permits, and bursts that the limits let through.
 pub(crate) const SOON: &str = "\n[anomalies]\ndelay = \"1s\"\n[anomalies.login-burst]\naccount-failures = 4\naddress-failures = 1000\n[anomalies.credential-stuffing]\naccounts = 500\n[limits.auth]\nrate = \"1000/minute\"\n";
@@ -292,4 +294,76 @@ async fn figures_out_of_bounds_and_rules_without_a_reason_are_findings_of_check(
         assert!(keys.contains(&key), "{tables}: {report:#}");
         assert_eq!(output.status.code(), Some(1));
     }
+}
+
+/// A database of places: 81.2.69.0/24 is in Berlin, 133.11.0.0/16 in Tokyo, 5.9.0.0/16 in Potsdam.
+fn map(gateway: GatewayBuilder, kind: &str, made: &str) -> GatewayBuilder {
+    const SCRIPT: &str = "import sys, mmdb_writer\nfrom mmdb_writer import MMDBWriter\nfrom netaddr import IPSet\nwriter = MMDBWriter(4, sys.argv[2], languages=['en'], description='t', int_type='u32', float_type='f64')\nif len(sys.argv) > 3: mmdb_writer.time.time = lambda: int(sys.argv[3])\nfor network, latitude, longitude, country in [('81.2.69.0/24', 52.52, 13.405, 'DE'), ('5.9.0.0/16', 52.4, 13.06, 'DE'), ('133.11.0.0/16', 35.676, 139.65, 'JP')]:\n    writer.insert_network(IPSet([network]), {'country': {'iso_code': country}, 'location': {'latitude': latitude, 'longitude': longitude, 'accuracy_radius': 20}})\nwriter.to_db_file(sys.argv[1])\n";
+    let file = gateway.folder().join("places.mmdb");
+    let mut command = std::process::Command::new(required("PORTCULLIS_TEST_PYTHON"));
+    command.args(["-c", SCRIPT]).arg(&file).arg(kind);
+    command.args(Some(made).filter(|made| !made.is_empty()));
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    gateway
+}
+
+const PLACES: &str = "\n[places]\ndatabase = \"places.mmdb\"\nknown = [\"133.11.9.0/24\"]\n";
+
+#[tokio::test]
+async fn an_account_in_two_places_that_nobody_gets_between_is_found() {
+    let upstream = Upstream::start().await;
+    let gateway = map(builder(&upstream).await, "City", "").more(PLACES);
+    let gateway = gateway.start().await;
+    // Bob: two networks of one region, one of a VPN, and one that nobody knows.
+    for address in ["81.2.69.7", "5.9.1.1", "133.11.9.1", "203.0.113.1"] {
+        sign_in_from(&gateway, address, "bob@corp.test", PASSWORD).await;
+    }
+    sign_in_from(&gateway, "81.2.69.7", "ana@corp.test", PASSWORD).await;
+    sign_in_from(&gateway, "133.11.1.1", "ana@corp.test", PASSWORD).await;
+    let list = found(&gateway, "impossible-travel", 1).await;
+    assert_eq!(list[0]["severity"], "high", "{list:#?}");
+    let said = list[0]["told"].as_str().unwrap();
+    assert!(
+        said.contains("DE, then JP") && said.contains("88"),
+        "{said}"
+    );
+    let again = told(&gateway, &["anomalies", "replay", "--since", "1h"]);
+    let again = again
+        .iter()
+        .filter(|row| row["detector"] == "impossible-travel");
+    assert_eq!(again.count(), 1);
+    let rules = told(&gateway, &["anomalies", "rules"]);
+    assert!(
+        rules
+            .iter()
+            .any(|rule| rule["detector"] == "impossible-travel")
+    );
+}
+
+#[tokio::test]
+async fn a_database_of_places_that_is_none_is_refused_and_an_old_one_told_of() {
+    let upstream = Upstream::start().await;
+    let check = async |gateway: GatewayBuilder| {
+        let gateway = gateway.more(PLACES);
+        let output = gateway.cli(&["check"]);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = check(builder(&upstream).await).await;
+    assert!(
+        code == Some(1) && said.contains("places.database"),
+        "{said}"
+    );
+    let garbage = builder(&upstream).await.file("places.mmdb", "no database");
+    let (code, said) = check(garbage).await;
+    assert!(
+        code == Some(1) && said.contains("places.database"),
+        "{said}"
+    );
+    let (code, said) = check(map(builder(&upstream).await, "ASN", "")).await;
+    assert!(code == Some(1) && said.contains("has no places"), "{said}");
+    let (code, said) = check(map(builder(&upstream).await, "City", "1700000000")).await;
+    assert!(code == Some(0) && said.contains("2023"), "{said}");
 }

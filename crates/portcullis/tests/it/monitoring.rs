@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use crate::anomalies::{builder, guess, metrics};
-use crate::support::{Upstream, required};
+use crate::support::{Upstream, eventually_asked, required};
 
 fn deploy(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -151,7 +151,13 @@ fn promtool_takes_the_rules_and_each_holds_where_it_should_and_nowhere_else() {
 #[tokio::test]
 async fn rules_and_dashboard_ask_for_metrics_that_a_running_gate_shows() {
     let upstream = Upstream::start().await;
-    let gateway = builder(&upstream).await.start().await;
+    let proof = "\n[[scan]]\nname = \"prove\"\ncovers = \"proof\"\n";
+    let gateway = builder(&upstream).await.more(proof).start().await;
+    eventually_asked("the score of a proof that never came", async || {
+        let page = metrics(&gateway).await;
+        page.contains("portcullis_compliance_score 0")
+    })
+    .await;
     let ana = gateway.signed_in("ana@corp.test").await;
     assert_eq!(ana.get("/admin").send().await.status, 403);
     assert_eq!(ana.get("/x").send().await.status, 200);

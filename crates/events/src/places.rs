@@ -1,0 +1,192 @@
+//! `[places]`: where in the world an address is, roughly, from a database that the operator brings along.
+//!
+//! It is asked by `anomalies` alone. No address leaves the house for it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use maxminddb::Reader;
+use portcullis_core::Timestamp;
+use serde::Deserialize;
+
+/// `[places]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Config {
+    /// A database in the `MaxMind` DB format with places of cities or countries, such as `"GeoLite2-City.mmdb"`; relative
+    /// paths start at this file. Default: none, and `impossible-travel` finds nothing. Read at the start.
+    pub database: Option<PathBuf>,
+    /// Networks whose addresses say nothing of where people are, such as those of your VPN. Default `[]`. Written as
+    /// `["198.51.100.0/24"]`.
+    pub known: Vec<IpNet>,
+}
+
+/// Where an address is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    /// In degrees.
+    pub latitude: f64,
+    pub longitude: f64,
+    /// How far off that may be, in kilometres.
+    pub radius: f64,
+    /// Its country (ISO 3166-1, two letters), or `?`.
+    pub country: String,
+}
+
+/// Where the database says nothing of how far off it is, it is a country's middle.
+const ROUGHLY: f64 = 1000.0;
+const EARTH_RADIUS_KM: f64 = 6371.0;
+
+impl Place {
+    /// Along the surface, in kilometres, as near as the two can be to each other: what the database is not sure
+    /// of is taken off.
+    pub fn distance(&self, other: &Place) -> f64 {
+        let (one, two) = (self.latitude.to_radians(), other.latitude.to_radians());
+        let (up, across) = (two - one, (other.longitude - self.longitude).to_radians());
+        // The haversine formula.
+        let half = (up / 2.0).sin().powi(2) + one.cos() * two.cos() * (across / 2.0).sin().powi(2);
+        let whole = 2.0 * EARTH_RADIUS_KM * half.clamp(0.0, 1.0).sqrt().asin();
+        (whole - self.radius - other.radius).max(0.0)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}: {1}")]
+    Unreadable(PathBuf, maxminddb::MaxMindDbError),
+    #[error("{0} is a database of `{1}`, which has no places: one of cities is wanted")]
+    OtherKind(PathBuf, String),
+}
+
+type Look = dyn Fn(IpAddr) -> Option<Place> + Send + Sync;
+
+/// What is known of places. Cheap to clone; nothing is known by default.
+#[derive(Clone, Default)]
+pub struct Places(Option<Arc<Look>>);
+
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Places").field(&self.is_known()).finish()
+    }
+}
+
+impl PartialEq for Places {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+}
+
+impl Eq for Places {}
+
+#[derive(Deserialize)]
+struct Record<'d> {
+    #[serde(borrow)]
+    country: Option<Country<'d>>,
+    location: Option<Location>,
+}
+
+#[derive(Deserialize)]
+struct Country<'d> {
+    iso_code: Option<&'d str>,
+}
+
+#[derive(Deserialize)]
+struct Location {
+    latitude: Option<f64>,
+    longitude: Option<f64>,
+    accuracy_radius: Option<u32>,
+}
+
+impl Places {
+    /// By a function: for tests.
+    pub fn by(look: impl Fn(IpAddr) -> Option<Place> + Send + Sync + 'static) -> Self {
+        Places(Some(Arc::new(look)))
+    }
+
+    /// Reads the database, all of it. When it was made is told as well.
+    pub fn open(config: &Config, folder: &Path) -> Result<Option<(Self, Timestamp)>, Error> {
+        let Some(file) = &config.database else {
+            return Ok(None);
+        };
+        let file = folder.join(file);
+        let reader = Reader::open_readfile(&file);
+        let reader = reader.map_err(|error| Error::Unreadable(file.clone(), error))?;
+        let kind = reader.metadata().database_type.clone();
+        // Those of networks and of providers have no places.
+        if !["City", "Country", "Enterprise", "Location"]
+            .iter()
+            .any(|word| kind.contains(word))
+        {
+            return Err(Error::OtherKind(file, kind));
+        }
+        let made = i64::try_from(reader.metadata().build_epoch).unwrap_or(i64::MAX);
+        let known = config.known.clone();
+        let places = Places::by(move |address| {
+            let address = address.to_canonical();
+            if known.iter().any(|network| network.contains(&address)) {
+                return None;
+            }
+            place(&reader, address)
+        });
+        Ok(Some((places, Timestamp::from_seconds(made))))
+    }
+
+    pub const fn is_known(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Nothing where the database does not know it, or the policy says that it says nothing.
+    pub fn of(&self, address: IpAddr) -> Option<Place> {
+        self.0.as_ref()?(address)
+    }
+}
+
+fn place(reader: &Reader<Vec<u8>>, address: IpAddr) -> Option<Place> {
+    let found = reader.lookup(address).ok()?;
+    let record = found.decode::<Record<'_>>().ok()??;
+    let location = record.location?;
+    let country = record.country.and_then(|country| country.iso_code);
+    Some(Place {
+        latitude: location.latitude?,
+        longitude: location.longitude?,
+        radius: location.accuracy_radius.map_or(ROUGHLY, f64::from),
+        country: country.unwrap_or("?").chars().take(2).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(latitude: f64, longitude: f64, radius: f64) -> Place {
+        Place {
+            latitude,
+            longitude,
+            radius,
+            country: "?".to_owned(),
+        }
+    }
+
+    #[test]
+    fn distances_are_those_of_an_atlas_less_what_nobody_is_sure_of() {
+        let berlin = at(52.52, 13.405, 0.0);
+        let tokyo = at(35.676, 139.65, 0.0);
+        let found = berlin.distance(&tokyo);
+        assert!((8900.0..8940.0).contains(&found), "{found}");
+        let unsure = berlin.distance(&at(35.676, 139.65, 1000.0));
+        assert!((7900.0..7940.0).contains(&unsure), "{unsure}");
+        assert!(berlin.distance(&at(52.4, 13.0, 50.0)) < 1.0);
+        // Across the date line it is near.
+        let near = at(-17.0, 179.9, 0.0).distance(&at(-17.0, -179.9, 0.0));
+        assert!(near < 30.0, "{near}");
+        let far = at(0.0, 0.0, 0.0).distance(&at(0.0, 180.0, 0.0));
+        assert!((20_000.0..20_030.0).contains(&far), "{far}");
+    }
+}
