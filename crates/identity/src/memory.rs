@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use portcullis_core::locks::{read, write};
 use portcullis_core::{TenantId, UserId};
 use portcullis_vault::TokenHash;
+use uuid::Uuid;
 
 const SHARDS: usize = 64;
 
@@ -32,24 +33,20 @@ impl Key for TokenHash {
     }
 }
 
+/// Random in every version of identifier that is used here.
+fn last(id: Uuid) -> u8 {
+    id.as_bytes().last().copied().unwrap_or_default()
+}
+
 impl Key for TenantId {
     fn place(&self) -> u8 {
-        // Random in every version of identifier that is used here.
-        self.as_uuid()
-            .as_bytes()
-            .last()
-            .copied()
-            .unwrap_or_default()
+        last(self.as_uuid())
     }
 }
 
 impl Key for UserId {
     fn place(&self) -> u8 {
-        self.as_uuid()
-            .as_bytes()
-            .last()
-            .copied()
-            .unwrap_or_default()
+        last(self.as_uuid())
     }
 }
 

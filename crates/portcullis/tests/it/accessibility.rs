@@ -1,13 +1,11 @@
 //! The pages that people see, in a real browser: axe finds nothing, nothing overflows on a phone, and
 //! none of them needs a script.
 
-use std::process::Command;
-
 use portcullis_core::Clock as _;
 use portcullis_core::time::SystemClock;
 
 use crate::support::mailbox::Mailbox;
-use crate::support::{Gateway, PASSWORD, Upstream, database, eventually_asked, required};
+use crate::support::{Gateway, PASSWORD, Upstream, chromium, database, eventually_asked};
 
 const ANA: &str = "ana@corp.test";
 
@@ -139,28 +137,9 @@ async fn axe_finds_nothing_on_the_pages_of_accounts_and_a_phone_shows_them_whole
     }
     happen(&gateway).await;
     let origin = format!("http://{}", gateway.address);
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/browser/accessibility.cjs"
-    );
-    let output = tokio::task::spawn_blocking(move || {
-        Command::new(required("PORTCULLIS_TEST_NODE"))
-            .arg(script)
-            .arg(required("PORTCULLIS_TEST_CHROMIUM"))
-            .args([&origin, ANA, PASSWORD])
-            .args(std::env::var("PORTCULLIS_TEST_PICTURES").ok())
-            .env("NODE_PATH", required("PORTCULLIS_TEST_NODE_PATH"))
-            .output()
-            .unwrap()
-    })
-    .await
-    .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{text}{complaint}");
-    let pages: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let pages = pages.as_array().unwrap();
-    assert!(pages.len() >= 120, "{text}");
+    let told = chromium::drive("accessibility.cjs", &[&origin, ANA, PASSWORD]).await;
+    let pages = told.as_array().unwrap();
+    assert!(pages.len() >= 120, "{told}");
     for page in pages {
         assert_eq!(page["violations"], serde_json::json!([]), "{page:#}");
         assert_eq!(page["overflows"], false, "{page:#}");

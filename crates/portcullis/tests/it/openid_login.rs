@@ -9,7 +9,7 @@ use crate::support::openid::{
     BEGIN, Certified, ORIGIN, come_back, location, parameter, sign_in, target,
 };
 use crate::support::{
-    Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, eventually_asked, required,
+    Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, chromium, eventually_asked,
 };
 
 const AUTH: &str = "/.portcullis/auth";
@@ -571,22 +571,7 @@ async fn in_a_browser_the_button_leads_to_the_provider_and_back() {
         .start()
         .await;
     let port = gateway.address.port().to_string();
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/browser/openid_login.cjs"
-    );
-    let output = tokio::task::spawn_blocking(move || {
-        std::process::Command::new(required("PORTCULLIS_TEST_NODE"))
-            .args([script, &required("PORTCULLIS_TEST_CHROMIUM"), ORIGIN, &port])
-            .env("NODE_PATH", required("PORTCULLIS_TEST_NODE_PATH"))
-            .output()
-            .unwrap()
-    })
-    .await
-    .unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{complaint}");
-    let seen: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let seen = chromium::drive("openid_login.cjs", &[ORIGIN, &port]).await;
     let again = "You have to prove again who you are";
     let expected = json!(["provider", "/anything", again, "provider", "/recent"]);
     assert_eq!(seen["places"], expected, "{seen:#}");

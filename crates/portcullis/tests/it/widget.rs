@@ -1,13 +1,11 @@
 //! The widget in a real browser (W3): on a page of the tenant's it opens with little and keeps its token
 //! to itself; on other pages it does not open; and frames that lie are not heard.
 
-use std::process::Command;
-
 use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, Upstream, required};
+use crate::support::{Gateway, Upstream, chromium};
 use crate::visitors::done;
 
 const ROUTES: &str = r#"
@@ -145,27 +143,9 @@ async fn watched() -> Value {
     done(&gateway, &["tenants", "create", "acme"]);
     let [shop, www] = ["shop", "www"].map(|name| format!("http://{name}.acme.test:{site_port}"));
     done(&gateway, &["visitors", "set-origins", "acme", &shop, &www]);
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/browser/widget.cjs"
-    );
-    let output = tokio::task::spawn_blocking(move || {
-        Command::new(required("PORTCULLIS_TEST_NODE"))
-            .arg(script)
-            .arg(required("PORTCULLIS_TEST_CHROMIUM"))
-            .args([&gate_port, &site_port])
-            .env("NODE_PATH", required("PORTCULLIS_TEST_NODE_PATH"))
-            .output()
-            .unwrap()
-    })
-    .await
-    .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{text}{complaint}");
+    let mut told = chromium::drive("widget.cjs", &[&gate_port, &site_port]).await;
     let leaked = gateway.printed();
     assert!(!leaked.contains("pcv_"), "a token is in the log");
-    let mut told: Value = serde_json::from_str(&text).unwrap();
     let list = done(&gateway, &["--output", "json", "visitors", "list", "acme"]);
     told["visits"] = serde_json::from_str(&list).unwrap();
     told["shop"] = json!(shop);

@@ -1,13 +1,11 @@
 //! The first page keeps itself fresh: the stream, and the page in a real browser.
 
-use std::process::Command;
-
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::{ANA, CONSOLE, ROOT, builder, done, gate};
 use crate::support::forms::Page;
-use crate::support::{Browser, Gateway, PASSWORD, Upstream, required, sockets};
+use crate::support::{Browser, Gateway, PASSWORD, Upstream, chromium, sockets};
 
 /// Opens the stream as a browser does.
 async fn listen(gateway: &Gateway, browser: &Browser) -> TcpStream {
@@ -128,26 +126,7 @@ async fn the_page_is_live_in_chromium_and_stops_where_nobody_looks() {
     let upstream = Upstream::start().await;
     let gateway = builder(&upstream).await.start().await;
     let origin = format!("http://{}", gateway.address);
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/browser/live.cjs"
-    );
-    let output = tokio::task::spawn_blocking(move || {
-        Command::new(required("PORTCULLIS_TEST_NODE"))
-            .arg(script)
-            .arg(required("PORTCULLIS_TEST_CHROMIUM"))
-            .args([&origin, ROOT, PASSWORD])
-            .args(std::env::var("PORTCULLIS_TEST_PICTURES").ok())
-            .env("NODE_PATH", required("PORTCULLIS_TEST_NODE_PATH"))
-            .output()
-            .unwrap()
-    })
-    .await
-    .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{text}{complaint}");
-    let steps: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let steps = chromium::drive("live.cjs", &[&origin, ROOT, PASSWORD]).await;
     for step in [
         "it says that it is live",
         "a refusal is counted without loading the page",

@@ -1,12 +1,9 @@
 //! The pages for passkeys in real Chromium, whose own virtual authenticator answers.
 
-use std::process::Command;
-
-use serde_json::Value;
-
 use super::{ANA, EVE, builder};
+use crate::support::chromium::drive;
 use crate::support::mailbox::nobody;
-use crate::support::{PASSWORD, Upstream, required};
+use crate::support::{PASSWORD, Upstream};
 
 #[tokio::test]
 async fn people_use_passkeys_in_chromium_and_thieves_do_not() {
@@ -24,25 +21,8 @@ async fn people_use_passkeys_in_chromium_and_thieves_do_not() {
         .with_origin(&origin)
         .start()
         .await;
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/browser/passkeys.cjs"
-    );
-    let output = tokio::task::spawn_blocking(move || {
-        Command::new(required("PORTCULLIS_TEST_NODE"))
-            .arg(script)
-            .arg(required("PORTCULLIS_TEST_CHROMIUM"))
-            .args([&origin, &elsewhere, ANA, EVE, PASSWORD])
-            .env("NODE_PATH", required("PORTCULLIS_TEST_NODE_PATH"))
-            .output()
-            .unwrap()
-    })
-    .await
-    .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{text}{complaint}");
-    let steps: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let arguments = [&*origin, &*elsewhere, ANA, EVE, PASSWORD];
+    let steps = drive("passkeys.cjs", &arguments).await;
     for step in [
         "without a script the forms stay hidden",
         "a passkey was made, and ten recovery codes shown",

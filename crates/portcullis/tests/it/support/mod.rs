@@ -7,6 +7,7 @@
 #![expect(dead_code, reason = "grows with the tests that use it")]
 
 pub(crate) mod authenticator;
+pub(crate) mod chromium;
 pub(crate) mod clamd;
 mod client;
 pub(crate) mod database;
