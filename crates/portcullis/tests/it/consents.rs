@@ -403,7 +403,7 @@ async fn what_a_consent_let_in_ends_with_it_and_another_text_is_asked_for_anew()
     // Without its consent the product's answer, which never ends by itself, is cut.
     let mut nowhere = tokio::io::sink();
     let end = tokio::io::copy(&mut stream, &mut nowhere);
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(60), end).await;
+    let ended = tokio::time::timeout(std::time::Duration::from_mins(1), end).await;
     ended.expect("the stream ends with the consent").unwrap();
     says(&ana, "given").await;
     let gateway = with_another_text(gateway).await;
