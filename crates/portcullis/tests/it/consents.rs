@@ -392,7 +392,7 @@ async fn what_a_consent_let_in_ends_with_it_and_another_text_is_asked_for_anew()
     says(&ana, "given").await;
     let host = gateway.address;
     let request = format!(
-        "GET /offers HTTP/1.1\r\nhost: {host}\r\ncookie: session={}\r\n\r\n",
+        "GET /offers HTTP/1.1\r\nhost: {host}\r\ncookie: session={}\r\nconnection: close\r\n\r\n",
         ana.cookie("session").unwrap()
     );
     let mut stream = TcpStream::connect(host).await.unwrap();
