@@ -469,8 +469,9 @@ async fn a_witness_tells_of_an_older_copy() {
     assert_eq!(witness.size(), signed);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_witness_tells_of_another_history_that_is_longer() {
+/// A log that was put back to before what its witness signed last, and went on otherwise: by as many events as it
+/// had lost, and so many more.
+async fn rewritten(more: usize) -> (GatewayBuilder, Arc<Witness>, String, u64) {
     let (builder, witness) = log("").await;
     let folder = builder.folder().to_owned();
     text(&builder.cli(&["audit", "witness"]));
@@ -480,12 +481,30 @@ async fn a_witness_tells_of_another_history_that_is_longer() {
     let signed = witness.size();
     without_triggers(&folder).await;
     put_back(&folder, &TABLES).await;
-    more_events(&builder, "c", 8);
+    more_events(&builder, "c", 3 + more);
     let (code, said) = told(&builder.cli(&["audit", "witness"]));
-    assert!(
-        code == Some(1) && said.contains("they were rewritten"),
-        "{said}"
+    assert_eq!(code, Some(1), "{said}");
+    (builder, witness, said, signed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_tells_of_another_history_that_is_as_long() {
+    let (builder, witness, said, signed) = rewritten(0).await;
+    assert!(said.contains("there are two histories"), "{said}");
+    let (code, report, faults) = verified(&builder);
+    assert_eq!(
+        (code, faults),
+        (Some(1), vec!["contradicted".to_owned()]),
+        "{report}"
     );
+    // It was asked from what is remembered, and then from what it said.
+    assert_eq!((witness.asked(), witness.size()), (4, signed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_tells_of_another_history_that_is_longer() {
+    let (builder, witness, said, signed) = rewritten(5).await;
+    assert!(said.contains("they were rewritten"), "{said}");
     let (code, report, faults) = verified(&builder);
     assert_eq!(
         (code, faults),

@@ -131,6 +131,11 @@ impl Log {
         }
         // It signed more than we remember, or less: from there, once.
         let said = self.submit(witness, head, checkpoint, theirs).await?;
+        if let Said::Conflict(still) = said
+            && let Some(contradicted) = contradiction(still, theirs, head.size)
+        {
+            return Ok(contradicted);
+        }
         Ok(outcome(said, theirs))
     }
 
