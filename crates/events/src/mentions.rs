@@ -100,6 +100,25 @@ impl Mentions {
     }
 }
 
+/// One page of a search.
+#[derive(Debug)]
+pub struct Page<F, P> {
+    pub found: Vec<F>,
+    /// Where the next page begins; nothing at the end.
+    pub next: Option<P>,
+}
+
+impl<F, P> Page<F, P> {
+    /// What was found in `read` of `most` rows, of which the last one is at `last`.
+    pub(crate) fn of(found: Vec<F>, last: P, read: usize, most: u32) -> Self {
+        let is_whole = u32::try_from(read).is_ok_and(|read| read == most);
+        Page {
+            found,
+            next: is_whole.then_some(last),
+        }
+    }
+}
+
 /// Byte for byte as long as the text.
 fn lower(text: &str) -> Cow<'_, str> {
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) {

@@ -86,7 +86,7 @@ impl Checkpoint {
 }
 
 /// A decimal number without leading zeros.
-fn number(text: &str) -> Option<u64> {
+pub(super) fn number(text: &str) -> Option<u64> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
     if !is_plain || (text.len() > 1 && text.starts_with('0')) {
         return None;

@@ -11,6 +11,7 @@ use std::fmt;
 
 use portcullis_store::Row;
 
+use super::checkpoint::number;
 use super::leaf;
 use super::log::{Head, signed};
 use super::tree::{LEVELS, Place, TILE};
@@ -40,7 +41,7 @@ impl Resource {
         let (kind, rest) = path.split_once('/')?;
         let (index, width) = match rest.split_once(".p/") {
             Some((index, width)) => {
-                let width = decimal(width).filter(|width| (1..TILE).contains(width))?;
+                let width = number(width).filter(|width| (1..TILE).contains(width))?;
                 (index, width)
             }
             None => (rest, TILE),
@@ -49,7 +50,7 @@ impl Resource {
         let what = if kind == "entries" {
             What::Entries(index)
         } else {
-            let level = decimal(kind)?;
+            let level = number(kind)?;
             let level = u8::try_from(level).ok().filter(|level| *level < LEVELS)?;
             What::Hashes(Place { level, index })
         };
@@ -58,9 +59,7 @@ impl Resource {
 
     /// The widest tile at a place that a log of so many leaves has.
     pub fn of(place: Place, size: u64) -> Option<Self> {
-        let complete = size.checked_shr(8 * u32::from(place.level))?;
-        let first = place.index.checked_mul(TILE)?;
-        let width = complete.checked_sub(first)?.min(TILE);
+        let width = there(place, size)?.min(TILE);
         let what = What::Hashes(place);
         (width > 0).then_some(Resource { what, width })
     }
@@ -74,12 +73,7 @@ impl Resource {
 
     /// Whether the log has so much of it.
     fn is_in(&self, head: &Head) -> bool {
-        let place = self.place();
-        let complete = head.size.checked_shr(8 * u32::from(place.level));
-        let first = place.index.checked_mul(TILE);
-        let there = complete
-            .zip(first)
-            .and_then(|(all, first)| all.checked_sub(first));
+        let there = there(self.place(), head.size);
         head.checkpoint.is_some() && there.is_some_and(|there| there >= self.width)
     }
 }
@@ -116,13 +110,10 @@ impl fmt::Display for Resource {
     }
 }
 
-/// A decimal number without leading zeros.
-fn decimal(text: &str) -> Option<u64> {
-    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_shortest = text == "0" || !text.starts_with('0');
-    (is_plain && is_shortest)
-        .then(|| text.parse().ok())
-        .flatten()
+/// How many hashes a log of so many leaves has from a place on, at its level.
+fn there(place: Place, size: u64) -> Option<u64> {
+    let complete = size.checked_shr(8 * u32::from(place.level))?;
+    complete.checked_sub(place.index.checked_mul(TILE)?)
 }
 
 /// `x001/x234/067` for 1234067: three digits each, all but the last with an `x` before them.

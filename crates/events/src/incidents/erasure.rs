@@ -6,7 +6,7 @@ use portcullis_store::{Row, Tx};
 use uuid::Uuid;
 
 use super::{Error, Incidents};
-use crate::mentions::Mentions;
+use crate::mentions::{Mentions, Page};
 
 /// Incidents that are read at once.
 const PAGE: u32 = 50;
@@ -97,17 +97,13 @@ pub struct Mentioned {
     pub text: String,
 }
 
-/// One page of the search.
-#[derive(Debug)]
-pub struct Page {
-    pub found: Vec<Mentioned>,
-    /// Where the next page begins; nothing at the end.
-    pub next: Option<Uuid>,
-}
-
 impl Incidents {
     /// The texts of the next incidents, oldest first, that name somebody.
-    pub async fn mentioning(&self, names: &Mentions, after: Uuid) -> Result<Page, Error> {
+    pub async fn mentioning(
+        &self,
+        names: &Mentions,
+        after: Uuid,
+    ) -> Result<Page<Mentioned, Uuid>, Error> {
         let rows = self
             .db
             .fetch_all(NEXT, &[after.into(), PAGE.into()])
@@ -126,11 +122,7 @@ impl Incidents {
                 }
             }
         }
-        let is_whole = u32::try_from(rows.len()).is_ok_and(|read| read == PAGE);
-        Ok(Page {
-            found,
-            next: is_whole.then_some(last),
-        })
+        Ok(Page::of(found, last, rows.len(), PAGE))
     }
 
     /// Takes the names out of a text that was found. Whether it did: somebody may have written another one.

@@ -8,7 +8,7 @@ use portcullis_store::{Db, Tx};
 use uuid::Uuid;
 
 use super::{Delivery, Error, Message, State, Webhooks, store};
-use crate::mentions::Mentions;
+use crate::mentions::{Mentions, Page};
 
 /// Messages that are opened at once.
 const PAGE: u32 = 100;
@@ -49,18 +49,14 @@ pub enum Emptied {
     Gone,
 }
 
-/// One page of the search.
-#[derive(Debug)]
-pub struct Page {
-    pub found: Vec<Mentioned>,
-    /// Where the next page begins; nothing at the end.
-    pub next: Option<i64>,
-}
-
 impl Webhooks {
     /// Opens the next messages, oldest first, and gives back those that name somebody. One that nobody can open
     /// any more is passed by: its master secret is gone.
-    pub async fn mentioning(&self, names: &Mentions, after: i64) -> Result<Page, Error> {
+    pub async fn mentioning(
+        &self,
+        names: &Mentions,
+        after: i64,
+    ) -> Result<Page<Mentioned, i64>, Error> {
         let rows = self
             .db
             .fetch_all(NEXT, &[after.into(), PAGE.into()])
@@ -87,11 +83,7 @@ impl Webhooks {
                 });
             }
         }
-        let is_whole = u32::try_from(rows.len()).is_ok_and(|read| read == PAGE);
-        Ok(Page {
-            found,
-            next: is_whole.then_some(last),
-        })
+        Ok(Page::of(found, last, rows.len(), PAGE))
     }
 
     /// Takes out what a message says. Its row stays.

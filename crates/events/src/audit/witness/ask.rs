@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::state::{self, State};
 use super::{Witness, Witnesses};
+use crate::audit::checkpoint::number;
 use crate::audit::log::{HEAD, Head};
 use crate::audit::{Error, Log, tree};
 
@@ -247,12 +248,7 @@ fn cosigned(
 
 /// A decimal number, and a newline.
 fn size(body: &str) -> Option<u64> {
-    let digits = body.strip_suffix('\n')?;
-    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-    let is_shortest = digits == "0" || !digits.starts_with('0');
-    (is_plain && is_shortest)
-        .then(|| digits.parse().ok())
-        .flatten()
+    number(body.strip_suffix('\n')?)
 }
 
 impl Witnesses {
