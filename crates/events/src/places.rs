@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
 use maxminddb::Reader;
@@ -110,32 +110,26 @@ impl Places {
         Places(Some(Arc::new(look)))
     }
 
-    /// Reads the database, all of it. When it was made is told as well.
-    pub fn open(config: &Config, folder: &Path) -> Result<Option<(Self, Timestamp)>, Error> {
+    /// Those of the configured database, which is read when the first address is looked up: most commands never do.
+    /// Whether it can be read, [`made_at`] has said at the start.
+    pub fn named(config: &Config, folder: &Path) -> Self {
         let Some(file) = &config.database else {
-            return Ok(None);
+            return Places::default();
         };
-        let file = folder.join(file);
-        let reader = Reader::open_readfile(&file);
-        let reader = reader.map_err(|error| Error::Unreadable(file.clone(), error))?;
-        let kind = reader.metadata().database_type.clone();
-        // Those of networks and of providers have no places.
-        if !["City", "Country", "Enterprise", "Location"]
-            .iter()
-            .any(|word| kind.contains(word))
-        {
-            return Err(Error::OtherKind(file, kind));
-        }
-        let made = i64::try_from(reader.metadata().build_epoch).unwrap_or(i64::MAX);
-        let known = config.known.clone();
-        let places = Places::by(move |address| {
+        let (file, known) = (folder.join(file), config.known.clone());
+        let reader = OnceLock::new();
+        Places::by(move |address| {
             let address = address.to_canonical();
             if known.iter().any(|network| network.contains(&address)) {
                 return None;
             }
-            place(&reader, address)
-        });
-        Ok(Some((places, Timestamp::from_seconds(made))))
+            let reader = reader.get_or_init(|| {
+                let read = read(&file);
+                read.inspect_err(|error| tracing::error!(%error, "the database of places cannot be read: nobody's travel is looked at"))
+                    .ok()
+            });
+            place(reader.as_ref()?, address)
+        })
     }
 
     pub const fn is_known(&self) -> bool {
@@ -146,6 +140,33 @@ impl Places {
     pub fn of(&self, address: IpAddr) -> Option<Place> {
         self.0.as_ref()?(address)
     }
+}
+
+fn read(file: &Path) -> Result<Reader<Vec<u8>>, Error> {
+    let reader = Reader::open_readfile(file);
+    let reader = reader.map_err(|error| Error::Unreadable(file.to_owned(), error))?;
+    let kind = &reader.metadata().database_type;
+    // Those of networks and of providers have no places.
+    if !["City", "Country", "Enterprise", "Location"]
+        .iter()
+        .any(|word| kind.contains(word))
+    {
+        return Err(Error::OtherKind(file.to_owned(), kind.clone()));
+    }
+    Ok(reader)
+}
+
+/// When the configured database was made; nothing where none is configured.
+///
+/// # Errors
+/// It cannot be read, or has no places.
+pub fn made_at(config: &Config, folder: &Path) -> Result<Option<Timestamp>, Error> {
+    let Some(file) = &config.database else {
+        return Ok(None);
+    };
+    let made = read(&folder.join(file))?.metadata().build_epoch;
+    let made = i64::try_from(made).unwrap_or(i64::MAX);
+    Ok(Some(Timestamp::from_seconds(made)))
 }
 
 fn place(reader: &Reader<Vec<u8>>, address: IpAddr) -> Option<Place> {

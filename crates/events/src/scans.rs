@@ -164,8 +164,8 @@ impl Scans {
         found.ok_or_else(|| Error::Unknown(name.to_owned()))
     }
 
-    /// Takes a report of a wanted scan: its summary and its hash are kept.
-    pub async fn record(&self, name: &str, report: &[u8], by: &By) -> Result<Report, Error> {
+    /// Takes a report of a wanted scan: its summary and its hash are kept. How the scan stands then.
+    pub async fn record(&self, name: &str, report: &[u8], by: &By) -> Result<Standing, Error> {
         let scan = self.known(name)?;
         let summary = sarif::summary(report)?;
         if !scan.tool.is_empty() && summary.tool != scan.tool {
@@ -206,8 +206,9 @@ impl Scans {
             .with("warnings", of(FindingLevel::Warning));
         self.trail.record_in(&mut tx, event).await?;
         tx.commit().await?;
-        self.measure().await?;
-        Ok(report)
+        let mut all = self.measure().await?.into_iter();
+        let standing = all.find(|one| one.scan.name == name);
+        standing.ok_or_else(|| Error::Unknown(name.to_owned()))
     }
 
     /// Lives with what a rule finds, until then.

@@ -16,7 +16,7 @@ use portcullis_core::size::ByteSize;
 use portcullis_core::time::SystemClock;
 use portcullis_core::{Clock as _, Mode, Span};
 use portcullis_edge::{TrustedProxies, Upstream};
-use portcullis_events::places::Places;
+use portcullis_events::places;
 use portcullis_events::webhooks::Endpoints;
 use portcullis_guard::body::Bounds;
 use portcullis_guard::cors::Cors;
@@ -317,10 +317,10 @@ fn proxy_findings(config: &Config) -> Vec<Finding> {
 fn places_finding(config: &Config, loaded: &Loaded) -> Option<Finding> {
     const KEY: &str = "places.database";
     const OLD: Span = Span::from_days(90);
-    match Places::open(&config.places, &loaded.folder) {
+    match places::made_at(&config.places, &loaded.folder) {
         Ok(None) => None,
-        Ok(Some((_, made))) if SystemClock.now().since(made) < OLD => None,
-        Ok(Some((_, made))) => Some(
+        Ok(Some(made)) if SystemClock.now().since(made) < OLD => None,
+        Ok(Some(made)) => Some(
             Finding::warning(
                 "places-old",
                 KEY,

@@ -343,7 +343,6 @@ fn anomalies(
         db, trail, clock, ..
     } = signing_keys;
     let destinations = crate::alerts::compile(config, loaded);
-    let places = Places::open(&config.places, &loaded.folder).context("places.database")?;
     let alerts = Alerts::new(alerts::Parts {
         db: db.clone(),
         clock: Arc::clone(clock),
@@ -358,7 +357,7 @@ fn anomalies(
         trail: trail.clone(),
         alerts,
         config: anomalies::Config {
-            places: places.map(|(places, _)| places).unwrap_or_default(),
+            places: Places::named(&config.places, &loaded.folder),
             ..config.anomalies.clone()
         },
     }))

@@ -122,11 +122,8 @@ async fn record_scan(
     by: By,
     report: Bytes,
 ) -> Result<Json<View>, Failure> {
-    scans.record(&name, &report, &by).await?;
-    let standings = scans.standings().await?;
-    let standing = standings.iter().find(|one| one.scan.name == name);
-    let standing = standing.ok_or(Error::Unknown(name))?;
-    Ok(Json(View::of(standing)))
+    let standing = scans.record(&name, &report, &by).await?;
+    Ok(Json(View::of(&standing)))
 }
 
 /// A finding to be lived with.

@@ -97,20 +97,6 @@ pub(super) async fn accepted(db: &Db, name: &str, now: Timestamp) -> Result<Vec<
     rows.iter().map(accepted).collect()
 }
 
-/// Takes the turn to tell of it. False where another node told since `before`.
-pub(super) async fn told(
-    tx: &mut Tx,
-    name: &str,
-    now: Timestamp,
-    before: Timestamp,
-) -> Result<bool, Error> {
-    const SQL: &str = "INSERT INTO scan_told (name, told_at) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET told_at = excluded.told_at WHERE scan_told.told_at <= $3";
-    Ok(tx
-        .execute(SQL, &[name.into(), now.into(), before.into()])
-        .await?
-        == 1)
-}
-
 /// Since when the gate looks: a scan that never came is late from its first sight on.
 pub(super) async fn first_seen(db: &Db, name: &str, now: Timestamp) -> Result<Timestamp, Error> {
     const SQL: &str = "SELECT first_seen_at FROM scan_wanted WHERE name = $1";
@@ -123,4 +109,16 @@ pub(super) async fn first_seen(db: &Db, name: &str, now: Timestamp) -> Result<Ti
     tx.execute(NEW, &[name.into(), now.into()]).await?;
     tx.commit().await?;
     Ok(now)
+}
+
+/// Takes the turn to tell of one that was seen. False where somebody told since `before`.
+pub(super) async fn told(
+    tx: &mut Tx,
+    name: &str,
+    now: Timestamp,
+    before: Timestamp,
+) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE scan_wanted SET told_at = $2 WHERE name = $1 AND (told_at IS NULL OR told_at <= $3)";
+    let args = [name.into(), now.into(), before.into()];
+    Ok(tx.execute(SQL, &args).await? == 1)
 }
