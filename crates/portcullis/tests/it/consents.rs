@@ -1,8 +1,11 @@
 //! The consent ledger: written by the product, by people for themselves, and by the operator (P2).
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use crate::support::{
     Answer, Browser, Client, Gateway, GatewayBuilder, Upstream, database, eventually_asked, sockets,
@@ -382,6 +385,35 @@ async fn a_key_and_a_token_count_for_their_person_and_a_key_of_nobody_is_refused
     assert_eq!(write(&client, &nobodys, &said).await.status, 200);
     assert_asks(&offers(&own).await);
     assert_asks(&offers(&token).await);
+}
+
+#[tokio::test]
+async fn a_stream_whose_consent_goes_while_the_product_answers_never_opens() {
+    // A product that answers when it is told to.
+    let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (was_asked, may_answer) = (Arc::clone(&asked), Arc::clone(&answer));
+    let product = sockets::bytes_product(move |mut stream| {
+        let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
+        async move {
+            sockets::read_until(&mut stream, "\r\n\r\n").await;
+            asked.notify_one();
+            answer.notified().await;
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+        }
+    });
+    let gateway = with_route(&Upstream::at(product.await)).await;
+    let ana = gateway.signed_in(ANA).await;
+    for (last, expected) in [("given", 200), ("withdrawn", 403)] {
+        says(&ana, "given").await;
+        let meanwhile = async {
+            was_asked.notified().await;
+            says(&ana, last).await;
+            may_answer.notify_one();
+        };
+        let (offers, ()) = tokio::join!(ana.get("/offers").send(), meanwhile);
+        assert_eq!(offers.status, expected, "{last}: {}", offers.text());
+    }
 }
 
 #[tokio::test]
