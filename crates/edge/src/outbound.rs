@@ -53,6 +53,9 @@ pub enum Reach {
     /// Wherever an operator's own configuration says, by `https`; on this machine also by `http`.
     /// Never for a URL that came from elsewhere.
     Configured,
+    /// The same, and by `http` on networks that the public internet does not reach. For what bears no
+    /// credentials, at an address that an operator wrote down.
+    Near,
     /// Where a cloud hands its credentials to the programs in a container: this machine, and the
     /// link-local addresses that are documented for it, by `http`.
     Container,
@@ -107,14 +110,17 @@ impl Target {
         let uri: Uri = url.parse().map_err(|_| refuse())?;
         let https = match (uri.scheme(), reach) {
             (Some(scheme), _) if *scheme == Scheme::HTTPS => true,
-            (Some(scheme), Reach::Loopback | Reach::Configured | Reach::Container)
-                if *scheme == Scheme::HTTP =>
-            {
-                false
-            }
+            (
+                Some(scheme),
+                Reach::Loopback | Reach::Configured | Reach::Near | Reach::Container,
+            ) if *scheme == Scheme::HTTP => false,
             (
                 Some(_) | None,
-                Reach::Public | Reach::Loopback | Reach::Configured | Reach::Container,
+                Reach::Public
+                | Reach::Loopback
+                | Reach::Configured
+                | Reach::Near
+                | Reach::Container,
             ) => return Err(refuse()),
         };
         let authority = uri.authority().ok_or_else(refuse)?;
@@ -151,6 +157,10 @@ impl Target {
         &self.host
     }
 
+    pub const fn is_https(&self) -> bool {
+        self.https
+    }
+
     /// The whole URL, as it is called.
     pub fn url(&self) -> String {
         self.uri.to_string()
@@ -164,6 +174,7 @@ fn may_call(address: IpAddr, reach: Reach, https: bool) -> bool {
         Reach::Loopback => address.is_loopback(),
         // SECURITY: credentials go there, which nobody on the way may read.
         Reach::Configured => https || address.is_loopback(),
+        Reach::Near => https || address.is_loopback() || is_private(address),
         Reach::Container => {
             address.is_loopback()
                 || match address {
@@ -175,6 +186,20 @@ fn may_call(address: IpAddr, reach: Reach, https: bool) -> bool {
             IpAddr::V4(address) => is_public_v4(address),
             IpAddr::V6(address) => is_public_v6(address),
         },
+    }
+}
+
+/// A network of somebody's own (RFC 1918, RFC 6598, RFC 4193), and no place where a cloud tells secrets.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, ..] = address.octets();
+            address.is_private() || (a == 100 && (64..128).contains(&b))
+        }
+        IpAddr::V6(address) => {
+            let [first, second, ..] = address.segments();
+            first & 0xfe00 == 0xfc00 && (first, second) != (0xfd00, 0x0ec2)
+        }
     }
 }
 

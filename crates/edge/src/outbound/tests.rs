@@ -205,6 +205,34 @@ fn what_an_operator_wrote_down_may_be_private_but_leaves_this_machine_encrypted(
     assert!(Target::parse("ftp://bao.internal/", Reach::Configured).is_err());
 }
 
+#[test]
+fn what_bears_no_credentials_may_cross_a_private_network_in_plain_text() {
+    let may = |address: &str, https| may_call(address.parse().unwrap(), Reach::Near, https);
+    for address in [
+        "127.0.0.1",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "fd12::1",
+    ] {
+        assert!(may(address, false), "{address}");
+    }
+    // The public internet, link-local addresses, and where a cloud tells secrets.
+    for address in [
+        "8.8.8.8",
+        "172.32.0.1",
+        "2600::1",
+        "169.254.169.254",
+        "169.254.170.2",
+        "fe80::1",
+        "fd00:ec2::254",
+    ] {
+        assert!(!may(address, false), "{address}");
+        assert!(may(address, true), "{address}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_in_plain_text_from_elsewhere_than_this_machine_is_not_even_asked_for() {
     let url = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
