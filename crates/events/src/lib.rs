@@ -12,6 +12,7 @@
 //! - [`redact`]: what keeps secrets and e-mail addresses out of all four.
 //! - [`scans`]: what the team's scanners found, and whether they ran in time.
 //! - [`secret_store`]: named secrets of the product, and who read them.
+//! - [`traces`]: what a request spent its time on, for whoever gathers spans.
 //! - [`upload_store`]: files of users that the gate keeps, and who read them.
 //! - [`webhooks`]: what other services tell the product: verified, kept, delivered.
 //!
@@ -30,6 +31,7 @@ pub mod places;
 pub mod redact;
 pub mod scans;
 pub mod secret_store;
+pub mod traces;
 pub mod upload_store;
 pub mod webhooks;
 
@@ -41,5 +43,6 @@ pub use incidents::Incidents;
 pub use metrics::Metrics;
 pub use scans::Scans;
 pub use secret_store::SecretStore;
+pub use traces::Traces;
 pub use upload_store::UploadStore;
 pub use webhooks::Webhooks;

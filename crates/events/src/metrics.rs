@@ -195,6 +195,28 @@ impl AlertMark {
     }
 }
 
+/// What becomes of the spans of traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SpanMark {
+    Exported,
+    /// The collector did not take them.
+    Failed,
+    /// There was no room for them to wait.
+    Dropped,
+}
+
+impl SpanMark {
+    pub(crate) const ALL: [SpanMark; 3] = [SpanMark::Exported, SpanMark::Failed, SpanMark::Dropped];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            SpanMark::Exported => "exported",
+            SpanMark::Failed => "failed",
+            SpanMark::Dropped => "dropped",
+        }
+    }
+}
+
 /// All numbers of one process.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -204,6 +226,7 @@ pub struct Metrics {
     feed_age: AtomicI64,
     audit: Audit,
     access_log_dropped: AtomicU64,
+    spans: [AtomicU64; SpanMark::ALL.len()],
     webhooks: [AtomicU64; WebhookMark::ALL.len()],
     uploads: [AtomicU64; UploadMark::ALL.len()],
     uploaded_bytes: AtomicU64,
@@ -301,6 +324,13 @@ impl Metrics {
     /// Lines of the access log that were dropped because its writer could not keep up.
     pub fn access_log_dropped(&self, lines: u64) {
         self.access_log_dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// Spans of traces came to their end here.
+    #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "there are none"))]
+    pub(crate) fn spans_ended(&self, mark: SpanMark, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        add(&self.spans, mark as usize, count);
     }
 
     /// An upload came to its end here.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use portcullis_console::api::Streamed;
 use portcullis_core::binding::Place;
 use portcullis_core::decision::{Consent, Rule};
@@ -12,6 +12,7 @@ use portcullis_core::roles::Roles;
 use portcullis_core::{Permit, Principal, Problem, RequestId, Scheme, Span, Timestamp, problem};
 use portcullis_edge::body::BodyError;
 use portcullis_edge::{Body, Forwarder, Inbound, Upstream};
+use portcullis_events::traces::{Trace, Traces};
 use portcullis_events::{access_log, metrics};
 use portcullis_identity::consents::Agreed;
 use portcullis_vault::tokens::TokenHash;
@@ -32,6 +33,7 @@ pub(crate) struct Lane {
     pub(crate) metrics: Arc<metrics::Lane>,
     pub(crate) log: Option<access_log::Lane>,
     pub(crate) ids: RequestIds,
+    traces: Option<Traces>,
     forwarder: Forwarder,
     assertions: Assertions,
 }
@@ -41,16 +43,33 @@ pub(crate) struct Lane {
 struct Lost;
 
 impl Lane {
-    pub(crate) fn new(gate: Arc<Gate>, log: Option<access_log::Lane>) -> Self {
+    pub(crate) fn new(
+        gate: Arc<Gate>,
+        log: Option<access_log::Lane>,
+        traces: Option<Traces>,
+    ) -> Self {
         let metrics = gate.metrics.lane();
         Lane {
             gate,
             metrics,
             log,
             ids: RequestIds::default(),
+            traces,
             forwarder: Forwarder::new(),
             assertions: Assertions::default(),
         }
+    }
+
+    /// The span of a request, where spans are exported.
+    pub(crate) fn trace(
+        &self,
+        at: Timestamp,
+        method: &Method,
+        headers: Option<&HeaderMap>,
+        is_trusted: bool,
+    ) -> Option<Box<Trace>> {
+        let traces = self.traces.as_ref()?;
+        Some(Box::new(traces.begin(at, method, headers, is_trusted)))
     }
 
     /// The tenant that a known caller works in: from memory, or where memory does not know it, from
@@ -122,7 +141,10 @@ impl Lane {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {
         toll.pay().await?;
-        self.on_back(work).await
+        let began = self.gate.clock.now();
+        let found = self.on_back(work).await;
+        toll.looked_up(began, self.gate.clock.now());
+        found
     }
 
     /// Runs something that may wait on the back runtime.
@@ -170,13 +192,21 @@ impl Lane {
     ) -> Result<Response<Body>, Problem> {
         let began = self.gate.clock.now();
         let timeout = timeout.map(Span::as_duration);
-        let Inbound { head, body, .. } = *inbound;
+        let Inbound { mut head, body, .. } = *inbound;
+        let trace = story.trace.as_deref();
+        let call =
+            trace.map(|trace| trace.call(began, &head.method, upstream.name(), &mut head.headers));
         let response = self
             .forwarder
             .forward(permit, upstream, head, body, timeout)
             .await;
-        self.metrics
-            .upstream_took(self.gate.clock.now().since(began).as_duration());
+        let ended = self.gate.clock.now();
+        self.metrics.upstream_took(ended.since(began).as_duration());
+        let response = response.map_err(Problem::from);
+        if let Some(call) = call {
+            let told = response.as_ref().map(|response| response.status().as_u16());
+            call.end(ended, told.map_err(|problem| problem.kind.slug));
+        }
         let response = response?;
         story.upstream = Some(upstream);
         Ok(response)

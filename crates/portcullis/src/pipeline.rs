@@ -147,6 +147,9 @@ pub(crate) async fn decide<'s>(
     if let Some(stage) = toll.refused_at() {
         story.stage = stage;
     }
+    if let (Some(trace), Some((began, ended))) = (&story.trace, toll.look_up()) {
+        trace.part("look up", began, ended);
+    }
     settled?;
     let (caller, grant) = match passed? {
         Passed::Preflight(headers) => {

@@ -21,7 +21,7 @@ use portcullis_edge::tls::ServerTls;
 use portcullis_edge::{Drain, Listener, Settings};
 use portcullis_events::audit::{Action, Actor, Event, Outcome};
 use portcullis_events::incidents::Alarm;
-use portcullis_events::{AccessLog, Metrics, Trail};
+use portcullis_events::{AccessLog, Metrics, Traces, Trail, access_log, traces};
 use portcullis_identity::privacy::config::never_logged;
 use portcullis_store::Db;
 use portcullis_store::counters::Counters;
@@ -43,6 +43,9 @@ use crate::{admin, alerts, check, panics, reload, shell, upkeep, vault_keeper};
 /// How long a stop waits for messages of webhooks that are being delivered.
 const LAST_DELIVERIES: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// How long a stop waits for spans to be handed over.
+const LAST_SPANS: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// A gate that stands.
 pub(crate) struct Standing {
     pub(crate) gate: Arc<Gate>,
@@ -51,6 +54,7 @@ pub(crate) struct Standing {
     stopper: Stopper,
     lanes: Vec<JoinHandle<()>>,
     log: Option<AccessLog>,
+    traces: Option<Traces>,
     /// The certificate that new handshakes get.
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) signals: Signals,
@@ -151,10 +155,18 @@ pub(crate) fn start(loaded: &Loaded, snapshot: Snapshot, keys: &Keys) -> anyhow:
         back.handle().clone(),
     ))?;
     let log = log.map(|(log, _)| log);
+    let traces = export(loaded, &gate)?;
     let settings = Settings::compile(&loaded.listen(), cores)
         .map_err(|findings| anyhow::anyhow!("{}", joined(&findings)))?;
     let (stopper, ear) = drain();
-    let (address, lanes) = start_lanes(&gate, &settings, loaded, &ear, log.as_ref(), cores)?;
+    let (address, lanes) = start_lanes(
+        &gate,
+        &settings,
+        loaded,
+        &ear,
+        (log.as_ref(), traces.as_ref()),
+        cores,
+    )?;
     start_admin(&back, &gate, loaded)?;
     tracing::info!(%address, lanes = cores, mode = ?loaded.config.mode, "listening");
     if loaded.config.mode == Mode::Development {
@@ -169,6 +181,7 @@ pub(crate) fn start(loaded: &Loaded, snapshot: Snapshot, keys: &Keys) -> anyhow:
         stopper,
         lanes,
         log,
+        traces,
         tls: settings.tls.clone(),
         signals,
     })
@@ -193,6 +206,16 @@ fn access_log(loaded: &Loaded) -> anyhow::Result<Option<(AccessLog, Arc<Metrics>
         Arc::clone(&metrics),
     )?;
     Ok(Some((log, metrics)))
+}
+
+/// Where spans go, if the standard variables say so. What is wrong with them was told by `check`.
+fn export(loaded: &Loaded, gate: &Gate) -> anyhow::Result<Option<Traces>> {
+    let get = |name: &str| loaded.variable_of_the_gate(name);
+    let asked = traces::asked(&get).map_err(|finding| anyhow::anyhow!("{finding}"))?;
+    let Some(asked) = asked else {
+        return Ok(None);
+    };
+    Ok(Traces::start(&asked, &gate.metrics, &gate.back)?)
 }
 
 async fn assemble(
@@ -307,7 +330,7 @@ fn start_lanes(
     settings: &Settings,
     loaded: &Loaded,
     ear: &Drain,
-    log: Option<&AccessLog>,
+    (log, traces): (Option<&AccessLog>, Option<&Traces>),
     cores: usize,
 ) -> anyhow::Result<(std::net::SocketAddr, Vec<JoinHandle<()>>)> {
     let listen = &loaded.config.listen;
@@ -328,20 +351,20 @@ fn start_lanes(
         .enumerate()
         .map(|(number, (listener, settings))| {
             let (gate, ear, log) = (Arc::clone(gate), ear.clone(), log.map(AccessLog::lane));
+            let traces = traces.cloned();
             std::thread::Builder::new()
                 .name(format!("lane-{number}"))
-                .spawn(move || run_lane(gate, listener, settings, ear, log))
+                .spawn(move || run_lane((gate, log, traces), listener, settings, ear))
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok((address, lanes))
 }
 
 fn run_lane(
-    gate: Arc<Gate>,
+    (gate, log, traces): (Arc<Gate>, Option<access_log::Lane>, Option<Traces>),
     listener: Listener,
     settings: Settings,
     ear: Drain,
-    log: Option<portcullis_events::access_log::Lane>,
 ) {
     let runtime = match portcullis_edge::lane_runtime() {
         Ok(runtime) => runtime,
@@ -350,7 +373,7 @@ fn run_lane(
             return;
         }
     };
-    let lane = Rc::new(Lane::new(gate, log));
+    let lane = Rc::new(Lane::new(gate, log, traces));
     let handler = Rc::new(async move |arrival| shell::answer(&lane, arrival).await);
     let serving = portcullis_edge::serve(listener, Rc::new(settings), ear, handler);
     if let Err(error) = runtime.block_on(serving) {
@@ -424,6 +447,9 @@ impl Standing {
             self.gate.trail.shutdown().await;
             self.gate.db.close().await;
         });
+        if let Some(traces) = &self.traces {
+            traces.finish(LAST_SPANS);
+        }
         if let Some(log) = &self.log {
             log.shutdown();
         }

@@ -18,6 +18,7 @@ use portcullis_edge::body::BodyError;
 use portcullis_edge::{Arrival, Body, Inbound};
 use portcullis_events::access_log::Line;
 use portcullis_events::metrics::Exit;
+use portcullis_events::traces::{Ended, Trace};
 use portcullis_guard::headers::{Nonce, NonceBody, Source, framing};
 use portcullis_guard::rate_limit;
 use portcullis_vault::TokenHash;
@@ -38,6 +39,7 @@ pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
     match arrival {
         Arrival::Malformed { reason, peer } => {
             let mut story = Story::new(id, at, peer.addr.ip());
+            story.trace = lane.trace(at, &Method::GET, None, false);
             let told = Told {
                 method: Method::GET,
                 target: Uri::from_static("*"),
@@ -49,7 +51,11 @@ pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
         Arrival::Request(mut inbound) => {
             let question = forward_auth::question(&snapshot, &mut inbound);
             let convention = question.as_ref().map(|question| question.convention);
-            let mut story = Story::new(id, at, inbound.peer.addr.ip());
+            let peer = inbound.peer.addr.ip();
+            let mut story = Story::new(id, at, peer);
+            let is_trusted = snapshot.trusted.trusts(peer);
+            let head = &inbound.head;
+            story.trace = lane.trace(at, &head.method, Some(&head.headers), is_trusted);
             let told = Told::of(
                 &inbound,
                 snapshot
@@ -125,6 +131,8 @@ fn finish(
     lane.metrics.finished(exit, status);
     let route = story.route.map(|route| route.path.as_str());
     lane.metrics.used(route, status);
+    let trace = story.trace.as_deref().map(Trace::id);
+    end_trace(lane, story, told, status, slug);
     if let Some(log) = &lane.log {
         log.line(&Line {
             at: story.at,
@@ -141,9 +149,33 @@ fn finish(
                 .exact()
                 .unwrap_or(0),
             upstream: story.upstream.map(portcullis_edge::Upstream::name),
+            trace,
         });
     }
     response
+}
+
+fn end_trace(
+    lane: &Lane,
+    story: &mut Story<'_>,
+    told: &Told,
+    status: u16,
+    problem: Option<&'static str>,
+) {
+    let Some(trace) = story.trace.take() else {
+        return;
+    };
+    trace.end(&Ended {
+        at: lane.gate.clock.now(),
+        request: story.id,
+        method: &told.method,
+        scheme: told.scheme,
+        route: story.route.map(|route| route.path.as_str()),
+        stage: story.stage.as_str(),
+        status,
+        problem,
+        denied: story.denied.as_ref(),
+    });
 }
 
 fn exit(outcome: &Result<Response<Body>, Problem>, story: &Story<'_>) -> Exit {

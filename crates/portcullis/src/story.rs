@@ -11,6 +11,7 @@ use portcullis_core::problem::{self, Kind};
 use portcullis_core::{Principal, RequestId, TenantId, Timestamp};
 use portcullis_events::audit::{Action, Actor, Event, Outcome, Target};
 use portcullis_events::metrics::Stage;
+use portcullis_events::traces::Trace;
 use portcullis_guard::cors::Grant;
 use portcullis_identity::visitors::Widget;
 use portcullis_vault::TokenHash;
@@ -48,6 +49,8 @@ pub(crate) struct Story<'s> {
     pub(crate) widget: Option<Arc<Widget>>,
     pub(crate) charged: Option<Charged>,
     pub(crate) own_nonce: Option<portcullis_guard::headers::Nonce>,
+    /// Its span, where spans are exported. Boxed, as all that is rare.
+    pub(crate) trace: Option<Box<Trace>>,
 }
 
 impl Story<'_> {
@@ -71,6 +74,7 @@ impl Story<'_> {
             widget: None,
             charged: None,
             own_nonce: None,
+            trace: None,
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Toll<'r> {
     /// How many of the charges are by address.
     by_address: usize,
     refused: Option<usize>,
+    /// From when until when something that memory did not know was looked up, the last time.
+    look_up: Option<(Timestamp, Timestamp)>,
 }
 
 impl<'r> Toll<'r> {
@@ -63,6 +65,7 @@ impl<'r> Toll<'r> {
                 spent: Vec::with_capacity(MAX_CHARGES),
             },
             refused: None,
+            look_up: None,
         }
     }
 
@@ -109,6 +112,15 @@ impl<'r> Toll<'r> {
                 Stage::Quota
             }
         })
+    }
+
+    pub(crate) const fn looked_up(&mut self, began: Timestamp, ended: Timestamp) {
+        self.look_up = Some((began, ended));
+    }
+
+    /// What it was that the decision waited for, if anything.
+    pub(crate) const fn look_up(&self) -> Option<(Timestamp, Timestamp)> {
+        self.look_up
     }
 
     pub(crate) fn into_charged(self) -> Charged {

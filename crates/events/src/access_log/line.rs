@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::log::Format;
 use crate::redact;
+use crate::traces::TraceId;
 
 const MAX_METHOD_BYTES: usize = 32;
 const MAX_PATH_BYTES: usize = 512;
@@ -39,6 +40,8 @@ pub struct Line<'a> {
     /// Bytes of the response's body.
     pub bytes: u64,
     pub upstream: Option<&'a str>,
+    /// Where traces are exported, the one of this request.
+    pub trace: Option<TraceId>,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +87,10 @@ fn json(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) {
     fraction(out, micros.unsigned_abs(), 100_000);
     out.extend_from_slice(br#"Z","request.id":""#);
     out.extend_from_slice(request.as_bytes());
+    if let Some(trace) = line.trace {
+        out.extend_from_slice(br#"","trace.id":""#);
+        out.extend_from_slice(trace.to_string().as_bytes());
+    }
     out.extend_from_slice(br#"","http.request.method":"#);
     string(out, cut(line.method, MAX_METHOD_BYTES));
     if let Some(route) = line.route {
@@ -161,6 +168,9 @@ fn text(out: &mut Vec<u8>, clock: &str, micros: i64, line: &Line<'_>) -> std::io
     }
     if let Some((kind, principal)) = line.principal {
         write!(out, " principal={kind}:{principal}")?;
+    }
+    if let Some(trace) = line.trace {
+        write!(out, " trace={trace}")?;
     }
     writeln!(out, " request={}", line.request)
 }

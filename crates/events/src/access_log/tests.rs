@@ -37,6 +37,7 @@ fn line(path: &str) -> Line<'_> {
         duration: Duration::from_micros(1234),
         bytes: 99,
         upstream: Some("app"),
+        trace: None,
     }
 }
 

@@ -13,7 +13,8 @@ use prometheus_client::registry::Registry;
 
 use super::lane::{BOUNDS, BUCKETS, CLASSES, FIRST_STATUS, PROBLEMS, STATUSES};
 use super::{
-    AlertMark, Dependency, Exit, Lane, Metrics, SUSPICIOUS, Stage, UploadMark, WebhookMark,
+    AlertMark, Dependency, Exit, Lane, Metrics, SUSPICIOUS, SpanMark, Stage, UploadMark,
+    WebhookMark,
 };
 use crate::anomalies::DETECTORS;
 use crate::audit::Action;
@@ -62,6 +63,7 @@ impl Collector for Metrics {
             "Lines of the access log that its writer had no room for",
             self.access_log_dropped.load(Ordering::Relaxed),
         )?;
+        self.spans(&mut page)?;
         self.webhooks(&mut page)?;
         self.secret_store(&mut page)?;
         self.uploads(&mut page)?;
@@ -73,14 +75,19 @@ impl Collector for Metrics {
 }
 
 impl Metrics {
+    /// Nothing where there never was a span.
+    fn spans(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let rows = outcomes(SpanMark::ALL.map(SpanMark::as_str), &self.spans);
+        page.counters(
+            "portcullis_trace_spans",
+            "Spans of traces by what became of them",
+            rows,
+        )
+    }
+
     /// Nothing where there never was a message.
     fn webhooks(&self, page: &mut Page<'_, '_>) -> fmt::Result {
-        let counts = WebhookMark::ALL.iter().zip(&self.webhooks);
-        let counts = counts.map(|(mark, count)| (mark, count.load(Ordering::Relaxed)));
-        let rows: Vec<_> = counts
-            .filter(|(_, count)| *count > 0)
-            .map(|(mark, count)| ([("outcome", mark.as_str())], count))
-            .collect();
+        let rows = outcomes(WebhookMark::ALL.map(WebhookMark::as_str), &self.webhooks);
         page.counters(
             "portcullis_webhooks",
             "Messages of webhooks by what became of them",
@@ -184,12 +191,7 @@ impl Metrics {
 
     /// Nothing where there never was an upload.
     fn uploads(&self, page: &mut Page<'_, '_>) -> fmt::Result {
-        let counts = UploadMark::ALL.iter().zip(&self.uploads);
-        let counts = counts.map(|(mark, count)| (mark, count.load(Ordering::Relaxed)));
-        let rows: Vec<_> = counts
-            .filter(|(_, count)| *count > 0)
-            .map(|(mark, count)| ([("outcome", mark.as_str())], count))
-            .collect();
+        let rows = outcomes(UploadMark::ALL.map(UploadMark::as_str), &self.uploads);
         page.counters("portcullis_uploads", "Uploads by what became of them", rows)?;
         page.counter(
             "portcullis_uploaded_bytes",
@@ -331,6 +333,19 @@ impl Metrics {
             self.alerts_dead.load(Ordering::Relaxed),
         )
     }
+}
+
+/// Of each outcome how many, without those that there never was.
+fn outcomes<const N: usize>(
+    names: [&'static str; N],
+    counts: &[AtomicU64; N],
+) -> Vec<([(&'static str, &'static str); 1], u64)> {
+    let counts = counts.iter().map(|count| count.load(Ordering::Relaxed));
+    let outcomes = names.into_iter().zip(counts);
+    outcomes
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| ([("outcome", name)], count))
+        .collect()
 }
 
 fn requests(page: &mut Page<'_, '_>, lanes: &[Arc<Lane>]) -> fmt::Result {

@@ -50,7 +50,6 @@ pub(super) fn check(loaded: &Loaded, found: &mut Vec<Finding>) {
             );
         }
     }
-    traces(loaded, found);
     for name in loaded.environment.names().filter(|name| is_ours(name)) {
         if !loaded.asked.contains(name) {
             found.push(
@@ -87,33 +86,14 @@ pub(super) fn check(loaded: &Loaded, found: &mut Vec<Finding>) {
     }
 }
 
-/// OpenTelemetry's variables ask every program that they reach for traces, and this one exports none:
-/// who set them for the gate would wait for spans that never come. One finding for all, with names only,
-/// since a value may be a credential (`OTEL_EXPORTER_OTLP_HEADERS`). `OTEL_SDK_DISABLED=true` asks for
-/// silence and gets it; any other value of it means `false`, as the specification of OpenTelemetry says.
-fn traces(loaded: &Loaded, found: &mut Vec<Finding>) {
-    let is_off = loaded.environment.get("OTEL_SDK_DISABLED");
-    if is_off.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-        return;
-    }
-    let of_the_product = &loaded.config.environment.read_by_the_product;
-    let unread: Vec<String> = loaded
-        .environment
-        .names()
-        .filter(|name| name.starts_with("OTEL_") && !loaded.asked.contains(*name))
-        .filter(|name| !of_the_product.iter().any(|known| known == name))
-        .map(|name| format!("`{name}`"))
-        .collect();
-    if !unread.is_empty() {
-        found.push(
-            Finding::warning(
-                "traces-not-exported",
-                "environment",
-                format!("{} is set, and this program exports no traces", unread.join(", ")),
-            )
-            .remedy("unset it, set OTEL_SDK_DISABLED=true, or name it in environment.read-by-the-product"),
-        );
-    }
+/// OpenTelemetry's variables ask every program that they reach for traces.
+pub(super) fn traces(loaded: &Loaded) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let get = |name: &str| loaded.variable_of_the_gate(name);
+    let names = loaded.environment.names();
+    let names = names.filter(|name| !loaded.asked.contains(*name));
+    portcullis_events::traces::judge(names, &get, &mut found);
+    found
 }
 
 /// Whether a variable is meant for the gate. Container platforms set `NAME_PORT`,

@@ -34,6 +34,9 @@ pub(crate) fn guardrails(loaded: &mut Loaded) {
         };
         loaded.report(relaxed);
     }
+    for finding in environment::traces(loaded) {
+        loaded.report(finding);
+    }
     development_is_local(loaded);
 }
 

@@ -216,6 +216,16 @@ pub(crate) struct Secrets {
 }
 
 impl Loaded {
+    /// An environment variable that is not the product's alone.
+    pub(crate) fn variable_of_the_gate(&self, name: &str) -> Option<String> {
+        let of_the_product = &self.config.environment.read_by_the_product;
+        let is_ours = !of_the_product.iter().any(|known| known == name);
+        self.environment
+            .get(name)
+            .filter(|_| is_ours)
+            .map(ToOwned::to_owned)
+    }
+
     /// Adds a finding, with the line of its key and the variable that its value came from.
     pub(crate) fn report(&mut self, finding: Finding) {
         self.findings

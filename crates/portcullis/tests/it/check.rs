@@ -567,20 +567,22 @@ fn variables_set_for_nobody_and_read_but_not_set_are_named() {
 fn variables_for_traces_that_nobody_exports_are_told_of() {
     let asked = || {
         good()
-            .environment("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+            .environment("OTEL_SERVICE_NAME", "gate")
             .environment("OTEL_EXPORTER_OTLP_HEADERS", "api-key=not-to-be-told")
     };
     let (code, found) = report(&asked());
     assert_eq!(code, Some(0), "{found:#}");
     expect(&found, "warning", "traces-not-exported", "environment");
     let told = found.to_string();
-    assert!(told.contains("`OTEL_EXPORTER_OTLP_ENDPOINT`"), "{found:#}");
+    assert!(told.contains("`OTEL_SERVICE_NAME`"), "{found:#}");
     assert!(!told.contains("not-to-be-told"), "{found:#}");
 
-    let named = "[environment]\nread-by-the-product = [\"OTEL_EXPORTER_OTLP_ENDPOINT\", \"OTEL_EXPORTER_OTLP_HEADERS\"]\n\n[headers]";
+    let named = "[environment]\nread-by-the-product = [\"OTEL_SERVICE_NAME\", \"OTEL_EXPORTER_OTLP_HEADERS\"]\n\n[headers]";
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
     let quiet = [
         asked().environment("OTEL_SDK_DISABLED", "True"),
         asked().replace("[headers]", named),
+        asked().environment(endpoint.0, endpoint.1),
         good(),
     ];
     for gate in quiet {

@@ -90,6 +90,7 @@ mod tenants;
 mod tiles;
 mod tls;
 mod tokens;
+mod traces;
 mod uploads;
 mod vault;
 mod verbs;
