@@ -66,10 +66,10 @@ impl Lane {
         at: Timestamp,
         method: &Method,
         headers: Option<&HeaderMap>,
-        is_trusted: bool,
+        is_trusted: impl FnOnce() -> bool,
     ) -> Option<Box<Trace>> {
         let traces = self.traces.as_ref()?;
-        Some(Box::new(traces.begin(at, method, headers, is_trusted)))
+        Some(Box::new(traces.begin(at, method, headers, is_trusted())))
     }
 
     /// The tenant that a known caller works in: from memory, or where memory does not know it, from

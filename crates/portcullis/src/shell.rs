@@ -39,7 +39,7 @@ pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
     match arrival {
         Arrival::Malformed { reason, peer } => {
             let mut story = Story::new(id, at, peer.addr.ip());
-            story.trace = lane.trace(at, &Method::GET, None, false);
+            story.trace = lane.trace(at, &Method::GET, None, || false);
             let told = Told {
                 method: Method::GET,
                 target: Uri::from_static("*"),
@@ -53,9 +53,10 @@ pub(crate) async fn answer(lane: &Lane, arrival: Arrival) -> Response<Body> {
             let convention = question.as_ref().map(|question| question.convention);
             let peer = inbound.peer.addr.ip();
             let mut story = Story::new(id, at, peer);
-            let is_trusted = snapshot.trusted.trusts(peer);
             let head = &inbound.head;
-            story.trace = lane.trace(at, &head.method, Some(&head.headers), is_trusted);
+            story.trace = lane.trace(at, &head.method, Some(&head.headers), || {
+                snapshot.trusted.trusts(peer)
+            });
             let told = Told::of(
                 &inbound,
                 snapshot
