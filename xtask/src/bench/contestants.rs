@@ -89,6 +89,18 @@ pub(super) const ALL: &[Contestant] = &[
         start: gate::start_post,
     },
     Contestant {
+        name: "gate-traced",
+        description: "the gate, a tenth of the requests traced",
+        always: false,
+        start: gate::start_traced,
+    },
+    Contestant {
+        name: "gate-traced-all",
+        description: "the gate, every request traced",
+        always: false,
+        start: gate::start_traced_all,
+    },
+    Contestant {
         name: "gate-webhooks",
         description: "the gate, webhooks acknowledged",
         always: false,

@@ -96,12 +96,46 @@ pub(super) fn start_post(stage: &Stage) -> Result<Running> {
     launched.with_requests("gate-post", stage, &posts)
 }
 
+/// A tenth of the requests is recorded, as with much traffic.
+pub(super) fn start_traced(stage: &Stage) -> Result<Running> {
+    traced(stage, "gate-traced", "0.1")
+}
+
+pub(super) fn start_traced_all(stage: &Stage) -> Result<Running> {
+    traced(stage, "gate-traced-all", "1")
+}
+
+/// Spans of this share of the requests go to a collector that takes everything.
+fn traced(stage: &Stage, name: &str, share: &str) -> Result<Running> {
+    let folder = prepare(stage, name)?;
+    let collector = format!("http://{}", stage.authority);
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.as_str()),
+        ("OTEL_TRACES_SAMPLER", "traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", share),
+    ];
+    let launched = serve_with(stage, &folder, name, Also::Nothing, &variables)?;
+    let sessions = sign_in_all(stage, launched.address)?;
+    launched.with_sessions(name, stage, &sessions)
+}
+
 /// Starts the gate in a folder that was prepared.
 pub(super) fn serve(stage: &Stage, folder: &Path, name: &str, also: Also) -> Result<Launched> {
+    serve_with(stage, folder, name, also, &[])
+}
+
+fn serve_with(
+    stage: &Stage,
+    folder: &Path,
+    name: &str,
+    also: Also,
+    variables: &[(&str, &str)],
+) -> Result<Launched> {
     launch(name, stage, &Session::invented(0).head(), |port| {
         write_config(stage, folder, port, also)?;
         let mut command = tethered(stage.gate, None)?;
         command.arg("serve").current_dir(folder);
+        command.envs(variables.iter().copied());
         Ok(command)
     })
 }

@@ -46,6 +46,7 @@ const REMEDY: &str = "cargo xtask bench --install";
   cargo xtask bench --rounds 1 --seconds 2 --only nginx,nginx-guarded
   cargo xtask bench --gate target/release/portcullis --only nginx,gate
   cargo xtask bench --only gate,gate-post
+  cargo xtask bench --only floor,gate,gate-traced,gate-traced-all
   cargo xtask bench --only gate-webhooks
   cargo xtask bench --only fields-seal,fields-open
   cargo xtask bench --only floor,gate,by-key,by-token,by-foreign,by-foreign-unmet
@@ -77,7 +78,7 @@ pub(crate) struct Options {
     sessions: u32,
 
     /// Contestants, by comma: nginx, nginx-guarded, caddy, fastapi, floor, gate, which is all unless given;
-    /// gate-post (changes with a CSRF token); gate-webhooks (messages acknowledged, each with its durable row); fields-seal, fields-open (a hundred fields a request); by-key, by-token, by-foreign, by-foreign-unmet (other credentials);
+    /// gate-post (changes with a CSRF token); gate-traced, gate-traced-all (spans of a tenth and of all requests to a collector); gate-webhooks (messages acknowledged, each with its durable row); fields-seal, fields-open (a hundred fields a request); by-key, by-token, by-foreign, by-foreign-unmet (other credentials);
     /// sessions-1k, sessions-1m, sessions-1m-even, keys-1k, keys-1m, keys-1m-even (live sessions and API keys in the
     /// gate's database); tenants-1k, tenants-1m (users in 10 and in 10,000 tenants); revocation (how soon another node
     /// hears of it); limiter and decision (of these two alone, per second and core, without a network); seal (a sealed field beside

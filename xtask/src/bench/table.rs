@@ -159,13 +159,14 @@ pub(super) fn aims(results: &Results) -> Vec<String> {
     lines
 }
 
-/// What a request costs by each credential, beside the floor.
+/// What a request costs by each credential, and with spans, beside the floor.
 pub(super) fn credentials(results: &Results, order: &[(&'static str, &str)]) -> Vec<String> {
     let Some(floor) = results.get("floor") else {
         return Vec::new();
     };
-    let is_one = |name: &str| name == "gate" || name.starts_with("by-");
-    if !results.keys().any(|name| name.starts_with("by-")) {
+    let is_other = |name: &str| name.starts_with("by-") || name.starts_with("gate-traced");
+    let is_one = |name: &str| name == "gate" || is_other(name);
+    if !results.keys().any(|name| is_other(name)) {
         return Vec::new();
     }
     let mut lines = vec![
