@@ -215,7 +215,11 @@ fn export(loaded: &Loaded, gate: &Gate) -> anyhow::Result<Option<Traces>> {
     let Some(asked) = asked else {
         return Ok(None);
     };
-    Ok(Traces::start(&asked, &gate.metrics, &gate.back)?)
+    let traces = Traces::start(&asked, &gate.metrics, &gate.back)?;
+    if traces.is_some() {
+        tracing::info!(collector = asked.host(), "spans are exported");
+    }
+    Ok(traces)
 }
 
 async fn assemble(

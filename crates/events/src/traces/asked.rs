@@ -77,6 +77,13 @@ pub struct Asked {
     pub(super) speaks_w3c: bool,
 }
 
+impl Asked {
+    /// The host of the collector.
+    pub fn host(&self) -> &str {
+        self.target.host()
+    }
+}
+
 /// The variables, with those left out that are somebody else's.
 struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
 
