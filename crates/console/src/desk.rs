@@ -13,8 +13,8 @@ const STYLE: &str = "\
 body{padding:0;background:var(--ground)}\
 header{background:var(--sheet);border-bottom:1px solid var(--soft)}\
 .bar{max-width:60rem;margin:0 auto;padding:.5rem 1rem;display:flex;flex-wrap:wrap;gap:.25rem 1rem;align-items:center}\
-.bar nav{display:flex;flex-wrap:wrap;gap:0 .25rem;flex:1 1 15rem;margin-left:-.6rem}\
-.bar nav a{padding:.55rem .6rem;border-radius:.4rem;text-decoration:none;color:inherit}\
+.bar nav{display:flex;flex-wrap:wrap;gap:0 .1rem;flex:1 1 15rem;margin-left:-.45rem}\
+.bar nav a{padding:.55rem .45rem;border-radius:.4rem;text-decoration:none;color:inherit}\
 .bar nav a:hover{text-decoration:underline}\
 .bar nav a[aria-current]{font-weight:600;box-shadow:inset 0 -.15rem var(--accent);border-radius:0}\
 @media(max-width:40rem){.bar nav{flex-wrap:nowrap;overflow-x:auto}.bar nav a{white-space:nowrap;outline-offset:-3px}}\

@@ -152,7 +152,7 @@ async fn sent(visit: Visit, Question(asked): Question<Asked>) -> Result<Response
             button.plain type="submit" { "Show" }
         }
         @if found.is_empty() {
-            div.sheet { p { "Nothing was told." } }
+            div.sheet { p { "Nothing was told. " code { "[[alert]]" } " in the configuration says who is." } }
         } @else {
             ul.rows { @for one in &found { (told(one)) } }
         }
