@@ -1,6 +1,10 @@
 //! Traces over OTLP: a request's span, the product's parent, what strangers cannot choose, and a collector
 //! that is away (M1). What arrives is read by OpenTelemetry's own definitions.
 
+use std::io::Read as _;
+
+use bytes::Bytes;
+use flate2::read::GzDecoder;
 use http::StatusCode;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -11,7 +15,7 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode as Verdict;
 use prost::Message as _;
 
 use crate::anomalies::metrics;
-use crate::support::{Gateway, GatewayBuilder, Upstream, eventually, eventually_asked};
+use crate::support::{Gateway, GatewayBuilder, Received, Upstream, eventually, eventually_asked};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const DELAY: &str = "OTEL_BSP_SCHEDULE_DELAY";
@@ -70,6 +74,21 @@ fn value(attributes: &[KeyValue], key: &str) -> Option<String> {
     }
 }
 
+/// What a request bears, unpacked.
+fn plain(request: &Received) -> Bytes {
+    match request.header("content-encoding") {
+        None => request.body.clone(),
+        Some("gzip") => {
+            let mut plain = Vec::new();
+            GzDecoder::new(&request.body[..])
+                .read_to_end(&mut plain)
+                .unwrap();
+            plain.into()
+        }
+        Some(other) => panic!("packed by {other}"),
+    }
+}
+
 /// Everything that the collector was handed.
 fn arrived(collector: &Upstream) -> Vec<Arrived> {
     let requests = collector.received().into_iter().flat_map(|request| {
@@ -78,7 +97,7 @@ fn arrived(collector: &Upstream) -> Vec<Arrived> {
             request.header("content-type"),
             Some("application/x-protobuf")
         );
-        ExportTraceServiceRequest::decode(request.body)
+        ExportTraceServiceRequest::decode(plain(&request))
             .unwrap()
             .resource_spans
     });
@@ -415,7 +434,7 @@ async fn sampling_headers_and_other_endpoints_are_as_the_variables_say() {
             "OTEL_EXPORTER_OTLP_HEADERS",
             "x-team=a%20team,authorization=Bearer%20canary-of-the-header",
         )
-        .environment("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        .environment("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
         .environment("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
         .environment("OTEL_TRACES_SAMPLER_ARG", "1.0")
         .start()
@@ -433,6 +452,7 @@ async fn sampling_headers_and_other_endpoints_are_as_the_variables_say() {
         Some("portcullis")
     );
     let request = collector.last();
+    assert_eq!(request.header("content-encoding"), Some("gzip"));
     assert_eq!(request.header("x-team"), Some("a team"));
     assert_eq!(
         request.header("authorization"),
