@@ -14,6 +14,7 @@ mod agreed;
 mod binding;
 mod compile;
 mod mistake;
+mod tables;
 
 use std::collections::HashMap;
 use std::sync::Arc;
