@@ -1,5 +1,7 @@
 //! What is conspicuous is found once, whichever nodes it came through (M1, M2).
 
+mod rules;
+
 use serde_json::{Value, json};
 
 use crate::support::{
