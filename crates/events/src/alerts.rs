@@ -83,6 +83,14 @@ pub struct Notice {
     pub count: u64,
 }
 
+impl Notice {
+    /// Of whom, and what.
+    fn sentence(&self) -> String {
+        let (subject, told) = (redact::subject(&self.subject), redact::text(&self.told));
+        format!("{subject}: {told}")
+    }
+}
+
 /// What the slice is put together from.
 pub struct Parts {
     pub db: Db,
@@ -146,14 +154,13 @@ impl Alerts {
                 None => silence::is_silenced(tx, asked, now).await?,
             };
             silenced = Some(is_silenced);
-            let told = format!("{}: {}", notice.subject, notice.told);
             let new = New {
                 destination,
                 kind: Kind::Began,
                 source: &notice.source,
                 severity: notice.severity,
                 subject: &notice.subject,
-                told: redact::text(&told),
+                told: notice.sentence(),
                 is_silenced,
             };
             queue::insert(tx, &new, now).await?;

@@ -128,13 +128,15 @@ pub struct Anomalies {
 
 impl Anomalies {
     pub fn new(parts: Parts) -> Self {
+        let mut config = parts.config;
+        config.places = config.places.counted(parts.trail.metrics());
         Anomalies {
             db: parts.db,
             log: parts.log,
             clock: parts.clock,
             trail: parts.trail,
             alerts: parts.alerts,
-            config: Arc::new(parts.config),
+            config: Arc::new(config),
             holder: Uuid::now_v7(),
         }
     }

@@ -248,6 +248,8 @@ pub struct Metrics {
     incident_answers: [Perhaps; Answer::ALL.len()],
     /// By [`DETECTORS`].
     anomalies: [AtomicU64; DETECTORS.len()],
+    /// Sign-ins whose place the database of `[places]` did not know, and did.
+    places: [AtomicU64; 2],
     alerts: [AtomicU64; AlertMark::ALL.len()],
     alerts_waiting: AtomicI64,
     alerts_dead: AtomicI64,
@@ -400,6 +402,11 @@ impl Metrics {
         if let Some(position) = DETECTORS.iter().position(|known| *known == detector) {
             add(&self.anomalies, position, 1);
         }
+    }
+
+    /// The address of a sign-in was looked up in the database of places. Counted by the node that looks.
+    pub(crate) fn place(&self, is_known: bool) {
+        add(&self.places, usize::from(is_known), 1);
     }
 
     pub(crate) fn alert(&self, mark: AlertMark) {

@@ -1,6 +1,7 @@
 //! `[places]`: where in the world an address is, roughly, from a database that the operator brings along.
 //!
-//! It is asked by `anomalies` alone. No address leaves the house for it.
+//! `anomalies` asks it, and the lists of devices, each time that they are shown: no place is stored. No address leaves
+//! the house for it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,12 +13,15 @@ use maxminddb::Reader;
 use portcullis_core::Timestamp;
 use serde::Deserialize;
 
+use crate::metrics::Metrics;
+
 /// `[places]`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Config {
     /// A database in the `MaxMind` DB format with places of cities or countries, such as `"GeoLite2-City.mmdb"`; relative
-    /// paths start at this file. Default: none, and `impossible-travel` finds nothing. Read at the start.
+    /// paths start at this file. Default: none: `impossible-travel` finds nothing, and lists of devices name no places.
+    /// Read at the start.
     pub database: Option<PathBuf>,
     /// Networks whose addresses say nothing of where people are, such as those of your VPN. Default `[]`. Written as
     /// `["198.51.100.0/24"]`.
@@ -61,11 +65,30 @@ pub enum Error {
     OtherKind(PathBuf, String),
 }
 
-type Look = dyn Fn(IpAddr) -> Option<Place> + Send + Sync;
+/// What was looked up.
+enum Looked {
+    /// The policy says that it says nothing.
+    SetAside,
+    /// The database does not know it.
+    Unknown,
+    Found(Found),
+}
+
+/// What the database says of an address: any of it may be missing.
+#[derive(Default)]
+struct Found {
+    place: Option<Place>,
+    name: Option<String>,
+}
+
+type Look = dyn Fn(IpAddr) -> Looked + Send + Sync;
 
 /// What is known of places. Cheap to clone; nothing is known by default.
 #[derive(Clone, Default)]
-pub struct Places(Option<Arc<Look>>);
+pub struct Places {
+    look: Option<Arc<Look>>,
+    metrics: Option<Arc<Metrics>>,
+}
 
 impl fmt::Debug for Places {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +98,7 @@ impl fmt::Debug for Places {
 
 impl PartialEq for Places {
     fn eq(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
+        match (&self.look, &other.look) {
             (None, None) => true,
             (Some(one), Some(two)) => Arc::ptr_eq(one, two),
             (None, Some(_)) | (Some(_), None) => false,
@@ -88,13 +111,29 @@ impl Eq for Places {}
 #[derive(Deserialize)]
 struct Record<'d> {
     #[serde(borrow)]
+    city: Option<City<'d>>,
+    #[serde(borrow)]
     country: Option<Country<'d>>,
     location: Option<Location>,
 }
 
 #[derive(Deserialize)]
+struct City<'d> {
+    #[serde(borrow)]
+    names: Option<Names<'d>>,
+}
+
+#[derive(Deserialize)]
 struct Country<'d> {
     iso_code: Option<&'d str>,
+    #[serde(borrow)]
+    names: Option<Names<'d>>,
+}
+
+/// In the languages of the database: the pages are English.
+#[derive(Deserialize)]
+struct Names<'d> {
+    en: Option<&'d str>,
 }
 
 #[derive(Deserialize)]
@@ -105,9 +144,19 @@ struct Location {
 }
 
 impl Places {
+    fn looking(look: impl Fn(IpAddr) -> Looked + Send + Sync + 'static) -> Self {
+        Places {
+            look: Some(Arc::new(look)),
+            metrics: None,
+        }
+    }
+
     /// By a function: for tests.
     pub fn by(look: impl Fn(IpAddr) -> Option<Place> + Send + Sync + 'static) -> Self {
-        Places(Some(Arc::new(look)))
+        Places::looking(move |address| match look(address) {
+            None => Looked::Unknown,
+            place => Looked::Found(Found { place, name: None }),
+        })
     }
 
     /// Those of the configured database, which is read when the first address is looked up: most commands never do.
@@ -118,27 +167,52 @@ impl Places {
         };
         let (file, known) = (folder.join(file), config.known.clone());
         let reader = OnceLock::new();
-        Places::by(move |address| {
+        Places::looking(move |address| {
             let address = address.to_canonical();
             if known.iter().any(|network| network.contains(&address)) {
-                return None;
+                return Looked::SetAside;
             }
             let reader = reader.get_or_init(|| {
                 let read = read(&file);
                 read.inspect_err(|error| tracing::error!(%error, "the database of places cannot be read: nobody's travel is looked at"))
                     .ok()
             });
-            place(reader.as_ref()?, address)
+            let found = reader.as_ref().and_then(|reader| found(reader, address));
+            found.map_or(Looked::Unknown, Looked::Found)
         })
     }
 
+    /// The same, with what [`Places::of`] looks up counted.
+    #[must_use]
+    pub(crate) fn counted(self, metrics: &Arc<Metrics>) -> Self {
+        let metrics = self.look.is_some().then(|| Arc::clone(metrics));
+        Places { metrics, ..self }
+    }
+
     pub const fn is_known(&self) -> bool {
-        self.0.is_some()
+        self.look.is_some()
     }
 
     /// Nothing where the database does not know it, or the policy says that it says nothing.
     pub fn of(&self, address: IpAddr) -> Option<Place> {
-        self.0.as_ref()?(address)
+        let looked = self.look.as_ref()?(address);
+        let place = match looked {
+            Looked::SetAside => return None,
+            Looked::Unknown => None,
+            Looked::Found(found) => found.place,
+        };
+        if let Some(metrics) = &self.metrics {
+            metrics.place(place.is_some());
+        }
+        place
+    }
+
+    /// What people call it, such as `Berlin, Germany`. May read the database: nothing for a thread that must not wait.
+    pub fn name(&self, address: IpAddr) -> Option<String> {
+        match self.look.as_ref()?(address) {
+            Looked::SetAside | Looked::Unknown => None,
+            Looked::Found(found) => found.name,
+        }
     }
 }
 
@@ -169,17 +243,43 @@ pub fn made_at(config: &Config, folder: &Path) -> Result<Option<Timestamp>, Erro
     Ok(Some(Timestamp::from_seconds(made)))
 }
 
-fn place(reader: &Reader<Vec<u8>>, address: IpAddr) -> Option<Place> {
+/// Longest name of a city or of a country that is shown, in characters.
+const LONGEST: usize = 60;
+
+fn found(reader: &Reader<Vec<u8>>, address: IpAddr) -> Option<Found> {
     let found = reader.lookup(address).ok()?;
     let record = found.decode::<Record<'_>>().ok()??;
-    let location = record.location?;
-    let country = record.country.and_then(|country| country.iso_code);
-    Some(Place {
-        latitude: location.latitude?,
-        longitude: location.longitude?,
-        radius: location.accuracy_radius.map_or(ROUGHLY, f64::from),
-        country: country.unwrap_or("?").chars().take(2).collect(),
-    })
+    let name = name(&record);
+    let location = record.location;
+    let place = location.and_then(|location| {
+        let country = record.country.as_ref().and_then(|country| country.iso_code);
+        Some(Place {
+            latitude: location.latitude?,
+            longitude: location.longitude?,
+            radius: location.accuracy_radius.map_or(ROUGHLY, f64::from),
+            country: country.unwrap_or("?").chars().take(2).collect(),
+        })
+    });
+    Some(Found { place, name })
+}
+
+/// City and country, as far as they are known; the country's two letters where it has no name.
+fn name(record: &Record<'_>) -> Option<String> {
+    let city = record.city.as_ref();
+    let city = city.and_then(|city| city.names.as_ref()?.en);
+    let country = record.country.as_ref().and_then(|country| {
+        let name = country.names.as_ref().and_then(|names| names.en);
+        name.or(country.iso_code)
+    });
+    let words: Vec<String> = [city, country]
+        .into_iter()
+        .flatten()
+        .map(|word| {
+            let shown = word.chars().filter(|letter| !letter.is_control());
+            shown.take(LONGEST).collect()
+        })
+        .collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 #[cfg(test)]
@@ -193,6 +293,34 @@ mod tests {
             radius,
             country: "?".to_owned(),
         }
+    }
+
+    #[test]
+    fn a_place_is_called_by_what_the_database_knows_of_it() {
+        let named = |city, country, iso_code| {
+            name(&Record {
+                city: Some(City {
+                    names: Some(Names { en: city }),
+                }),
+                country: Some(Country {
+                    iso_code,
+                    names: Some(Names { en: country }),
+                }),
+                location: None,
+            })
+        };
+        let called = |name: &str| Some(name.to_owned());
+        let (berlin, germany) = (Some("Berlin"), Some("Germany"));
+        assert_eq!(
+            named(berlin, germany, Some("DE")),
+            called("Berlin, Germany")
+        );
+        assert_eq!(named(None, germany, Some("DE")), called("Germany"));
+        assert_eq!(named(berlin, None, Some("DE")), called("Berlin, DE"));
+        assert_eq!(named(berlin, None, None), called("Berlin"));
+        assert_eq!(named(None, None, None), None);
+        let odd = named(Some("Ber\u{202e}\nlin"), None, None).unwrap();
+        assert!(!odd.contains('\n'), "{odd:?}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 pub use config::{Covers, Scan};
 pub use sarif::Unreadable;
-pub use watch::Standing;
+pub use watch::{Standing, look_at};
 
 use crate::audit::{self, Action, By, Event, Outcome, Target, Trail};
 use crate::redact;

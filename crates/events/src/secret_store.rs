@@ -47,7 +47,7 @@ pub use config::Config;
 pub use error::Error;
 pub use label::{Label, Made, Name, Public};
 pub use remote::Remote;
-pub use rows::{Stored, Version};
+pub use rows::{Standing, Stored, Version};
 
 use crate::audit::{Action, By, Event, Outcome, Target, Trail};
 use crate::webhooks::{self, Told, Webhooks};

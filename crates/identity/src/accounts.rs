@@ -25,6 +25,7 @@ use portcullis_core::{
 };
 use portcullis_edge::ClientAddr;
 use portcullis_events::Actor;
+use portcullis_events::places::Places;
 use portcullis_store::revocations::Revocation;
 use portcullis_store::{Db, Tx};
 use portcullis_vault::passwords::Passwords;
@@ -238,6 +239,8 @@ pub struct Parts {
     pub recovery: Recovery,
     pub factors: Factors,
     pub config: Config,
+    /// Where the addresses of devices are, for whoever looks at the list.
+    pub places: Places,
     /// How far apart refused sign-ins are answered. Begins as its default.
     pub evenly: Evenly,
 }

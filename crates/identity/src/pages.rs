@@ -250,7 +250,7 @@ fn device(api: &Api, session: &SessionInfo, is_this: bool) -> Markup {
         small {
             "First seen " (to_the_minute(session.created_at))
             ", last seen " (to_the_minute(session.last_seen_at))
-            @if let Some(address) = &session.client_address { ", from " (address) }
+            @if let Some(from) = session.seen_from() { ", from " (from) }
         }
         @if !is_this {
             (ending(api, &session.id.to_string(), "Sign out", Some(&session.name)))

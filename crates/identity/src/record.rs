@@ -191,7 +191,9 @@ fn event_of(entry: Entry) -> Event {
     } else if let Some(user) = entry.user {
         event = event.to(Target::user(user));
     }
-    if let (Some(_), None, Some(user)) = (entry.family, entry.actor, entry.user) {
+    // Whose it is, where neither the target nor who acted says so.
+    let is_of_another = entry.session.is_some() || entry.family.is_some();
+    if let (true, None, Some(user)) = (is_of_another, entry.actor, entry.user) {
         event = event.with("user", user.to_string());
     }
     if let Some(seen) = entry.seen {

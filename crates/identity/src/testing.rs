@@ -137,6 +137,7 @@ pub(crate) async fn node_with(
             seal_addresses: form == Form::Sealed,
             origin: None,
         },
+        places: portcullis_events::places::Places::default(),
         evenly: accounts::Evenly::default(),
     });
     (db, accounts, feed)

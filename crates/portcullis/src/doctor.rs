@@ -2,6 +2,7 @@
 
 mod certificates;
 mod checkpoints;
+mod scans;
 
 use std::fmt;
 use std::path::Path;
@@ -82,6 +83,7 @@ pub(crate) fn run(file: &Path, format: Format) -> anyhow::Result<bool> {
         }
         trials.extend(remote_secrets(&loaded).await);
         trials.extend(checkpoints::trials(&mut loaded).await);
+        trials.extend(scans::trials(&loaded).await);
         if let Some(url) = &loaded.secrets.redis {
             trials.push(trial(
                 "redis".to_owned(),

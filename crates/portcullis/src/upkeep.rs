@@ -131,6 +131,8 @@ pub(crate) async fn identity(
     };
     let outbox = Outbox::new(db.clone(), Arc::clone(clock), &vault.fields, keys)?;
     let recovery = Recovery::new(outbox, keys, config.recovery.clone(), config.mail.is_on())?;
+    // One for all: the database is read once.
+    let places = Places::named(&config.places, &loaded.folder);
     let accounts = Accounts::new(accounts::Parts {
         db: db.clone(),
         clock: Arc::clone(clock),
@@ -143,6 +145,7 @@ pub(crate) async fn identity(
         recovery,
         factors: factors(config, &vault.fields, keys)?,
         config: config.accounts.clone(),
+        places: places.clone(),
         evenly: accounts::Evenly::default(),
     });
     let visitors = Visitors::new(visitors::Parts {
@@ -184,7 +187,7 @@ pub(crate) async fn identity(
         upload_store,
         privacy,
         consents: consents(loaded, db, &vault, &feed),
-        anomalies: anomalies(loaded, &signing_keys, &audit_log)?,
+        anomalies: anomalies(loaded, &signing_keys, &audit_log, places)?,
         scans: scans(loaded, &signing_keys),
         traffic: Traffic::new(db.clone(), Arc::clone(clock), trail.clone()),
         audit_log,
@@ -337,6 +340,7 @@ fn anomalies(
     loaded: &Loaded,
     signing_keys: &SigningKeys,
     log: &audit::Log,
+    places: Places,
 ) -> anyhow::Result<Anomalies> {
     let config = &loaded.config;
     let SigningKeys {
@@ -357,7 +361,7 @@ fn anomalies(
         trail: trail.clone(),
         alerts,
         config: anomalies::Config {
-            places: Places::named(&config.places, &loaded.folder),
+            places,
             ..config.anomalies.clone()
         },
     }))

@@ -49,23 +49,30 @@ pub async fn look_up(
     sql: &'static str,
     args: &[Value<'_>],
 ) -> Result<Option<Row>, Error> {
+    let rows = look_up_all(config, url, sql, args).await?;
+    Ok(rows.into_iter().next())
+}
+
+/// Every row that answers a question, from a schema that is up to date. Writes nothing.
+pub async fn look_up_all(
+    config: &Config,
+    url: &Secret<String>,
+    sql: &'static str,
+    args: &[Value<'_>],
+) -> Result<Vec<Row>, Error> {
     let limit = config.acquire_timeout.as_duration();
     let text = url.expose();
     let work = async {
         if text.starts_with("sqlite:") {
             let mut connection = sqlite_options(text)?.connect().await?;
-            let row = for_sqlite(sql, args)
-                .fetch_optional(&mut connection)
-                .await?;
+            let rows = for_sqlite(sql, args).fetch_all(&mut connection).await?;
             connection.close().await?;
-            Ok(row.map(Row::from))
+            Ok(rows.into_iter().map(Row::from).collect())
         } else {
             let mut connection = postgres::options(text)?.connect().await?;
-            let row = for_postgres(sql, args)
-                .fetch_optional(&mut connection)
-                .await?;
+            let rows = for_postgres(sql, args).fetch_all(&mut connection).await?;
             connection.close().await?;
-            Ok(row.map(Row::from))
+            Ok(rows.into_iter().map(Row::from).collect())
         }
     };
     timeout(limit, work)

@@ -27,7 +27,7 @@ pub use config::{Config, Location};
 pub use db::{Db, Engine};
 pub use error::Error;
 pub use foreign::Foreign;
-pub use inspect::{Condition, forgetful, inspect, look_up};
+pub use inspect::{Condition, forgetful, inspect, look_up, look_up_all};
 pub use privileges::{Privileges, migrate, privileges};
 pub use row::Row;
 pub use tx::Tx;

@@ -83,6 +83,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     260 "0260_audit_witness",
     270 "0270_subject_erasure",
     271 "0271_webhook_erasure",
+    295 "0295_upload_of_tenant",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.

@@ -153,7 +153,7 @@ async fn sum_up(alerts: &Alerts, tx: &mut Tx, group: &Group, now: Timestamp) -> 
         source: &group.source,
         severity: group.severity,
         subject: &group.subject,
-        told: crate::redact::text(&told(group, events, goes_on, now)),
+        told: told(group, events, goes_on, now),
         is_silenced: silence::is_silenced(tx, &notice, now).await?,
     };
     queue::insert(tx, &new, now).await
@@ -190,6 +190,7 @@ fn told(group: &Group, events: i64, goes_on: bool, now: Timestamp) -> String {
     };
     format!(
         "{}: {more} more within {span}{counted}; {state}. Last: {}",
-        group.subject, group.told
+        crate::redact::subject(&group.subject),
+        crate::redact::text(&group.told)
     )
 }

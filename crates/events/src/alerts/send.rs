@@ -148,7 +148,6 @@ impl Alerts {
             Way::Slack(_) | Way::Signed(..) => vec![None],
         };
         for recipient in recipients {
-            let told = format!("{}: {}", notice.subject, notice.told);
             let alert = Alert {
                 id: Uuid::now_v7(),
                 destination: destination.name.clone(),
@@ -156,7 +155,7 @@ impl Alerts {
                 source: notice.source.clone(),
                 severity: notice.severity,
                 subject: notice.subject.clone(),
-                told: crate::redact::text(&told),
+                told: notice.sentence(),
                 state: State::Waiting,
                 created_at: notice.at,
                 due_at: notice.at,

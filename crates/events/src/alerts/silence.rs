@@ -82,7 +82,7 @@ pub(super) async fn create(alerts: &Alerts, silencing: &Silencing, by: &By) -> R
         .done(by)
         .to(Target::named("alert-source", &silencing.source))
         .with("silence", id.to_string())
-        .with("subject", subject.unwrap_or("all"))
+        .about(subject.unwrap_or("all"))
         .with("until", until.to_string())
         .with("because", because);
     alerts.trail.record_in(&mut tx, event).await?;

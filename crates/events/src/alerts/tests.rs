@@ -122,6 +122,31 @@ async fn the_same_is_told_once_in_its_time_and_summed_up_then() {
     assert_eq!(house.words().await.len(), 4);
 }
 
+/// Also where its kind is a word that redaction knows; what was seen goes through it all the same.
+#[tokio::test]
+async fn whom_an_alert_is_about_is_said_whole() {
+    let house = House::with("").await;
+    let notice = |at| Notice {
+        source: "key-networks".to_owned(),
+        severity: Severity::High,
+        subject: "api-key:018f0000-0000-7000-8000-000000000000".to_owned(),
+        told: "used with password=canary4711 from 5 networks".to_owned(),
+        at,
+        count: 1,
+    };
+    for _ in 0..2 {
+        let notice = notice(house.clock.now());
+        house.alerts.raise(&notice).await.unwrap();
+    }
+    house.settle_after(Span::from_hours(2)).await;
+    let told = house.words().await;
+    assert_eq!(told.len(), 2, "{told:#?}");
+    for words in &told {
+        assert!(words.contains("api-key:018f0000-0000-7000-8000-000000000000"));
+        assert!(!words.contains("canary4711"), "{words}");
+    }
+}
+
 #[tokio::test]
 async fn a_thousand_subjects_are_no_thousand_letters() {
     let house = House::with("").await;

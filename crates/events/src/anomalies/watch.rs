@@ -277,7 +277,7 @@ fn event(id: Uuid, episode: &Episode, now: Timestamp) -> Event {
         .tenant(episode.tenant)
         .with("detector", episode.detector)
         .with("severity", episode.severity.as_str())
-        .with("subject", episode.subject.clone())
+        .about(&episode.subject)
         .with("told", episode.told.clone())
 }
 

@@ -355,6 +355,14 @@ impl Metadata {
         }
     }
 
+    /// Of whom or what it is, `kind:name`.
+    fn subject(&mut self, subject: &str) {
+        if self.0.len() < Self::MAX_ENTRIES {
+            let subject = redact::subject(subject);
+            self.0.insert("subject".to_owned(), subject.into());
+        }
+    }
+
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
@@ -452,6 +460,13 @@ impl Event {
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.metadata.insert(name, value);
+        self
+    }
+
+    /// Of whom or what an anomaly or an alert is, `kind:name`: its kind is no name of a secret.
+    #[must_use]
+    pub(crate) fn about(mut self, subject: &str) -> Self {
+        self.metadata.subject(subject);
         self
     }
 

@@ -210,7 +210,7 @@ impl Trail {
     }
 
     /// Where events are counted.
-    pub(crate) fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
     }
 

@@ -310,6 +310,16 @@ impl Metrics {
             "portcullis_suspicious_activities",
             "What detectors found (counted by the node that looks), and as `refusal` requests that bear the marks of an attack: forged origins and tokens, ambiguous or malformed",
             rows.map(|(detector, count)| ([("detector", detector)], count)).collect(),
+        )?;
+        let places = ["unknown", "known"].into_iter().zip(&self.places);
+        let places = places.map(|(answer, count)| (answer, count.load(Ordering::Relaxed)));
+        page.counters(
+            "portcullis_sign_in_places",
+            "Sign-ins that `impossible-travel` looked at, by whether the database of `[places]` knows where their address is",
+            places
+                .filter(|(_, count)| *count > 0)
+                .map(|(answer, count)| ([("answer", answer)], count))
+                .collect(),
         )
     }
 

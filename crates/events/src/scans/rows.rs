@@ -17,7 +17,7 @@ macro_rules! select {
     };
 }
 
-fn report(row: &Row) -> Result<Report, Error> {
+pub(super) fn report(row: &Row) -> Result<Report, Error> {
     let count =
         |name| -> Result<u64, Error> { u64::try_from(row.int(name)?).map_err(|_| Error::Row) };
     let sha256: Vec<u8> = row.bytes("sha256")?;
@@ -61,9 +61,12 @@ pub(super) async fn insert(tx: &mut Tx, report: &Report) -> Result<(), Error> {
     Ok(())
 }
 
+/// The latest report of a scan.
+pub(super) const LATEST: &str =
+    select!("WHERE name = $1 ORDER BY recorded_at DESC, id DESC LIMIT 1");
+
 pub(super) async fn latest(db: &Db, name: &str) -> Result<Option<Report>, Error> {
-    const SQL: &str = select!("WHERE name = $1 ORDER BY recorded_at DESC, id DESC LIMIT 1");
-    let row = db.fetch_optional(SQL, &[name.into()]).await?;
+    let row = db.fetch_optional(LATEST, &[name.into()]).await?;
     row.as_ref().map(report).transpose()
 }
 
@@ -81,10 +84,16 @@ pub(super) async fn accept(tx: &mut Tx, accepted: &Accepted, now: Timestamp) -> 
     Ok(())
 }
 
+/// What is lived with of a scan at a time.
+pub(super) const ACCEPTED: &str = "SELECT name, rule, reason, until, accepted_by FROM scan_accepted WHERE name = $1 AND until > $2 ORDER BY rule";
+
 /// What is lived with at `now`.
 pub(super) async fn accepted(db: &Db, name: &str, now: Timestamp) -> Result<Vec<Accepted>, Error> {
-    const SQL: &str = "SELECT name, rule, reason, until, accepted_by FROM scan_accepted WHERE name = $1 AND until > $2 ORDER BY rule";
-    let rows = db.fetch_all(SQL, &[name.into(), now.into()]).await?;
+    let rows = db.fetch_all(ACCEPTED, &[name.into(), now.into()]).await?;
+    all_accepted(&rows)
+}
+
+pub(super) fn all_accepted(rows: &[Row]) -> Result<Vec<Accepted>, Error> {
     let accepted = |row: &Row| {
         Ok(Accepted {
             name: row.text("name")?,
@@ -97,12 +106,13 @@ pub(super) async fn accepted(db: &Db, name: &str, now: Timestamp) -> Result<Vec<
     rows.iter().map(accepted).collect()
 }
 
+pub(super) const FIRST_SEEN: &str = "SELECT first_seen_at FROM scan_wanted WHERE name = $1";
+
 /// Since when the gate looks: a scan that never came is late from its first sight on.
 pub(super) async fn first_seen(db: &Db, name: &str, now: Timestamp) -> Result<Timestamp, Error> {
-    const SQL: &str = "SELECT first_seen_at FROM scan_wanted WHERE name = $1";
     const NEW: &str =
         "INSERT INTO scan_wanted (name, first_seen_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-    if let Some(row) = db.fetch_optional(SQL, &[name.into()]).await? {
+    if let Some(row) = db.fetch_optional(FIRST_SEEN, &[name.into()]).await? {
         return Ok(row.timestamp("first_seen_at")?);
     }
     let mut tx = db.begin().await?;

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use portcullis_core::{Span, Timestamp};
+use portcullis_core::{Secret, Span, Timestamp};
+use portcullis_store::{look_up, look_up_all};
 
 use super::{Accepted, Error, Found, Report, Scan, Scans, rows, target};
 use crate::audit::{Action, By, Event, Outcome};
@@ -81,6 +82,12 @@ impl Standing {
             accepted,
             verdict,
         }
+    }
+
+    /// Whether its first report is still waited for, where the gate has known of it for a time: a gate that was
+    /// just set up waits for it as long as for each later one.
+    fn is_awaited(&self, known_for: Span) -> bool {
+        self.latest.is_none() && known_for <= self.scan.every
     }
 
     /// By when the next report has to be there.
@@ -170,9 +177,8 @@ impl Scans {
         let now = self.clock.now();
         let standings = self.measure().await?;
         for standing in standings.iter().filter(|one| !one.verdict.is_clean()) {
-            // A gate that was just set up waits for its first report as long as for each later one.
             let since = rows::first_seen(&self.db, &standing.scan.name, now).await?;
-            if standing.latest.is_none() && now.since(since) <= standing.scan.every {
+            if standing.is_awaited(now.since(since)) {
                 continue;
             }
             let mut tx = self.db.begin().await?;
@@ -194,6 +200,34 @@ impl Scans {
         }
         Ok(())
     }
+}
+
+/// How every wanted scan stands in a database that is only looked at, and whether its first report is still waited
+/// for: for `doctor`.
+///
+/// # Errors
+/// The database does not answer, or a row cannot be read.
+pub async fn look_at(
+    wanted: &[Scan],
+    state: &portcullis_store::Config,
+    url: &Secret<String>,
+    now: Timestamp,
+) -> Result<Vec<(Standing, bool)>, Error> {
+    let mut all = Vec::with_capacity(wanted.len());
+    for scan in wanted {
+        let name = [scan.name.as_str().into()];
+        let latest = look_up(state, url, rows::LATEST, &name).await?;
+        let latest = latest.as_ref().map(rows::report).transpose()?;
+        let at_present = [scan.name.as_str().into(), now.into()];
+        let accepted = look_up_all(state, url, rows::ACCEPTED, &at_present).await?;
+        let accepted = rows::all_accepted(&accepted)?;
+        let seen = look_up(state, url, rows::FIRST_SEEN, &name).await?;
+        let seen = seen.map(|row| row.timestamp("first_seen_at")).transpose()?;
+        let standing = Standing::of(scan, latest, accepted, now);
+        let is_awaited = standing.is_awaited(now.since(seen.unwrap_or(now)));
+        all.push((standing, is_awaited));
+    }
+    Ok(all)
 }
 
 /// In thousandths.

@@ -129,14 +129,9 @@ pub struct VersionView {
 
 impl VersionView {
     fn of(version: Version, now: Timestamp) -> Self {
-        let state = match version.served_until {
-            None => "current",
-            Some(until) if now < until => "previous",
-            Some(_) => "retired",
-        };
         VersionView {
+            state: version.standing(now).as_str(),
             version: version.version,
-            state,
             public: version.public.into_map(),
             created_at: version.created_at.to_string(),
             served_until: version.served_until.map(|at| at.to_string()),

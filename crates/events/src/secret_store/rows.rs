@@ -40,6 +40,35 @@ pub struct Version {
     pub made_by: String,
 }
 
+/// What becomes of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Current,
+    /// Served still, beside the current one.
+    Previous,
+    Retired,
+}
+
+impl Standing {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Standing::Current => "current",
+            Standing::Previous => "previous",
+            Standing::Retired => "retired",
+        }
+    }
+}
+
+impl Version {
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        match self.served_until {
+            None => Standing::Current,
+            Some(until) if now < until => Standing::Previous,
+            Some(_) => Standing::Retired,
+        }
+    }
+}
+
 /// A version with what is sealed of it.
 pub(super) struct Sealed {
     pub(super) secret: Uuid,

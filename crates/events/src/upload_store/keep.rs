@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use portcullis_core::{Secret, Span};
+use portcullis_core::{Secret, Span, TenantId};
 use portcullis_vault::ct_eq;
 use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
@@ -66,6 +66,17 @@ impl UploadStore {
         rows::list(&self.db, state, after, limit).await
     }
 
+    /// Those of one tenant, newest first, those behind `after`; at most `limit`.
+    pub async fn of_tenant(
+        &self,
+        tenant: TenantId,
+        state: Option<State>,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<Stored>, Error> {
+        rows::of_tenant(&self.db, tenant, state, after, limit).await
+    }
+
     /// Those that somebody sent (`user:ID`, `visitor:ID`), oldest first, those behind `after`; at most `limit`.
     pub async fn of_owner(
         &self,
@@ -85,7 +96,28 @@ impl UploadStore {
     /// One, with its name where the vault gives that.
     pub async fn show(&self, id: Uuid) -> Result<(Stored, Option<String>), Error> {
         let found = rows::find(&self.db, id).await?;
-        let (stored, sealed) = found.ok_or(Error::NotFound)?;
+        self.with_name(found.ok_or(Error::NotFound)?).await
+    }
+
+    /// The same, of one tenant alone.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] as well where it is another one's.
+    pub async fn show_of(
+        &self,
+        tenant: TenantId,
+        id: Uuid,
+    ) -> Result<(Stored, Option<String>), Error> {
+        let found = rows::find(&self.db, id).await?;
+        // SECURITY: without it the administrator of any tenant reads what others sent, by its id.
+        let own = found.filter(|(stored, _)| stored.tenant == Some(tenant));
+        self.with_name(own.ok_or(Error::NotFound)?).await
+    }
+
+    async fn with_name(
+        &self,
+        (stored, sealed): (Stored, String),
+    ) -> Result<(Stored, Option<String>), Error> {
         let content = sealed::open(&self.fields, &stored, &sealed).await;
         Ok((stored, content.ok().and_then(|content| content.name)))
     }

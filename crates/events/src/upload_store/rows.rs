@@ -162,6 +162,28 @@ pub(super) async fn list(
     rows.iter().map(Stored::of).collect()
 }
 
+/// Of one tenant, newest first, those behind `after`.
+pub(super) async fn of_tenant(
+    db: &Db,
+    tenant: TenantId,
+    state: Option<State>,
+    after: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<Stored>, Error> {
+    const SQL: &str = select!(
+        "WHERE tenant = $1 AND id < $2 AND ($3 = '' OR state = $3) ORDER BY id DESC LIMIT $4"
+    );
+    let tenant = tenant_text(Some(tenant));
+    let args = [
+        (&tenant).into(),
+        after.unwrap_or(Uuid::max()).into(),
+        state.map_or("", State::as_str).into(),
+        limit.into(),
+    ];
+    let rows = db.fetch_all(SQL, &args).await?;
+    rows.iter().map(Stored::of).collect()
+}
+
 /// Those that one sender sent, oldest first, those behind `after`.
 pub(super) async fn of_owner(
     db: &Db,

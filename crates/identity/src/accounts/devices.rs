@@ -1,5 +1,7 @@
 //! Looking after one's sessions: ending them, and what is told when one turns up elsewhere.
 
+use std::net::IpAddr;
+
 use portcullis_core::principal::User;
 use portcullis_core::{SessionId, Span, TokenFamilyId, UserId};
 use portcullis_events::Actor;
@@ -23,6 +25,20 @@ impl Accounts {
         let mut all = self.0.sessions.list(user).await?;
         all.extend(crate::tokens::list(&self.0.db, user, self.now()).await?);
         all.sort_by_key(|one| std::cmp::Reverse((one.created_at, one.id)));
+        let places = self.0.places.clone();
+        if !places.is_known() || all.is_empty() {
+            return Ok(all);
+        }
+        // The first look-up may read the whole database: not here. Without an answer the list is shown without places.
+        let addresses: Vec<_> = all.iter().map(|one| one.address).collect();
+        let look_up = move || -> Vec<_> {
+            let name = |address: Option<IpAddr>| places.name(address?);
+            addresses.into_iter().map(name).collect()
+        };
+        let names = tokio::task::spawn_blocking(look_up).await;
+        for (one, name) in all.iter_mut().zip(names.unwrap_or_default()) {
+            one.place = name;
+        }
         Ok(all)
     }
 

@@ -1,4 +1,7 @@
 //! Uploads that the gate keeps, in the console: above all what is in quarantine. No content is shown.
+//!
+//! A tenant's own administrators see what its people sent. What becomes of it is for whoever runs the gate to say, as
+//! in the admin API.
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -17,6 +20,9 @@ use super::recorded::to_the_second;
 use super::{Asks, Faults, ONE_MORE, Pages, Question, Visit, cut, select};
 
 const UPLOADS: Asks = Asks::Permission("manage:uploads");
+/// What the lists are called, as in the bar.
+const ALL: &str = "Uploads";
+const OWN: &str = "Tenant's uploads";
 
 pub(super) fn pages() -> Pages {
     Pages::new()
@@ -24,6 +30,8 @@ pub(super) fn pages() -> Pages {
         .get("/uploads/{id}", UPLOADS, show)
         .post("/uploads/{id}/release", UPLOADS, release)
         .post("/uploads/{id}/delete", UPLOADS, delete)
+        .get("/tenants/{tenant}/uploads", UPLOADS, list_own)
+        .get("/tenants/{tenant}/uploads/{id}", UPLOADS, show_own)
 }
 
 #[derive(Deserialize)]
@@ -44,13 +52,32 @@ impl Default for Asked {
 }
 
 async fn list(visit: Visit, Question(asked): Question<Asked>) -> Result<Response, Failure> {
-    let after: Option<Uuid> = asked.after.as_deref().map(parse_id).transpose()?;
-    let state = State::parse(&asked.state);
+    let (state, after) = asked.read()?;
     let store = &visit.console.admin.upload_store;
-    let mut found = store.list(state, after, ONE_MORE).await?;
+    let found = store.list(state, after, ONE_MORE).await?;
+    Ok(listed(&visit, ("/uploads", ALL), (state, after), found))
+}
+
+async fn list_own(visit: Visit, Question(asked): Question<Asked>) -> Result<Response, Failure> {
+    let (state, after) = asked.read()?;
+    let (tenant, slug) = visit.own_tenant()?;
+    let store = &visit.console.admin.upload_store;
+    let found = store.of_tenant(tenant, state, after, ONE_MORE).await?;
+    let to = format!("/tenants/{slug}/uploads");
+    Ok(listed(&visit, (&to, OWN), (state, after), found))
+}
+
+/// One page of a list that is at `to`, and what it is called.
+fn listed(
+    visit: &Visit,
+    (to, title): (&str, &str),
+    (state, after): (Option<State>, Option<Uuid>),
+    mut found: Vec<Stored>,
+) -> Response {
     let more = cut(&mut found);
     let word = state.map_or("", State::as_str);
-    let at = |after: &str| format!("{}?state={word}{after}", visit.to("/uploads"));
+    let to = visit.to(to);
+    let at = |after: &str| format!("{to}?state={word}{after}");
     let first = after.map(|_| at(""));
     let last = found.last().filter(|_| more);
     let next = last.map(|last| at(&format!("&after={}", last.id)));
@@ -61,25 +88,25 @@ async fn list(visit: Visit, Question(asked): Question<Asked>) -> Result<Response
     ];
     let states = states.map(|(value, words)| (value.to_owned(), words.to_owned()));
     let body = html! {
-        form.search method="get" action=(visit.to("/uploads")) {
+        form.search method="get" action=(to) {
             div { (select(&Faults::default(), ("state", "Which"), word, &states)) }
             button.plain type="submit" { "Show" }
         }
         @if found.is_empty() {
             div.sheet { p { "There are no such files." } }
         } @else {
-            ul.rows { @for one in &found { (row(&visit, one)) } }
+            ul.rows { @for one in &found { (row(&to, one)) } }
         }
         (turn(first.as_deref(), next.as_deref()))
     };
-    Ok(visit.page("Uploads", None, &body))
+    visit.page(title, None, &body)
 }
 
-fn row(visit: &Visit, one: &Stored) -> Markup {
+fn row(to: &str, one: &Stored) -> Markup {
     html! {
         li {
             div {
-                a href=(visit.to(&format!("/uploads/{}", one.id))) { (one.kind.as_str().to_uppercase()) ", " (size(one.size)) }
+                a href=(format!("{to}/{}", one.id)) { (one.kind.as_str().to_uppercase()) ", " (size(one.size)) }
                 p.quiet { (to_the_second(one.created_at)) " · " (one.owner) @if let Some(found) = &one.found { " · " (found) } }
             }
             (verdict(one))
@@ -104,6 +131,13 @@ fn verdict(one: &Stored) -> Markup {
     }
 }
 
+impl Asked {
+    fn read(&self) -> Result<(Option<State>, Option<Uuid>), Failure> {
+        let after = self.after.as_deref().map(parse_id).transpose()?;
+        Ok((State::parse(&self.state), after))
+    }
+}
+
 async fn show(visit: Visit, Path(id): Path<String>) -> Result<Response, Failure> {
     let id: Uuid = parse_id(&id)?;
     shown(&visit, id, StatusCode::OK, &Faults::default()).await
@@ -119,20 +153,7 @@ async fn shown(
     let at = |act: &str| format!("/uploads/{id}/{act}");
     let body = html! {
         (faults.shown())
-        div.sheet {
-            dl.facts {
-                dt { "State" } dd { @match one.state { State::Kept => "kept", State::Quarantined => "in quarantine: served to nobody" } }
-                dt { "Verdict" } dd { (verdict(&one)) @if let Some(found) = &one.found { " " (found) } }
-                dt { "Kind" } dd { (one.kind.as_str()) }
-                dt { "Size" } dd { (size(one.size)) }
-                dt { "SHA-256" } dd { code { (hex(&one.sha256)) } }
-                dt { "From" } dd { code { (one.owner) } }
-                @if let Some(tenant) = one.tenant { dt { "Tenant" } dd { code { (tenant) } } }
-                dt { "Came" } dd { (to_the_second(one.created_at)) }
-                @if let Some(at) = one.taken_at { dt { "Taken" } dd { (to_the_second(at)) } }
-                dt { "Id" } dd { code { (id) } }
-            }
-        }
+        (facts(&one))
         @if one.state == State::Quarantined {
             div.sheet {
                 p { "The file is scanned again. It is served from then on only if nothing is found in it." }
@@ -141,8 +162,49 @@ async fn shown(
         }
         (visit.grave(&at("delete"), "Delete the file", "It is gone for good, and whoever has a permit for it gets nothing."))
     };
-    let name = name.unwrap_or_else(|| "A file without a name".to_owned());
-    Ok(visit.page_as(status, &name, Some(("/uploads", "Uploads")), &body))
+    let up = Some(("/uploads", ALL));
+    Ok(visit.page_as(status, &called(name), up, &body))
+}
+
+async fn show_own(
+    visit: Visit,
+    Path((_, id)): Path<(String, String)>,
+) -> Result<Response, Failure> {
+    let id: Uuid = parse_id(&id)?;
+    let (tenant, slug) = visit.own_tenant()?;
+    let store = &visit.console.admin.upload_store;
+    let (one, name) = store.show_of(tenant, id).await?;
+    let body = html! {
+        (facts(&one))
+        @if one.state == State::Quarantined {
+            p.quiet { "Whoever runs the gate has it scanned again and releases it, or deletes it." }
+        }
+    };
+    let up = format!("/tenants/{slug}/uploads");
+    Ok(visit.page(&called(name), Some((&up, OWN)), &body))
+}
+
+fn called(name: Option<String>) -> String {
+    name.unwrap_or_else(|| "A file without a name".to_owned())
+}
+
+fn facts(one: &Stored) -> Markup {
+    html! {
+        div.sheet {
+            dl.facts {
+                dt { "State" } dd { @match one.state { State::Kept => "kept", State::Quarantined => "in quarantine: served to nobody" } }
+                dt { "Verdict" } dd { (verdict(one)) @if let Some(found) = &one.found { " " (found) } }
+                dt { "Kind" } dd { (one.kind.as_str()) }
+                dt { "Size" } dd { (size(one.size)) }
+                dt { "SHA-256" } dd { code { (hex(&one.sha256)) } }
+                dt { "From" } dd { code { (one.owner) } }
+                @if let Some(tenant) = one.tenant { dt { "Tenant" } dd { code { (tenant) } } }
+                dt { "Came" } dd { (to_the_second(one.created_at)) }
+                @if let Some(at) = one.taken_at { dt { "Taken" } dd { (to_the_second(at)) } }
+                dt { "Id" } dd { code { (one.id) } }
+            }
+        }
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -54,8 +54,7 @@ impl Reach {
 
     /// Of the tenant that the caller works in.
     fn own(visit: &Visit) -> Result<Self, Failure> {
-        let known = visit.user.tenant.zip(visit.tenant.as_deref());
-        let (tenant, slug) = known.ok_or(Problem::new(&problem::TENANT_REQUIRED))?;
+        let (tenant, slug) = visit.own_tenant()?;
         Ok(Reach {
             tenant: Some(tenant),
             at: format!("/tenants/{slug}/audit"),

@@ -13,7 +13,7 @@ use portcullis_console::{Nonce, Page};
 use portcullis_core::decision::{Scope, grants};
 use portcullis_core::principal::User;
 use portcullis_core::roles::Roles;
-use portcullis_core::{Principal, Problem, Timestamp, problem};
+use portcullis_core::{Principal, Problem, TenantId, Timestamp, problem};
 use portcullis_vault::TokenHash;
 
 use super::sent::{Sent, TOKEN};
@@ -151,6 +151,15 @@ impl Visit {
         mask.is_ok_and(|mask| grants(&self.user, &self.roles, scope).has_permission(mask))
     }
 
+    /// The tenant that the caller works in, and its short name.
+    ///
+    /// SECURITY: below `/tenants/{tenant}` the pipeline lets nobody through whose own tenant is not the one in the
+    /// path, and what is shown there is of this one: no spelling of the path names another.
+    pub(crate) fn own_tenant(&self) -> Result<(TenantId, &str), Failure> {
+        let known = self.user.tenant.zip(self.tenant.as_deref());
+        Ok(known.ok_or(Problem::new(&problem::TENANT_REQUIRED))?)
+    }
+
     /// The roles of the policy, by name.
     pub(crate) fn role_names(&self) -> Vec<String> {
         sorted(self.roles.names())
@@ -226,39 +235,66 @@ impl Visit {
                 "Customers of the product: make, suspend, resume.",
             );
         }
-        let slug = self.tenant.as_deref();
-        let at = |slug: &str, page: &str| format!("/tenants/{slug}/{page}");
-        if let Some(slug) = slug.filter(|_| self.may_in_tenant("manage:audit")) {
-            add(
-                at(slug, "audit"),
+        all.extend(self.sections_of_tenant());
+        all
+    }
+
+    /// Those of the tenant that the caller works in.
+    fn sections_of_tenant(&self) -> Vec<(String, &'static str, &'static str)> {
+        let Some(slug) = self.tenant.as_deref() else {
+            return Vec::new();
+        };
+        let all = [
+            (
+                "manage:audit",
+                "audit",
                 "Tenant's audit",
                 "What happened in your tenant, with proofs.",
-            );
-        }
-        if let Some(slug) = slug.filter(|_| self.may_in_tenant("manage:users")) {
-            let at = |page: &str| at(slug, page);
-            add(
-                at("members"),
+            ),
+            (
+                "manage:secrets",
+                "secrets",
+                "Tenant's secrets",
+                "How old your tenant's secrets are. No value is shown.",
+            ),
+            (
+                "manage:uploads",
+                "uploads",
+                "Tenant's uploads",
+                "Files that your tenant's people sent, and what is in quarantine.",
+            ),
+            (
+                "manage:users",
+                "members",
                 "Members",
                 "Who belongs to your tenant, and with which roles.",
-            );
-            add(
-                at("invitations"),
+            ),
+            (
+                "manage:users",
+                "invitations",
                 "Invitations",
                 "Whom you have asked into your tenant.",
-            );
-            add(
-                at("roles"),
+            ),
+            (
+                "manage:users",
+                "roles",
                 "Roles",
                 "Roles that your tenant makes for itself.",
-            );
-            add(
-                at("grants"),
+            ),
+            (
+                "manage:users",
+                "grants",
                 "Lending",
                 "Permissions that members lend to each other.",
-            );
-        }
-        all
+            ),
+        ];
+        all.into_iter()
+            .filter(|(permission, ..)| self.may_in_tenant(permission))
+            .map(|(_, page, label, about)| {
+                let to = self.to(&format!("/tenants/{slug}/{page}"));
+                (to, label, about)
+            })
+            .collect()
     }
 
     /// The bar: the overview and the sections, with the one marked that this page belongs to.

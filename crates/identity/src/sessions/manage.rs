@@ -33,6 +33,9 @@ struct Session {
     expires_at: String,
     /// The network that it signed in from.
     client_address: Option<String>,
+    /// Where that is, such as `Berlin, Germany`, where the gate has a database of places that knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
 }
 
 impl From<SessionInfo> for Session {
@@ -45,6 +48,7 @@ impl From<SessionInfo> for Session {
             last_seen_at: info.last_seen_at.to_string(),
             expires_at: info.expires_at.to_string(),
             client_address: info.client_address,
+            place: info.place,
         }
     }
 }

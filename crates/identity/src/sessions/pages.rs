@@ -39,7 +39,7 @@ async fn list(visit: Visit, Path(id): Path<String>) -> Result<Response, Failure>
                             @if session.kind == SignedInFor::Tokens { " (with tokens)" }
                             p.quiet {
                                 "Last seen " (to_the_minute(session.last_seen_at))
-                                @if let Some(address) = &session.client_address { " from " (address) }
+                                @if let Some(from) = session.seen_from() { " from " (from) }
                                 br;
                                 "Signed in " (to_the_minute(session.created_at))
                                 ", ends by itself " (to_the_minute(session.expires_at))

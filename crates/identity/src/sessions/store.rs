@@ -61,6 +61,10 @@ pub struct SessionInfo {
     /// The network that it signed in from: the last byte of an IPv4 address is left out, and all
     /// but the first 48 bits of an IPv6 one.
     pub client_address: Option<String>,
+    /// The same as it was stored: for nobody to see.
+    pub(crate) address: Option<IpAddr>,
+    /// Where that is, such as `Berlin, Germany`, by the database of `[places]` as it is now. Stored nowhere.
+    pub place: Option<String>,
     pub user_agent: Option<String>,
     /// `Firefox on Linux`.
     pub name: String,
@@ -75,6 +79,8 @@ pub(crate) struct SessionView {
     last_seen_at: String,
     expires_at: String,
     client_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
     user_agent: Option<String>,
     name: String,
     current: bool,
@@ -85,15 +91,27 @@ impl SessionInfo {
     pub(crate) fn read(row: &Row, kind: SignedInFor) -> Result<Self, Error> {
         let user_agent = row.opt_text("user_agent")?;
         let address = row.opt_text("client_address")?;
+        let address: Option<IpAddr> = address.and_then(|address| address.parse().ok());
         Ok(SessionInfo {
             id: row.uuid("id")?,
             kind,
             created_at: row.timestamp("created_at")?,
             last_seen_at: row.timestamp("last_seen_at")?,
             expires_at: row.timestamp("expires_at")?,
-            client_address: address.and_then(|address| address.parse().ok()).map(coarse),
+            client_address: address.map(coarse),
+            address,
+            place: None,
             name: name(user_agent.as_deref()),
             user_agent,
+        })
+    }
+
+    /// From which network, and where that is: `81.2.69.x (Berlin, Germany)`.
+    pub(crate) fn seen_from(&self) -> Option<String> {
+        let address = self.client_address.as_deref()?;
+        Some(match &self.place {
+            Some(place) => format!("{address} ({place})"),
+            None => address.to_owned(),
         })
     }
 
@@ -106,6 +124,7 @@ impl SessionInfo {
             last_seen_at: self.last_seen_at.to_string(),
             expires_at: self.expires_at.to_string(),
             client_address: self.client_address,
+            place: self.place,
             user_agent: self.user_agent,
             name: self.name,
         }

@@ -51,6 +51,8 @@ struct Shown {
     last_seen_at: String,
     expires_at: String,
     client_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
 }
 
 impl From<SessionInfo> for Shown {
@@ -63,6 +65,7 @@ impl From<SessionInfo> for Shown {
             last_seen_at: info.last_seen_at.to_string(),
             expires_at: info.expires_at.to_string(),
             client_address: info.client_address,
+            place: info.place,
         }
     }
 }
@@ -101,8 +104,10 @@ async fn list(format: Format, user: UserId, stores: &Stores) -> anyhow::Result<(
                     SignedInFor::Session => "",
                     SignedInFor::Tokens => "  (with tokens)",
                 };
+                let place = one.place.as_ref();
+                let place = place.map_or(String::new(), |place| format!(" ({place})"));
                 output::line(format_args!(
-                    "{}  {:<24}  last seen {}  from {address}{kind}",
+                    "{}  {:<24}  last seen {}  from {address}{place}{kind}",
                     one.id, one.name, one.last_seen_at
                 ));
             }

@@ -39,6 +39,9 @@ async fn happen(gateway: &Gateway) {
         "a test of the doors",
     ];
     assert!(gateway.cli(&silence).status.success());
+    let acme = gateway.cli(&["--output", "json", "tenants", "list"]).stdout;
+    let acme: serde_json::Value = serde_json::from_slice(&acme).unwrap();
+    let acme = acme[0]["id"].as_str().unwrap();
     let secret = "INSERT INTO stored_secret (id, tenant, name, owner, purpose, made, rotate_every, overlap, created_at, rotated_at, version) VALUES";
     let id = "01890a5d-ac96-774b-bcce-b302099a8057";
     let now = SystemClock.now().as_micros();
@@ -53,7 +56,13 @@ async fn happen(gateway: &Gateway) {
         (
             secret,
             format!(
-                "(ID1, '', 'stripe', 'payments', 'charges cards', 'provider', 0, 0, {a}, {a}, 3), (ID2, '', 'OPENAI_API_KEY', 'search', 'summaries', 'provider', {day}, 0, {b}, {b}, 1), (ID3, '', 'session-pepper', 'platform', 'hashes', 'hex:32', 0, 0, {c}, {c}, 8)"
+                "(ID1, '', 'stripe', 'payments', 'charges cards', 'provider', 0, 0, {a}, {a}, 3), (ID2, '', 'OPENAI_API_KEY', 'search', 'summaries', 'provider', {day}, 0, {b}, {b}, 1), (ID3, '', 'session-pepper', 'platform', 'hashes', 'hex:32', 0, 0, {c}, {c}, 8), (ID4, '{acme}', 'MAILER_API_KEY', 'letters', 'sends letters to members', 'provider', {day}, {day}, {b}, {b}, 2), (ID5, '{acme}', 'webhook-pepper', 'platform', 'signs what we send', 'hex:32', 0, 0, {c}, {c}, 1)"
+            ),
+        ),
+        (
+            "INSERT INTO stored_secret_version (secret_id, version, public, sealed, created_at, served_until, made_by) VALUES",
+            format!(
+                "(ID4, 2, '{{}}', 'x', {b}, NULL, 'operator'), (ID4, 1, '{{}}', NULL, {a}, {b}, 'user:{id}')"
             ),
         ),
         (
@@ -65,7 +74,7 @@ async fn happen(gateway: &Gateway) {
         (
             upload,
             format!(
-                "(ID1, '', 'anonymous', 'pdf', 48213, BYTES, 'quarantined', 'infected', 'Win.Test.EICAR_HDB-1', {c}, 'x')"
+                "(ID1, '', 'anonymous', 'pdf', 48213, BYTES, 'quarantined', 'infected', 'Win.Test.EICAR_HDB-1', {c}, 'x'), (ID2, '{acme}', 'user:{id}', 'docx', 913402, BYTES, 'quarantined', 'infected', 'Win.Test.EICAR_HDB-1', {c}, 'x'), (ID3, '{acme}', 'user:{id}', 'png', 48213, BYTES, 'quarantined', 'unscanned', NULL, {b}, 'x')"
             ),
         ),
         (
@@ -83,7 +92,7 @@ async fn happen(gateway: &Gateway) {
     ] {
         let of = |blob: &dyn Fn(&str) -> String| {
             let mut text = format!("{sqlite} {rest}").replace("BYTES", &blob(&hash));
-            for number in 1..=3 {
+            for number in 1..=5 {
                 let id = id.replace("01890a5d", &format!("0{number}890a5d"));
                 let name = format!("ID{number}");
                 text = text.replace(
@@ -139,7 +148,7 @@ async fn axe_finds_nothing_on_the_pages_of_accounts_and_a_phone_shows_them_whole
     let origin = format!("http://{}", gateway.address);
     let told = chromium::drive("accessibility.cjs", &[&origin, ANA, PASSWORD]).await;
     let pages = told.as_array().unwrap();
-    assert!(pages.len() >= 120, "{told}");
+    assert!(pages.len() >= 136, "{told}");
     for page in pages {
         assert_eq!(page["violations"], serde_json::json!([]), "{page:#}");
         assert_eq!(page["overflows"], false, "{page:#}");

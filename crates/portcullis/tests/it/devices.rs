@@ -3,11 +3,15 @@
 
 use serde_json::{Value, json};
 
+use crate::anomalies;
 use crate::support::mailbox::Mailbox;
-use crate::support::{Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, tokens};
+use crate::support::{
+    Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, database, tokens,
+};
 
-const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
-const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
+pub(crate) const FIREFOX: &str =
+    "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
+pub(crate) const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
 const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Mobile/15E148 Safari/604.1";
 const FORM: &str = "application/x-www-form-urlencoded";
 const ANA: &str = "ana@corp.test";
@@ -140,6 +144,76 @@ async fn devices_are_listed_by_name_and_signed_out_without_script() {
         [401, 401]
     );
     assert_eq!(status(&bob, FIREFOX).await, 200);
+}
+
+/// Looked up when the list is shown, for its owner and for an administrator; nothing of it is stored.
+#[tokio::test]
+async fn a_device_is_listed_with_its_place_where_a_database_knows_it() {
+    let upstream = Upstream::start().await;
+    let builder = anomalies::proxied(&upstream)
+        .await
+        .more("\n[limits.auth]\nrate = \"1000/minute\"\n");
+    let without = builder.clone().start().await;
+    anomalies::sign_in_from(&without, "81.2.69.7", ANA, PASSWORD).await;
+    let page = async |gateway: &Gateway| {
+        let ana = signed_in(gateway, FIREFOX).await;
+        let page = get(&ana, FIREFOX, "/.portcullis/auth/account").await.text();
+        (ana, page)
+    };
+    let (_, told) = page(&without).await;
+    assert!(told.contains("from 81.2.69.x<"), "{told}");
+
+    let again = without.end().await;
+    let gateway = anomalies::map(again, "City", "").more(anomalies::PLACES);
+    let gateway = gateway.start().await;
+    // Of a country alone; of odd letters; of a VPN; of nowhere.
+    for address in ["133.11.1.1", "5.9.1.1", "133.11.9.1", "203.0.113.1"] {
+        anomalies::sign_in_from(&gateway, address, ANA, PASSWORD).await;
+    }
+    let (ana, told) = page(&gateway).await;
+    let lists = [
+        "from 81.2.69.x (Berlin, Germany)",
+        "from 133.11.1.x (Japan)",
+        "from 5.9.1.x (&lt;b&gt;Potsdam&lt;/b&gt;, DE)",
+        "from 133.11.9.x",
+        "from 203.0.113.x",
+    ];
+    for words in lists {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    for nothing in ["133.11.9.x (", "203.0.113.x (", "81.2.69.7", "<b>Potsdam"] {
+        assert!(!told.contains(nothing), "{nothing}: {told}");
+    }
+    let list = get(&ana, FIREFOX, "/.portcullis/auth/sessions").await;
+    let places = |list: Value| -> Vec<Value> {
+        let list = list.as_array().unwrap().iter();
+        let mut places: Vec<Value> = list.filter_map(|one| one.get("place").cloned()).collect();
+        places.sort_by_key(Value::to_string);
+        places
+    };
+    let named = [
+        json!("<b>Potsdam</b>, DE"),
+        json!("Berlin, Germany"),
+        json!("Japan"),
+    ];
+    assert_eq!(places(list.json()), named);
+
+    let bob = gateway.signed_in("bob@corp.test").await;
+    let me = get(&ana, FIREFOX, "/.portcullis/auth/me").await.json();
+    let id = me["id"].as_str().unwrap();
+    let console = format!("/.portcullis/console/users/{id}/sessions");
+    let told = bob.get(&console).send().await.text();
+    for words in lists {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let api = format!("/.portcullis/admin/v1/users/{id}/sessions");
+    assert_eq!(places(bob.get(&api).send().await.json()), named);
+    let told = gateway.cli(&["users", "sessions", ANA]);
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("from 81.2.69.x (Berlin, Germany)"), "{told}");
+    let stored = database::everything(&gateway.folder).await;
+    let stored = String::from_utf8_lossy(&stored);
+    assert!(!stored.contains("Germany") && !stored.contains("Potsdam"));
 }
 
 #[tokio::test]

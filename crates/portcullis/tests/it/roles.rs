@@ -380,6 +380,16 @@ const STRANGERS: &[(&str, u16)] = &[
     ("GET /.portcullis/console/audit/{id}", 401),
     ("GET /.portcullis/console/tenants/{tenant}/audit", 401),
     ("GET /.portcullis/console/tenants/{tenant}/audit/{id}", 401),
+    ("GET /.portcullis/console/tenants/{tenant}/secrets", 401),
+    (
+        "GET /.portcullis/console/tenants/{tenant}/secrets/{name}",
+        401,
+    ),
+    ("GET /.portcullis/console/tenants/{tenant}/uploads", 401),
+    (
+        "GET /.portcullis/console/tenants/{tenant}/uploads/{id}",
+        401,
+    ),
     ("GET /.portcullis/console/alerts", 401),
     ("GET /.portcullis/console/alerts/sent", 401),
     ("GET /.portcullis/console/alerts/silences/new", 401),

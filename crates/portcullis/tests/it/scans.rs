@@ -256,6 +256,74 @@ async fn a_scan_that_is_late_is_told_and_the_numbers_say_so() {
     );
 }
 
+/// What `doctor` says of each wanted scan: `ok`, `warn` or `FAIL`, and the words.
+fn diagnosed(gateway: &Gateway) -> Vec<(String, String)> {
+    let told = gateway.cli(&["doctor"]);
+    let text = String::from_utf8(told.stdout).unwrap();
+    let found: Vec<(String, String)> = text
+        .lines()
+        .filter_map(|line| line.split_once("  [[scan]] "))
+        .map(|(mark, said)| (mark.trim().to_owned(), said.to_owned()))
+        .collect();
+    let fails = found.iter().any(|(mark, _)| mark == "FAIL");
+    assert_eq!(told.status.code(), Some(i32::from(fails)), "{text}");
+    found
+}
+
+#[tokio::test]
+async fn doctor_names_each_scan_that_is_missing_overdue_or_over_its_level() {
+    let gateway = builder().await.start().await;
+    let marks = |told: &[(String, String)]| -> Vec<String> {
+        told.iter().map(|(mark, _)| mark.clone()).collect()
+    };
+    // A gate that was just set up waits for its first reports.
+    eventually_asked("the gate has seen what is wanted", async || {
+        let sql = "SELECT CAST(count(*) AS TEXT) FROM scan_wanted";
+        database::text(&gateway.folder, sql).await == "3"
+    })
+    .await;
+    let told = diagnosed(&gateway);
+    assert_eq!(marks(&told), ["warn", "warn", "warn"], "{told:?}");
+    let long_ago = "UPDATE scan_wanted SET first_seen_at = 1";
+    database::execute(&gateway.folder, long_ago).await;
+    let told = diagnosed(&gateway);
+    assert_eq!(marks(&told), ["FAIL", "FAIL", "FAIL"], "{told:?}");
+    assert!(
+        told[0]
+            .1
+            .starts_with("`image`: missing: no report ever came"),
+        "{told:?}"
+    );
+
+    let key = key(&gateway, "record:scans");
+    let late = report("portcullis prove", &json!([]));
+    let bad = report("Trivy", &json!([found("CVE-1", "error")]));
+    let clean = report("semgrep", &json!([]));
+    for (name, report) in [("prove", &late), ("image", &bad), ("code", &clean)] {
+        let answer = hand_in(&gateway, &key, name, report).await;
+        assert!(answer.status.is_success(), "{name}: {}", answer.text());
+    }
+    let old =
+        "UPDATE scan_report SET recorded_at = recorded_at - 2764800000000 WHERE name = 'prove'";
+    database::execute(&gateway.folder, old).await;
+    let told = diagnosed(&gateway);
+    assert_eq!(marks(&told), ["FAIL", "ok", "FAIL"], "{told:?}");
+    let said = "`image`: failing: 1 at `error` or above: CVE-1 (Dockerfile:3)";
+    assert!(told[0].1.starts_with(said), "{told:?}");
+    assert!(told[2].1.starts_with("`prove`: overdue"), "{told:?}");
+
+    // What somebody lives with is no finding, until its day.
+    let soon = after_days(3);
+    let accept = [
+        "scan", "accept", "image", "CVE-1", "--until", &soon, "--reason", "no way",
+    ];
+    assert!(gateway.cli(&accept).status.success());
+    assert_eq!(marks(&diagnosed(&gateway)), ["ok", "ok", "FAIL"]);
+    let past = "UPDATE scan_accepted SET until = 1";
+    database::execute(&gateway.folder, past).await;
+    assert_eq!(marks(&diagnosed(&gateway)), ["FAIL", "ok", "FAIL"]);
+}
+
 #[tokio::test]
 async fn a_policy_that_wants_what_cannot_be_is_refused_by_its_key() {
     let gateway = GatewayBuilder::empty();

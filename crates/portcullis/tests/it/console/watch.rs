@@ -140,6 +140,159 @@ async fn secrets_are_listed_by_their_age_and_no_value_is_shown() {
     assert!(rest.contains("1 due for a new value"), "{rest}");
 }
 
+/// Ana administers acme, Eve administers globex.
+fn two_tenants(gateway: &Gateway) {
+    for (slug, email) in [("acme", ANA), ("globex", super::EVE)] {
+        done(gateway, &["tenants", "create", slug]);
+        done(gateway, &["tenants", "set-roles", slug, email, "admin"]);
+    }
+}
+
+fn of_tenant(slug: &str, page: &str) -> String {
+    format!("{CONSOLE}/tenants/{slug}/{page}")
+}
+
+#[tokio::test]
+async fn a_tenants_administrator_sees_the_ages_of_its_secrets_and_of_no_others() {
+    let upstream = Upstream::start().await;
+    let (gateway, root) = crate::secrets::with_stripe(&upstream).await;
+    two_tenants(&gateway);
+    let (ana, eve) = (
+        gateway.signed_in(ANA).await,
+        gateway.signed_in(super::EVE).await,
+    );
+    let list = of_tenant("acme", "secrets");
+    let page = ana.open(&list).await;
+    assert!(page.text.contains("has no secrets"), "{}", page.text);
+    let api = "/.portcullis/admin/v1/tenants/acme/secrets/mailer";
+    let new = json!({ "value": crate::secrets::CANARY, "owner": "letters", "purpose": HOSTILE });
+    let made = ana.send(Method::PUT, api).json(&new).send().await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let first = ana.open(CONSOLE).await;
+    assert!(first.text.contains(&list), "{}", first.text);
+    let page = ana.open(&list).await;
+    assert_harmless(&page);
+    let at = format!("{list}/mailer");
+    for words in [&*format!("href=\"{at}\""), "0 days", "in time"] {
+        assert!(page.text.contains(words), "{words}: {}", page.text);
+    }
+    assert!(!page.text.contains("stripe"), "the product's own");
+    let page = ana.open(&at).await;
+    assert_harmless(&page);
+    for words in ["version 1", "letters", "by its provider", "in use"] {
+        assert!(page.text.contains(words), "{words}: {}", page.text);
+    }
+
+    // A second version: the first is served still, and the page has neither.
+    let second = "tundra canary of the letters team 91bc";
+    let rotate = ana.post(&format!("{api}/rotate"));
+    let rotate = rotate.json(&json!({ "value": second })).send().await;
+    assert_eq!(rotate.status, 200, "{}", rotate.text());
+    let page = ana.open(&at).await;
+    for words in ["Version 2", "Version 1", "served still"] {
+        assert!(page.text.contains(words), "{words}: {}", page.text);
+    }
+    for value in [crate::secrets::CANARY, second] {
+        assert!(!page.text.contains(value));
+    }
+    let micros = 91_i64 * 86_400_000_000;
+    let sql = format!("UPDATE stored_secret SET rotated_at = rotated_at - {micros}");
+    database::execute(&gateway.folder, &sql).await;
+    for path in [&list, &at] {
+        let page = ana.open(path).await;
+        let words = page.text.contains("91 days") && page.text.contains(">due<");
+        assert!(words, "{}", page.text);
+    }
+
+    // Neither the product's own, nor another tenant's, nor one of no name.
+    for name in ["stripe", "nothing", "%2e%2e"] {
+        let answer = ana.get(&format!("{list}/{name}")).send().await;
+        assert!(answer.status.is_client_error(), "{name}");
+    }
+    let elsewhere = format!("{}/mailer", of_tenant("globex", "secrets"));
+    assert_eq!(eve.open(&elsewhere).await.answer.status, 404);
+    let page = eve.open(&of_tenant("globex", "secrets")).await;
+    assert!(page.text.contains("has no secrets"), "{}", page.text);
+    assert_eq!(eve.get(&at).send().await.problem(), "not-found");
+    // Whoever runs the gate sees it with the others.
+    let page = root.open(&format!("{CONSOLE}/secrets")).await;
+    assert!(
+        page.text.contains("<strong>mailer</strong>"),
+        "{}",
+        page.text
+    );
+}
+
+#[tokio::test]
+async fn a_tenants_administrator_sees_what_of_its_files_is_in_quarantine_and_acts_on_nothing() {
+    let upstream = Upstream::start().await;
+    let gateway = stored::builder(&upstream, &clamd::shared(), "infected = \"quarantine\"")
+        .await
+        .start()
+        .await;
+    two_tenants(&gateway);
+    let (ana, eve) = (
+        gateway.signed_in(ANA).await,
+        gateway.signed_in(super::EVE).await,
+    );
+    let infected = [crate::uploads::file("Invoice.txt", "text/plain", EICAR)];
+    for request in [ana.post("/ours"), gateway.client().post("/files")] {
+        let answer = stored::with_form(request, &infected).send().await;
+        assert_eq!(answer.problem(), "upload-infected");
+    }
+    let clean = [crate::uploads::file(
+        "notes.txt",
+        "text/plain",
+        b"all is well",
+    )];
+    let kept = stored::with_form(ana.post("/ours"), &clean).send().await;
+    assert_eq!(kept.status, 200, "{}", kept.text());
+
+    let below = of_tenant("acme", "uploads");
+    let first = ana.open(CONSOLE).await;
+    assert!(first.text.contains(&below), "{}", first.text);
+    let list = ana.open(&below).await;
+    let ids = list.ids_below(&below);
+    assert_eq!(ids.len(), 1, "what is in quarantine: {}", list.text);
+    for (state, count) in [("", 2), ("kept", 1)] {
+        let list = ana.open(&format!("{below}?state={state}")).await;
+        assert_eq!(
+            list.ids_below(&below).len(),
+            count,
+            "{state}: {}",
+            list.text
+        );
+    }
+    let at = format!("{below}/{}", ids[0]);
+    let page = ana.open(&at).await;
+    for words in ["Invoice.txt", "infected", "served to nobody", "user:"] {
+        assert!(page.text.contains(words), "{words}: {}", page.text);
+    }
+    assert!(!page.text.contains("/release") && !page.text.contains("/delete"));
+    for act in ["release", "delete"] {
+        let own = ana.cookie("csrf_token").unwrap();
+        let path = format!("{CONSOLE}/uploads/{}/{act}", ids[0]);
+        let refused = ana.submit(&path, &format!("csrf={own}")).await;
+        assert_eq!(refused.status, 403, "{act}");
+    }
+
+    // Another tenant's administrator finds it nowhere.
+    let globex = of_tenant("globex", "uploads");
+    let list = eve.open(&format!("{globex}?state=")).await;
+    assert!(list.ids_below(&globex).is_empty(), "{}", list.text);
+    let page = eve.open(&format!("{globex}/{}", ids[0])).await;
+    assert_eq!(page.answer.status, 404, "{}", page.text);
+    assert_eq!(eve.get(&at).send().await.problem(), "not-found");
+    // Nor what was sent in no tenant's name, though its id is known.
+    let root = gateway.signed_in(ROOT).await;
+    let all = root.open(&format!("{CONSOLE}/uploads")).await;
+    let all = all.ids_below(&format!("{CONSOLE}/uploads"));
+    assert_eq!(all.len(), 2);
+    let foreign = all.iter().find(|id| **id != ids[0]).unwrap();
+    let page = ana.open(&format!("{below}/{foreign}")).await;
+    assert_eq!(page.answer.status, 404, "{}", page.text);
+}
+
 #[tokio::test]
 async fn what_was_found_is_shown_and_kept_silent_for_a_reason() {
     let upstream = Upstream::start().await;
