@@ -3,6 +3,7 @@
 mod a_identity;
 mod a_issuers;
 mod b_sessions;
+mod c_signing_keys;
 mod c_tokens;
 mod d_api_keys;
 mod e_visitors;
@@ -13,8 +14,11 @@ mod g_nodes;
 mod h_browser;
 mod h_headers;
 mod h_input;
+mod i_at_rest;
+mod i_data_keys;
 mod i_encryption;
 mod j_secrets;
+mod k_kept;
 mod k_webhooks;
 mod l_uploads;
 mod m_audit;
@@ -26,6 +30,8 @@ mod p_startup;
 mod q_incident;
 mod r_deployment;
 mod routes;
+mod senders;
+mod stored;
 
 use super::Scene;
 use super::probe::Probed;
@@ -57,7 +63,7 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::J3 => c_tokens::foreign(scene).await,
         Id::J4 => c_tokens::short_secret(scene).await,
         Id::J5 => c_tokens::default_secret(scene).await,
-        Id::J6 => c_tokens::signing_keys(scene).await,
+        Id::J6 => c_signing_keys::replaced(scene).await,
         Id::J7 => c_tokens::tenant_of_identity(scene).await,
         Id::K1 => d_api_keys::at_rest(scene).await,
         Id::K2 => d_api_keys::revoked(scene).await,
@@ -101,10 +107,10 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::E2 => i_encryption::database(scene).await,
         Id::E3 => i_encryption::fields(scene).await,
         Id::E4 => i_encryption::integrations(scene).await,
-        Id::E5 => i_encryption::data_keys(scene).await,
+        Id::E5 => i_data_keys::data_keys(scene).await,
         Id::E6 => i_encryption::earlier_key(scene).await,
         Id::E7 => i_encryption::backups(scene).await,
-        Id::E8 => i_encryption::bytes(scene).await,
+        Id::E8 => i_at_rest::bytes(scene).await,
         Id::X1 => j_secrets::in_git(scene).await,
         Id::X2 => j_secrets::by_reference(scene).await,
         Id::X3 => j_secrets::never_answered(scene).await,
@@ -115,7 +121,7 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::X8 => j_secrets::variables(scene).await,
         Id::B1 => k_webhooks::signatures(scene).await,
         Id::B2 => k_webhooks::tolerance(scene).await,
-        Id::B3 => k_webhooks::recorded(scene).await,
+        Id::B3 => k_kept::recorded(scene).await,
         Id::U1 => l_uploads::size_and_kind(scene).await,
         Id::U2 => l_uploads::scanned_and_sealed(scene).await,
         Id::U3 => l_uploads::often(scene).await,

@@ -4,7 +4,7 @@ use portcullis_core::{Span, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{b_sessions, c_tokens, d_api_keys, j_secrets};
+use super::{b_sessions, c_signing_keys, d_api_keys, j_secrets};
 use crate::incident::Duty;
 use crate::prove::Scene;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
@@ -109,7 +109,7 @@ pub(super) async fn procedure(scene: &Scene) -> Probed {
 pub(super) async fn by_command(scene: &Scene) -> Probed {
     b_sessions::revoked(scene).await?;
     d_api_keys::revoked(scene).await?;
-    c_tokens::signing_keys(scene).await?;
+    c_signing_keys::replaced(scene).await?;
     let secrets = match j_secrets::procedure(scene).await {
         Ok(_) => "a named secret was rotated",
         Err(Short::NotConfigured { .. }) => "there are no named secrets",
