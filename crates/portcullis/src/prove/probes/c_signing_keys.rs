@@ -23,7 +23,8 @@ use crate::prove::world::{World, auth, base, until};
 use crate::verbs::{self, Stores, now};
 
 const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
-const LATE: &str = "portcullis signing-keys rotate; the log of the gate says why it does not do it itself";
+const LATE: &str =
+    "portcullis signing-keys rotate; the log of the gate says why it does not do it itself";
 const LOOKED_AFTER: std::time::Duration = std::time::Duration::from_secs(20);
 
 fn said(error: &Error) -> Short {
@@ -49,7 +50,7 @@ fn every(w: &World) -> Span {
 }
 
 /// The keys that a gate publishes.
-async fn published(target: &Target) -> anyhow::Result<Vec<String>> {
+pub(super) async fn published(target: &Target) -> anyhow::Result<Vec<String>> {
     let set = target.get(&base("/jwks.json")).send().await?.json();
     let keys = set.get("keys").and_then(Value::as_array);
     let name = |key: &Value| key.get("kid")?.as_str().map(str::to_owned);
@@ -162,7 +163,8 @@ async fn by_hand(w: &World) -> Result<String, Short> {
 
 /// A gate that finds its keys older than its rule, one of them long past its overlap.
 async fn on_schedule(product: &Product, every: Span) -> Result<String, Short> {
-    const AGE: &str = "UPDATE signing_key SET created_at = created_at - $1, active_at = active_at - $1";
+    const AGE: &str =
+        "UPDATE signing_key SET created_at = created_at - $1, active_at = active_at - $1";
     let folder = Folder::new()?;
     let master = random::<32>().map_err(|error| Short::not_proven(error.to_string()))?;
     folder.write("master", &hex::encode(master))?;
@@ -176,7 +178,9 @@ async fn on_schedule(product: &Product, every: Span) -> Result<String, Short> {
     let stores = Stores::open(loaded, &keys).await?;
     // So long ago that the second is due, and the first is over.
     let longest = every.max(OVERLAP);
-    let ago = longest.as_micros().saturating_add(Span::from_hours(1).as_micros());
+    let ago = longest
+        .as_micros()
+        .saturating_add(Span::from_hours(1).as_micros());
     let planted = async {
         let first = names(&stores).await?;
         let second = stores.identity.signing_keys.rotate(Actor::Operator, true);
@@ -208,7 +212,11 @@ async fn on_schedule(product: &Product, every: Span) -> Result<String, Short> {
     )?;
     must(
         is_right(&now),
-        || format!("a key whose successor has signed for longer than {longest} is still published, or the wrong one is gone"),
+        || {
+            format!(
+                "a key whose successor has signed for longer than {longest} is still published, or the wrong one is gone"
+            )
+        },
         "this program is not the one that was released",
     )?;
     Ok(format!(

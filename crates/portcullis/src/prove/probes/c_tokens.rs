@@ -332,14 +332,32 @@ pub(super) async fn short_secret(_scene: &Scene) -> Probed {
 
 /// J5
 pub(super) async fn default_secret(_scene: &Scene) -> Probed {
+    // As they stand in documents, sample files and tutorials; some are long enough, and written anew.
+    const EXAMPLES: [&str; 5] = [
+        "your-secret-key-change-in-production",
+        "your-super-secret-jwt-token-with-at-least-32-characters-long",
+        "CHANGE_ME_CHANGE_ME_CHANGE_ME_CHANGE_ME",
+        "django-insecure-0f1e2d3c4b5a69788796a5b4c3d2e1f0a1b2",
+        "dev-secret-key-please-do-not-use-in-production",
+    ];
+    const TOKENS: &str = "\n[tokens]\nalgorithm = \"HS256\"\nsecret = { file = \"jwt\" }\n";
     Hostile::sound()?.is_taken().await?;
-    let said = Hostile::sound()?
-        .master("your-secret-key-change-in-production")
-        .is_refused_for("secrets.master")
-        .await?;
+    let mut said = String::new();
+    for example in EXAMPLES {
+        let master = Hostile::sound()?.master(example);
+        said = master.is_refused_for("secrets.master").await?;
+        let tokens = Hostile::sound()?.with(TOKENS).file("jwt", example);
+        tokens.is_refused_for("tokens.secret").await?;
+    }
+    let [first, ..] = EXAMPLES;
+    let hostile = Hostile::sound()?.master(first);
+    hostile.is_not_served_for("secrets.master").await?;
     Ok(Held::at(
         Place::Start,
-        format!("`your-secret-key-change-in-production`: {said}"),
+        format!(
+            "{} secrets of documents and sample files, as master secret and as secret of tokens ({said}); `serve` ends with `{first}` before it listens",
+            EXAMPLES.len()
+        ),
     ))
 }
 

@@ -45,10 +45,18 @@ fn given(w: &World) -> Result<Planted, Short> {
     let secrets = &w.stores.loaded.secrets;
     let text = |secret: &Secret| secret.expose().clone();
     let mut all = Planted::new();
-    all.extend(secrets.master.iter().map(|one| ("the master secret", text(one))));
+    all.extend(
+        secrets
+            .master
+            .iter()
+            .map(|one| ("the master secret", text(one))),
+    );
     let webhooks = secrets.webhooks.iter().flatten();
     all.extend(webhooks.map(|one| ("secrets of webhooks", text(one))));
-    let issuers = secrets.issuers.values().filter_map(|one| one.secret.as_ref());
+    let issuers = secrets
+        .issuers
+        .values()
+        .filter_map(|one| one.secret.as_ref());
     all.extend(issuers.map(|one| ("secrets of issuers", text(one))));
     let tokens = secrets.tokens.0.iter();
     all.extend(tokens.map(|one| ("the secret of tokens", text(one))));

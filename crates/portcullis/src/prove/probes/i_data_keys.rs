@@ -1,6 +1,7 @@
 //! i. Data keys: what they seal under, when they are replaced, and what somebody has who has the database alone (E5).
 
 use portcullis_core::Span;
+use portcullis_identity::tenants::register::Tenant;
 use portcullis_vault::fields::{self, MARK};
 use portcullis_vault::tokens::random;
 use serde_json::{Value, json};
@@ -11,8 +12,8 @@ use crate::prove::Scene;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::{Copy, Folder, program};
 use crate::prove::world::World;
-use crate::verbs::{self, Stores, now};
 use crate::vault_api::{OPEN, SEAL};
+use crate::verbs::{self, Stores, now};
 
 const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 const ON: &str = "[vault] rotate-keys-after";
@@ -22,7 +23,7 @@ const NAME: usize = 21;
 const GONE: &str = "prove-e5";
 
 /// One value, sealed over the wire.
-struct Sealed {
+pub(super) struct Sealed {
     text: String,
     value: &'static str,
 }
@@ -38,16 +39,17 @@ impl Sealed {
 }
 
 /// What asks a gate to seal and to open.
-struct Desk<'w> {
+pub(super) struct Desk<'w> {
     w: &'w World,
     key: String,
 }
 
 impl<'w> Desk<'w> {
-    async fn at(w: &'w World) -> Result<Self, Short> {
+    /// In one tenant.
+    pub(super) async fn at(w: &'w World, tenant: &Tenant) -> Result<Self, Short> {
         // What the policy lacks for it is told by this.
         vault_key(w).await?;
-        let made = w.key(&[SEAL, OPEN], Some(&w.a)).await?;
+        let made = w.key(&[SEAL, OPEN], Some(tenant)).await?;
         let key = made.text.expose().clone();
         Ok(Desk { w, key })
     }
@@ -62,7 +64,11 @@ impl<'w> Desk<'w> {
         item
     }
 
-    async fn seal(&self, value: &'static str, subject: Option<&str>) -> Result<Sealed, Short> {
+    pub(super) async fn seal(
+        &self,
+        value: &'static str,
+        subject: Option<&str>,
+    ) -> Result<Sealed, Short> {
         let mut more = vec![("value", value)];
         more.extend(subject.map(|subject| ("subject", subject)));
         let reply = vault(self.w, &self.key, "seal", &self.item(&more)).await?;
@@ -75,7 +81,7 @@ impl<'w> Desk<'w> {
         Ok(Sealed { text, value })
     }
 
-    async fn opens(&self, sealed: &Sealed) -> anyhow::Result<bool> {
+    pub(super) async fn opens(&self, sealed: &Sealed) -> anyhow::Result<bool> {
         let item = self.item(&[("sealed", &sealed.text)]);
         let reply = vault(self.w, &self.key, "open", &item).await?;
         Ok(field(&reply, "value") == sealed.value)
@@ -117,7 +123,7 @@ impl<'w> Desk<'w> {
 /// E5
 pub(super) async fn data_keys(scene: &Scene) -> Probed {
     let w = scene.rehearsal()?;
-    let desk = Desk::at(w).await?;
+    let desk = Desk::at(w, &w.a).await?;
     let first = desk.seal("before the rotation", None).await?;
     let fields = &w.stores.identity.vault.fields;
     let rotated = fields.rotate(Some(w.a.id)).await;
@@ -135,7 +141,12 @@ pub(super) async fn data_keys(scene: &Scene) -> Probed {
     for sealed in [&first, &second, &third] {
         must(
             desk.opens(sealed).await?,
-            || format!("after two rotations the value of `{}` does not open", sealed.value),
+            || {
+                format!(
+                    "after two rotations the value of `{}` does not open",
+                    sealed.value
+                )
+            },
             ALWAYS,
         )?;
     }
@@ -153,7 +164,12 @@ pub(super) async fn data_keys(scene: &Scene) -> Probed {
 async fn scheduled(desk: &Desk<'_>, before: &Sealed) -> Result<Span, Short> {
     const AGE: &str = "UPDATE data_key SET created_at = created_at - $2 WHERE tenant = $1";
     let w = desk.w;
-    let after = w.config().vault.clone().unwrap_or_default().rotate_keys_after;
+    let after = w
+        .config()
+        .vault
+        .clone()
+        .unwrap_or_default()
+        .rotate_keys_after;
     let same = desk.seal("by the same key", None).await?;
     must(
         same.key() == before.key(),
@@ -161,10 +177,11 @@ async fn scheduled(desk: &Desk<'_>, before: &Sealed) -> Result<Span, Short> {
         ON,
     )?;
     let tenant = w.a.id.to_string();
-    let ago = after.as_micros().saturating_add(Span::from_minutes(1).as_micros());
+    let ago = after
+        .as_micros()
+        .saturating_add(Span::from_minutes(1).as_micros());
     let mut tx = w.stores.db.begin().await?;
-    tx.execute(AGE, &[(&tenant).into(), ago.into()])
-        .await?;
+    tx.execute(AGE, &[(&tenant).into(), ago.into()]).await?;
     tx.commit().await?;
     desk.destroys().await?;
     let next = desk.seal("when its time is over", None).await?;
@@ -196,12 +213,19 @@ async fn wrapped(w: &World, sealed: &Sealed) -> Result<String, Short> {
         let file = folder.path().join("portcullis.toml");
         let (loaded, keys) = verbs::sound(&file, Environment::default())?;
         let stores = Stores::open(loaded, &keys).await?;
-        let opened = stores.identity.vault.fields.open(&place, &sealed.text).await;
+        let opened = stores
+            .identity
+            .vault
+            .fields
+            .open(&place, &sealed.text)
+            .await;
         stores.close().await;
         anyhow::Ok(opened.is_ok_and(|text| text.expose() == sealed.value.as_bytes()))
     };
     if !opens().await? {
-        return Err(Short::not_proven("a copy of the files does not open what they sealed"));
+        return Err(Short::not_proven(
+            "a copy of the files does not open what they sealed",
+        ));
     }
     let other = random::<32>().map_err(|error| Short::not_proven(error.to_string()))?;
     folder.write("master", &hex::encode(other))?;
@@ -228,14 +252,19 @@ fn files(copy: &Copy, to: &Folder) -> std::io::Result<()> {
 /// What the gate itself seals with now.
 async fn at_the_gate(live: &World) -> Result<String, Short> {
     const NEWEST: &str = "SELECT created_at FROM data_key WHERE tenant = $1 AND subject = '' AND purpose = 'seal' ORDER BY version DESC LIMIT 1";
-    let desk = Desk::at(live).await?;
+    let desk = Desk::at(live, &live.a).await?;
     desk.seal("at the gate", None).await?;
     let tenant = live.a.id.to_string();
     let args = [(&tenant).into()];
     let row = live.stores.db.fetch_optional(NEWEST, &args).await?;
     let row = row.ok_or_else(|| Short::not_proven("what the gate seals with is in no row"))?;
     let since = row.timestamp("created_at")?;
-    let after = live.config().vault.clone().unwrap_or_default().rotate_keys_after;
+    let after = live
+        .config()
+        .vault
+        .clone()
+        .unwrap_or_default()
+        .rotate_keys_after;
     // A node takes the newest key that it knows for the newest there is, for a minute.
     must(
         now() - Span::from_minutes(2) < since + after,

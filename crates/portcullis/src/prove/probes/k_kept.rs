@@ -28,7 +28,7 @@ pub(super) async fn recorded(scene: &Scene) -> Probed {
         let message = Message::new();
         let began = now();
         let id = kept(w, &sender, &message, began).await?;
-        in_no_file(w, &sender, &message)?;
+        in_no_file(w, &message)?;
         opens(w, id, &message).await?;
         once(w, &sender, &message).await?;
         told.push(name);
@@ -42,7 +42,10 @@ pub(super) async fn recorded(scene: &Scene) -> Probed {
     let others = if unheard.is_empty() {
         String::new()
     } else {
-        format!("; not seen of {}, whose sender alone can sign", unheard.join(", "))
+        format!(
+            "; not seen of {}, whose sender alone can sign",
+            unheard.join(", ")
+        )
     };
     Ok(Held::at(
         Place::Rehearsal,
@@ -106,12 +109,8 @@ async fn kept(
         || format!("a right message is answered {}", first.said()),
         ALWAYS,
     )?;
-    let [id, digest] = sender.event_ids(message);
-    let args = [
-        (&sender.config.name).into(),
-        (&id).into(),
-        (&digest).into(),
-    ];
+    let [id, digest] = Sender::event_ids(message);
+    let args = [(&sender.config.name).into(), (&id).into(), (&digest).into()];
     let found = w.stores.db.fetch_all(ROW, &args).await?;
     let [row] = found.as_slice() else {
         let what = format!("{} rows were written of one message", found.len());
@@ -135,8 +134,8 @@ async fn kept(
     Ok(row.uuid("id")?)
 }
 
-fn in_no_file(w: &World, sender: &Sender<'_>, message: &Message) -> Result<(), Short> {
-    let [id, digest] = sender.event_ids(message);
+fn in_no_file(w: &World, message: &Message) -> Result<(), Short> {
+    let [id, digest] = Sender::event_ids(message);
     let found = Stored::of(w)?.holds(&message.note, &[id.as_bytes(), digest.as_bytes()])?;
     must(
         found.is_none(),

@@ -14,16 +14,13 @@ use crate::verbs::now;
 const LONGEST_TOLERANCE: i64 = 900;
 /// As near to the edge of the tolerance as a slow machine lets a probe come, in seconds.
 const EDGE: i64 = 30;
-const KEPT: &str = "SELECT count(*) AS n FROM webhook_delivery WHERE endpoint = $1 AND (event = $2 OR event = $3)";
+const KEPT: &str =
+    "SELECT count(*) AS n FROM webhook_delivery WHERE endpoint = $1 AND (event = $2 OR event = $3)";
 
 /// How many rows of a message there are.
 pub(super) async fn rows(w: &World, sender: &Sender<'_>, message: &Message) -> Result<i64, Short> {
-    let [id, digest] = sender.event_ids(message);
-    let args = [
-        (&sender.config.name).into(),
-        (&id).into(),
-        (&digest).into(),
-    ];
+    let [id, digest] = Sender::event_ids(message);
+    let args = [(&sender.config.name).into(), (&id).into(), (&digest).into()];
     let row = w.stores.db.fetch_optional(KEPT, &args).await?;
     Ok(row.map_or(Ok(0), |row| row.int("n"))?)
 }
@@ -48,7 +45,11 @@ fn hostile(
         all.push(("a signature by the key that is public", good, whole()));
         return Ok(all);
     }
-    all.push(("a signature of another body", good.clone(), message.changed()));
+    all.push((
+        "a signature of another body",
+        good.clone(),
+        message.changed(),
+    ));
     if let Some(other) = sender.relabelled(&good) {
         all.push(("a signature by a way of old", other, whole()));
     }
@@ -187,7 +188,10 @@ pub(super) async fn tolerance(scene: &Scene) -> Probed {
     let others = if ageless.is_empty() {
         String::new()
     } else {
-        format!("; not of {}, whose signatures bear no time or are not ours to make", ageless.join(", "))
+        format!(
+            "; not of {}, whose signatures bear no time or are not ours to make",
+            ageless.join(", ")
+        )
     };
     Ok(Held::at(
         Place::Gate,
@@ -203,7 +207,10 @@ async fn outside(w: &World, sender: &Sender<'_>, tolerance: i64) -> Result<(), S
     let at = now().as_seconds();
     for (what, at) in [
         ("too old", at.saturating_sub(tolerance).saturating_sub(5)),
-        ("of the future", at.saturating_add(tolerance).saturating_add(EDGE)),
+        (
+            "of the future",
+            at.saturating_add(tolerance).saturating_add(EDGE),
+        ),
     ] {
         let message = Message::new();
         let headers = sender.signs(at, &message);
@@ -238,12 +245,8 @@ async fn inside(w: &World, sender: &Sender<'_>) -> Result<(), Short> {
         || format!("a message within its time is answered {}", first.said()),
         &remedy,
     )?;
-    let [id, digest] = sender.event_ids(&message);
-    let args = [
-        (&sender.config.name).into(),
-        (&id).into(),
-        (&digest).into(),
-    ];
+    let [id, digest] = Sender::event_ids(&message);
+    let args = [(&sender.config.name).into(), (&id).into(), (&digest).into()];
     let mut known = None;
     w.until(async || {
         known = w.stores.db.fetch_optional(KNOWN, &args).await?;
@@ -251,11 +254,15 @@ async fn inside(w: &World, sender: &Sender<'_>) -> Result<(), Short> {
     })
     .await?;
     let known = known.ok_or_else(|| {
-        Short::failed("a message that was taken never comes to the product", &remedy)
+        Short::failed(
+            "a message that was taken never comes to the product",
+            &remedy,
+        )
     })?;
     let until = known.timestamp("keep_until")?;
     must(
-        until >= known.timestamp("received_at")? + sender.config.tolerance + sender.config.tolerance,
+        until
+            >= known.timestamp("received_at")? + sender.config.tolerance + sender.config.tolerance,
         || format!("a message is forgotten at {until}, while its signature still counts"),
         &remedy,
     )?;

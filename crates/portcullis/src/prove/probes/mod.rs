@@ -2,6 +2,7 @@
 
 mod a_identity;
 mod a_issuers;
+mod a_provider;
 mod b_sessions;
 mod c_signing_keys;
 mod c_tokens;
@@ -24,7 +25,11 @@ mod l_uploads;
 mod m_audit;
 mod m_verifiable;
 mod n_monitoring;
+mod o_consents;
+mod o_data_map;
+mod o_mapping;
 mod o_privacy;
+mod o_subjects;
 mod p_scans;
 mod p_startup;
 mod q_incident;
@@ -46,7 +51,7 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::I3 => a_identity::password_change(scene).await,
         Id::I4 => a_identity::sign_in_limits(scene).await,
         Id::I5 => a_identity::second_factor(scene).await,
-        Id::I6 => a_issuers::other_provider(scene).await,
+        Id::I6 => a_provider::other_provider(scene).await,
         Id::I7 => a_issuers::provisioned(scene).await,
         Id::I8 => a_issuers::administrators(scene).await,
         Id::I9 => a_identity::recovery_tokens(scene).await,
@@ -137,9 +142,9 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::M2 => n_monitoring::alerts(scene).await,
         Id::M3 => n_monitoring::usage(scene).await,
         Id::M4 => n_monitoring::format(scene).await,
-        Id::P1 => o_privacy::map(scene).await,
+        Id::P1 => o_data_map::map(scene).await,
         Id::P2 => o_privacy::rights(scene).await,
-        Id::P3 => o_privacy::mapped(scene),
+        Id::P3 => o_mapping::mapped(scene).await,
         Id::P4 => o_privacy::minimal(scene).await,
         Id::G1 => p_startup::refuses(scene).await,
         Id::G2 => p_startup::shipped(scene).await,

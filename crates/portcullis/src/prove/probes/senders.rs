@@ -124,7 +124,10 @@ impl<'w> Sender<'w> {
                 ]
             }
             Scheme::Github => vec![
-                named("x-hub-signature-256", format!("sha256={}", hex(body.clone()))),
+                named(
+                    "x-hub-signature-256",
+                    format!("sha256={}", hex(body.clone())),
+                ),
                 named("x-github-event", "ping".to_owned()),
                 named("x-github-delivery", id.clone()),
             ],
@@ -161,7 +164,7 @@ impl<'w> Sender<'w> {
     }
 
     /// By what a second one is known.
-    pub(super) fn event_ids(&self, message: &Message) -> [String; 2] {
+    pub(super) fn event_ids(message: &Message) -> [String; 2] {
         let digest = hex::encode(sha256(message.body.as_bytes()));
         [message.id.clone(), format!("sha256:{digest}")]
     }

@@ -33,6 +33,11 @@ impl Stored {
         Self::read(database.into_iter().chain(uploads))
     }
 
+    /// A text that was answered, read as if it were stored.
+    pub(super) fn said(text: String) -> Self {
+        Stored(vec![("the answer".to_owned(), text.into_bytes())])
+    }
+
     /// The gate's own database, or why a probe does not read it: its files, or every row of it.
     pub(super) async fn of_gate(w: &World) -> Result<Result<Self, String>, Short> {
         const SIZE: &str = "SELECT pg_database_size(current_database()) AS n";
@@ -56,7 +61,9 @@ impl Stored {
             return Ok(too_large(size));
         }
         let rows = rows(url).await;
-        Ok(Ok(rows.map_err(|error| Short::not_proven(error.to_string()))?))
+        Ok(Ok(
+            rows.map_err(|error| Short::not_proven(error.to_string()))?
+        ))
     }
 
     fn read(files: impl IntoIterator<Item = PathBuf>) -> Result<Self, Short> {
@@ -180,7 +187,10 @@ fn encoded(all: &mut Vec<(&'static str, Vec<u8>)>, bytes: &[u8]) {
     // What comes before it moves it by one or two bytes: the letters that others share are cut off.
     for before in 0..3_usize {
         let moved = [&[0; 2][..before.min(2)], bytes].concat();
-        for text in [STANDARD_NO_PAD.encode(&moved), URL_SAFE_NO_PAD.encode(&moved)] {
+        for text in [
+            STANDARD_NO_PAD.encode(&moved),
+            URL_SAFE_NO_PAD.encode(&moved),
+        ] {
             let own = text.as_bytes();
             let own = own.get(before.saturating_mul(2)..own.len().saturating_sub(2));
             all.extend(own.map(|own| ("in base64", own.to_vec())));

@@ -85,7 +85,11 @@ async fn a_bundle_bears_the_word_of_its_witness_and_is_short_of_it_where_it_has_
     // Nothing of it is changed, taken out or put under another file.
     let from = signed.find(NAME).unwrap() + NAME.len() + 1;
     let line = signed[from..].split("\\n").next().unwrap();
-    let other = line.replacen(&line[20..21], if &line[20..21] == "A" { "B" } else { "A" }, 1);
+    let other = line.replacen(
+        &line[20..21],
+        if &line[20..21] == "A" { "B" } else { "A" },
+        1,
+    );
     for changed in [
         signed.replace(line, &other),
         signed.replace(&format!("— {NAME} {line}\\n"), ""),
