@@ -114,9 +114,10 @@ pub(super) async fn asked_for(scene: &Scene) -> Result<String, Short> {
     says(&one.browser, purpose, "given").await?;
     one.is(true, "who has agreed").await?;
     other.is(false, "who has not, when another has").await?;
-    older(w, other.account.id, purpose).await?;
-    let later = Visit::by(w, "silent").await?;
-    later.is(false, "who agreed to an older text").await?;
+    // Of somebody of whom the gate remembers nothing yet.
+    let outdated = Visit::by(w, "outdated").await?;
+    older(w, outdated.account.id, purpose).await?;
+    outdated.is(false, "who agreed to an older text").await?;
     by_token(&one).await?;
     says(&one.browser, purpose, "withdrawn").await?;
     one.is(false, "who has taken it back").await?;

@@ -282,6 +282,8 @@ impl Planted {
         let ours = Label { tenant: None, name };
         let change = Change {
             made: Some(Made::Hex(32)),
+            owner: Some("prove".to_owned()),
+            purpose: Some("a rehearsal".to_owned()),
             ..Change::default()
         };
         let store = &w.stores.identity.secret_store;
