@@ -309,6 +309,8 @@ pub(super) async fn tenants(scene: &Scene) -> Probed {
         }
         let plain = sample.route.allow == Some(Allow::User)
             && sample.takes("GET")
+            && !sample.route.mfa
+            && sample.route.consent.is_none()
             && sample
                 .route
                 .callers

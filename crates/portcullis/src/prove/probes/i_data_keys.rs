@@ -3,6 +3,7 @@
 use portcullis_core::Span;
 use portcullis_identity::tenants::register::Tenant;
 use portcullis_vault::fields::{self, MARK};
+use portcullis_vault::kek::KekKind;
 use portcullis_vault::tokens::random;
 use serde_json::{Value, json};
 
@@ -271,8 +272,15 @@ async fn at_the_gate(live: &World) -> Result<String, Short> {
         || format!("the gate seals with a key of {since}, older than {after}"),
         ON,
     )?;
+    let kek = live.config().kek.kind;
+    // A rehearsal has no service to ask, and a secret of its own.
+    let unseen = match kek {
+        KekKind::Master | KekKind::Secret => "",
+        KekKind::Transit | KekKind::AwsKms => {
+            ", which holds its key where no probe sees it: `doctor` wraps and unwraps with it"
+        }
+    };
     Ok(format!(
-        "the gate itself seals with a key of {since}, under the KEK `{}`, for {after}",
-        live.config().kek.kind
+        "the gate itself seals with a key of {since}, under the KEK `{kek}`, for {after}{unseen}"
     ))
 }
