@@ -12,6 +12,7 @@ use super::senders::{self, Message};
 use super::stored::Stored;
 use crate::prove::Scene;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::wire::Browser;
 use crate::prove::world::{self, World, auth};
 use crate::verbs::now;
 
@@ -24,8 +25,9 @@ type Planted = Vec<(&'static str, String)>;
 pub(super) async fn bytes(scene: &Scene) -> Probed {
     let w = scene.rehearsal()?;
     let mut planted = given(w)?;
-    planted.extend(held(w).await?);
-    planted.extend(sent(w).await?);
+    let (browser, held) = held(w).await?;
+    planted.extend(held);
+    planted.extend(sent(w, &browser).await?);
     let (names, read) = absent(w, planted).await?;
     let live = of_gate(&scene.live).await?;
     let shared = match scene.live.stores.loaded.secrets.redis {
@@ -67,7 +69,7 @@ fn given(w: &World) -> Result<Planted, Short> {
 }
 
 /// What a person, a program and a visitor hold.
-async fn held(w: &World) -> Result<Planted, Short> {
+async fn held(w: &World) -> Result<(Browser, Planted), Short> {
     let roles: Vec<String> = w.plain_role.iter().cloned().collect();
     let person = world::account(&w.stores, "kept", &roles).await?;
     let mut all = vec![("a password", person.password.expose().clone())];
@@ -91,11 +93,11 @@ async fn held(w: &World) -> Result<Planted, Short> {
     if w.config().visitors.is_some() {
         all.push(("a visit", visit(w, &json!({})).await?.1));
     }
-    Ok(all)
+    Ok((browser, all))
 }
 
 /// What is handed over to be kept.
-async fn sent(w: &World) -> Result<Planted, Short> {
+async fn sent(w: &World, browser: &Browser) -> Result<Planted, Short> {
     let mut all = Planted::new();
     if w.config().secret_store.is_some() {
         let value = random::<24>().map_err(|error| Short::not_proven(error.to_string()))?;
@@ -110,7 +112,7 @@ async fn sent(w: &World) -> Result<Planted, Short> {
         sender.post(w, &headers, &message.body).await?;
         all.push(("a message of a webhook", message.note));
     }
-    if let Some(text) = l_uploads::kept(w).await? {
+    if let Some(text) = l_uploads::kept(w, browser).await? {
         all.push(("a stored file", text));
     }
     Ok(all)

@@ -1,6 +1,6 @@
 //! What `portcullis prove` says of witnesses (A7): that they signed, that they did so lately, and that they did not.
 
-use super::{Mood, Witness};
+use super::{Mood, Witness, more_events};
 use crate::demo::Demo;
 use crate::prove::{like, prove, verdict};
 use crate::support::{Gateway, eventually_asked};
@@ -20,6 +20,8 @@ async fn a_proof_of_the_trail_says_how_it_stands_with_its_witnesses() {
     witness.is(Mood::Says(503, ""));
     let audit = "\n[audit]\nwitnesses-wanted = 1\nwitness-alert-after = \"1h\"\n";
     let builder = like(&demo).more(&format!("{audit}{}", witness.table("one")));
+    // A log has a key from its first event on.
+    more_events(&builder, "a", 1);
     witness.watches(&builder);
     let gateway = builder.start().await;
     let (found, said) = verdict(&prove(&gateway, "A7"), "A7");
