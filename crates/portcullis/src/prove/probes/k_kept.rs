@@ -136,10 +136,11 @@ async fn kept(
 
 fn in_no_file(w: &World, message: &Message) -> Result<(), Short> {
     let [id, digest] = Sender::event_ids(message);
-    let found = Stored::of(w)?.holds(&message.note, &[id.as_bytes(), digest.as_bytes()])?;
+    let said = [("what a message says", message.note.as_str())];
+    let found = Stored::of(w)?.holds(&said, &[id.as_bytes(), digest.as_bytes()])?;
     must(
         found.is_none(),
-        || format!("{} holds what a message says", found.unwrap_or_default()),
+        || found.clone().unwrap_or_default(),
         ALWAYS,
     )
 }

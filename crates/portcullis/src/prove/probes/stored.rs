@@ -79,23 +79,34 @@ impl Stored {
         self.0.iter().map(|(_, bytes)| bytes.len()).sum()
     }
 
-    /// Where `secret` is to be found in any form, and in which.
+    /// Which of the secrets, each with what it is, is to be found, where and in which form.
     ///
     /// # Errors
     /// Nothing of `clear`, which is written as it is, is to be found: then the search proves nothing.
-    pub(super) fn holds(&self, secret: &str, clear: &[&[u8]]) -> Result<Option<String>, Short> {
+    pub(super) fn holds(
+        &self,
+        secrets: &[(&str, &str)],
+        clear: &[&[u8]],
+    ) -> Result<Option<String>, Short> {
         self.shows(clear)?;
-        let forms = forms(secret);
-        let texts = forms.iter().map(|(_, bytes)| bytes);
-        let search = AhoCorasick::new(texts).map_err(anyhow::Error::from)?;
-        for (name, bytes) in &self.0 {
-            if let Some(found) = search.find(bytes) {
-                let form = forms.get(found.pattern().as_usize());
-                let form = form.map_or("as it is", |(what, _)| *what);
-                return Ok(Some(format!("`{name}` ({form})")));
+        let (mut names, mut texts) = (Vec::new(), Vec::new());
+        for (what, secret) in secrets {
+            for (form, bytes) in forms(secret) {
+                names.push(format!("{what} ({form})"));
+                texts.push(bytes);
             }
         }
-        Ok(None)
+        // One pass, however much is looked for.
+        let search = AhoCorasick::new(&texts).map_err(anyhow::Error::from)?;
+        let found = self.0.iter().find_map(|(file, bytes)| {
+            let found = search.find(bytes)?;
+            let name = names.get(found.pattern().as_usize());
+            Some(format!(
+                "`{file}` holds {}",
+                name.map_or("", String::as_str)
+            ))
+        });
+        Ok(found)
     }
 
     fn shows(&self, clear: &[&[u8]]) -> Result<(), Short> {
@@ -208,7 +219,7 @@ mod tests {
 
     fn found(stored: &[u8], secret: &str) -> Option<String> {
         let all = Stored(vec![("file".to_owned(), [b"id-7 ", stored].concat())]);
-        all.holds(secret, &[b"id-7"]).unwrap()
+        all.holds(&[("it", secret)], &[b"id-7"]).unwrap()
     }
 
     #[test]
@@ -240,6 +251,6 @@ mod tests {
     #[test]
     fn a_search_that_does_not_find_what_is_there_proves_nothing() {
         let all = Stored(vec![("file".to_owned(), b"nothing".to_vec())]);
-        assert!(all.holds(SECRET, &[b"id-7"]).is_err());
+        assert!(all.holds(&[("it", SECRET)], &[b"id-7"]).is_err());
     }
 }
