@@ -39,6 +39,17 @@ impl Sealed {
     }
 }
 
+/// One item of a call, with what else is said of it.
+fn item(more: &[(&str, &str)]) -> Value {
+    let mut item = json!({ "table": "prove", "field": "e5", "row": "1" });
+    for (name, value) in more {
+        if let Some(item) = item.as_object_mut() {
+            item.insert((*name).to_owned(), json!(value));
+        }
+    }
+    item
+}
+
 /// What asks a gate to seal and to open.
 pub(super) struct Desk<'w> {
     w: &'w World,
@@ -55,16 +66,6 @@ impl<'w> Desk<'w> {
         Ok(Desk { w, key })
     }
 
-    fn item(&self, more: &[(&str, &str)]) -> Value {
-        let mut item = json!({ "table": "prove", "field": "e5", "row": "1" });
-        for (name, value) in more {
-            if let Some(item) = item.as_object_mut() {
-                item.insert((*name).to_owned(), json!(value));
-            }
-        }
-        item
-    }
-
     pub(super) async fn seal(
         &self,
         value: &'static str,
@@ -72,7 +73,7 @@ impl<'w> Desk<'w> {
     ) -> Result<Sealed, Short> {
         let mut more = vec![("value", value)];
         more.extend(subject.map(|subject| ("subject", subject)));
-        let reply = vault(self.w, &self.key, "seal", &self.item(&more)).await?;
+        let reply = vault(self.w, &self.key, "seal", &item(&more)).await?;
         let text = field(&reply, "sealed");
         must(
             text.starts_with(MARK),
@@ -83,7 +84,7 @@ impl<'w> Desk<'w> {
     }
 
     pub(super) async fn opens(&self, sealed: &Sealed) -> anyhow::Result<bool> {
-        let item = self.item(&[("sealed", &sealed.text)]);
+        let item = item(&[("sealed", &sealed.text)]);
         let reply = vault(self.w, &self.key, "open", &item).await?;
         Ok(field(&reply, "value") == sealed.value)
     }
@@ -151,7 +152,7 @@ pub(super) async fn data_keys(scene: &Scene) -> Probed {
             ALWAYS,
         )?;
     }
-    let wrapped = wrapped(w, &third).await?;
+    let wrapped = Box::pin(wrapped(w, &third)).await?;
     let live = at_the_gate(&scene.live).await?;
     Ok(Held::at(
         Place::Rehearsal,
@@ -223,7 +224,7 @@ async fn wrapped(w: &World, sealed: &Sealed) -> Result<String, Short> {
         stores.close().await;
         anyhow::Ok(opened.is_ok_and(|text| text.expose() == sealed.value.as_bytes()))
     };
-    if !opens().await? {
+    if !Box::pin(opens()).await? {
         return Err(Short::not_proven(
             "a copy of the files does not open what they sealed",
         ));
@@ -231,7 +232,7 @@ async fn wrapped(w: &World, sealed: &Sealed) -> Result<String, Short> {
     let other = random::<32>().map_err(|error| Short::not_proven(error.to_string()))?;
     folder.write("master", &hex::encode(other))?;
     must(
-        !opens().await?,
+        !Box::pin(opens()).await?,
         || "a copy of the database opens without the master secret".to_owned(),
         ALWAYS,
     )?;

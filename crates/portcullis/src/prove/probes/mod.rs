@@ -112,7 +112,7 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::E2 => i_encryption::database(scene).await,
         Id::E3 => i_encryption::fields(scene).await,
         Id::E4 => i_encryption::integrations(scene).await,
-        Id::E5 => i_data_keys::data_keys(scene).await,
+        Id::E5 => Box::pin(i_data_keys::data_keys(scene)).await,
         Id::E6 => i_encryption::earlier_key(scene).await,
         Id::E7 => i_encryption::backups(scene).await,
         Id::E8 => i_at_rest::bytes(scene).await,

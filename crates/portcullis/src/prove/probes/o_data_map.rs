@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_events::Action;
 use portcullis_identity::privacy::archive;
 use portcullis_identity::privacy::config::never_logged;
-use portcullis_identity::privacy::holdings::{Class, ELSEWHERE, HOLDINGS, How};
+use portcullis_identity::privacy::holdings::{Class, ELSEWHERE, Elsewhere, HOLDINGS, How};
 use portcullis_store::dump::Schema;
 use serde_json::{Value, json};
 
@@ -194,15 +194,11 @@ fn as_mapped(w: &World, reply: &Reply, expected: &BTreeSet<&str>) -> Result<usiz
         ALWAYS,
     )?;
     for (table, columns) in &found {
-        let shown = shown(table);
-        let shown = shown.ok_or_else(|| {
+        let shown = Shown::of(table).ok_or_else(|| {
             let what = format!("an export has `{table}`, which the map does not have");
             Short::failed(what, ALWAYS)
         })?;
-        let odd = columns.iter().find(|name| {
-            let shown = shown.as_ref();
-            shown.is_some_and(|shown| !shown.contains(name.as_str()))
-        });
+        let odd = columns.iter().find(|name| !shown.has(name));
         must(
             odd.is_none(),
             || {
@@ -217,18 +213,31 @@ fn as_mapped(w: &World, reply: &Reply, expected: &BTreeSet<&str>) -> Result<usiz
     Ok(found.len())
 }
 
-/// The columns that the map shows of a table; the inner nothing where its slice says which, the outer one where the
-/// map does not have it.
-fn shown(table: &str) -> Option<Option<BTreeSet<&'static str>>> {
-    if let Some(held) = HOLDINGS.iter().find(|held| held.table == table) {
-        let columns = held.columns.iter();
-        let shown = columns.filter(|column| column.class != Class::Credential);
-        return Some(Some(shown.map(|column| column.name).collect()));
+/// What the map shows of a table.
+enum Shown {
+    Columns(BTreeSet<&'static str>),
+    /// Its slice says which.
+    BySlice,
+}
+
+impl Shown {
+    /// Nothing where the map does not have it.
+    fn of(table: &str) -> Option<Self> {
+        if let Some(held) = HOLDINGS.iter().find(|held| held.table == table) {
+            let columns = held.columns.iter();
+            let shown = columns.filter(|column| column.class != Class::Credential);
+            return Some(Shown::Columns(shown.map(|column| column.name).collect()));
+        }
+        let is_it = |other: &&Elsewhere| other.table == table && other.how == How::BySlice;
+        ELSEWHERE.iter().find(is_it).map(|_| Shown::BySlice)
     }
-    let slice = ELSEWHERE
-        .iter()
-        .find(|other| other.table == table && other.how == How::BySlice);
-    slice.map(|_| None)
+
+    fn has(&self, column: &str) -> bool {
+        match self {
+            Shown::Columns(columns) => columns.contains(column),
+            Shown::BySlice => true,
+        }
+    }
 }
 
 /// What others are told of the person.

@@ -76,15 +76,15 @@ async fn documents(scene: &Scene, so_far: &[Finding]) -> Result<String, Short> {
     let ring = &live.stores.identity.signing_keys.ring;
     let text = report.written(Format::Md, ring)?;
     for found in &report.findings {
-        let line = format!(
+        let row = format!(
             "| {} | {} | {} |",
             found.id,
             found.verdict.as_str(),
             found.id.asvs().join(", ")
         );
         must(
-            text.contains(&line),
-            || format!("the mapping has no `{line}`"),
+            text.contains(&row),
+            || format!("the mapping has no `{row}`"),
             BUILD,
         )?;
     }

@@ -67,7 +67,7 @@ pub(super) fn all(w: &World) -> Result<Vec<Sender<'_>>, Short> {
     Ok(senders)
 }
 
-impl<'w> Sender<'w> {
+impl Sender<'_> {
     /// Whether the gate has what it takes to sign, and not a public key alone.
     pub(super) fn plays(&self) -> bool {
         !self.secret.expose().starts_with("whpk_")

@@ -197,7 +197,7 @@ fn encoded(all: &mut Vec<(&'static str, Vec<u8>)>, bytes: &[u8]) {
     all.push(("in hexadecimal", hex::encode_upper(bytes).into_bytes()));
     // What comes before it moves it by one or two bytes: the letters that others share are cut off.
     for before in 0..3_usize {
-        let moved = [&[0; 2][..before.min(2)], bytes].concat();
+        let moved = [&vec![0; before], bytes].concat();
         for text in [
             STANDARD_NO_PAD.encode(&moved),
             URL_SAFE_NO_PAD.encode(&moved),
