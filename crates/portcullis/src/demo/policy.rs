@@ -152,7 +152,7 @@ may-give = ["user", "premium", "moderator"]
 
 # What programs may be given.
 [roles.service]
-permissions = ["seal:vault", "open:vault", "open:secrets", "open:uploads", "consents:write", "consents:read"]
+permissions = ["seal:vault", "open:vault", "open:secrets", "open:uploads", "consents:write", "consents:read", "export:subjects", "erase:subjects"]
 
 [limits.flood]
 rate = "900/minute"
@@ -188,6 +188,13 @@ allow = {{ role = ["admin"] }}
 [[route]]
 path = "/api/internal/debug"
 allow = "closed"
+
+# For whoever agreed to it.
+[[route]]
+path = "/api/news"
+methods = ["GET"]
+allow = "user"
+consent = "news"
 
 # One's own record, and administrators'.
 [[route]]

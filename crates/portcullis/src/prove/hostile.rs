@@ -6,6 +6,9 @@ use serde_json::Value;
 use super::probe::{Short, must};
 use super::rehearsal::{Folder, program};
 
+/// A refusal is no matter of time: whoever is not refused by then serves.
+const ENDS_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// A configuration for production in which nothing is wrong.
 const SOUND: &str = r#"mode = "production"
 
@@ -130,13 +133,18 @@ impl Hostile {
         self
     }
 
-    async fn check(&self) -> anyhow::Result<Said> {
+    fn written(&self) -> anyhow::Result<Folder> {
         let folder = Folder::new()?;
         folder.write("portcullis.toml", &self.text)?;
         folder.write("master", &self.master)?;
         for (name, content) in &self.files {
             folder.write(name, content)?;
         }
+        Ok(folder)
+    }
+
+    async fn check(&self) -> anyhow::Result<Said> {
+        let folder = self.written()?;
         if self.in_git {
             for arguments in [&["init", "--quiet"][..], &["add", "--force", "."]] {
                 let git = tokio::process::Command::new("git")
@@ -163,6 +171,33 @@ impl Hostile {
             code: output.status.code().unwrap_or(-1),
             report,
         })
+    }
+
+    /// That `serve` itself ends before it listens anywhere, and names the key.
+    pub(crate) async fn is_not_served_for(&self, key: &str) -> Result<(), Short> {
+        let folder = self.written()?;
+        let mut command = program(&folder.path().join("portcullis.toml"))?;
+        command.arg("serve").current_dir(folder.path());
+        let output = tokio::time::timeout(ENDS_WITHIN, command.output()).await;
+        let output = output.map_err(|_| {
+            Short::failed(
+                format!("`serve` runs on with a configuration that it has to refuse for `{key}`"),
+                "this program does not refuse what it has to: take another build",
+            )
+        })?;
+        let output = output?;
+        let said = [&output.stdout[..], &output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        must(
+            output.status.code() == Some(1) && said.contains(key) && !said.contains("listening"),
+            || {
+                format!(
+                    "`serve` ends with {:?}, and does not name `{key}`",
+                    output.status.code()
+                )
+            },
+            "this program does not refuse what it has to: take another build",
+        )
     }
 
     /// That the gate would not start, for this key. The message.

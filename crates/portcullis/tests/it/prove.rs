@@ -4,6 +4,7 @@ mod fronts;
 mod outside;
 mod reports;
 pub(crate) mod schemas;
+mod senders;
 mod taken_out;
 
 use std::net::SocketAddr;
@@ -126,7 +127,7 @@ async fn a_gate_on_the_stores_of_this_pass_holds_as_well() {
     let admin = format!("[admin]\naddress = \"{}\"", free());
     let builder = builder.replace("[admin]\naddress = \"127.0.0.1:0\"", &admin);
     let gateway = builder.start().await;
-    let ids = "I1,I2,I4,I10,S1,S4,S5,J1,J2,J6,K1,K2,K3,W1,W2,T1,T4,T7,L5,L6,H1,H5,H12,E4,E5,B1,B2,A1,A7,M1,N1,D4,P3";
+    let ids = "I1,I2,I4,I10,S1,S4,S5,J1,J2,J6,K1,K2,K3,W1,W2,T1,T4,T7,L5,L6,H1,H5,H12,E4,E5,E8,B1,B2,B3,A1,A7,M1,P1,P2,P4,N1,N3,D4,P3";
     let findings = prove(&gateway, ids);
     for found in &findings {
         // P3 wants a whole run, and says so. The suite's PostgreSQL knows the gate as its superuser, and T7

@@ -1,6 +1,9 @@
 //! Witnesses of the audit log (A1, A7): one that is written here from c2sp.org/tlog-witness and
 //! c2sp.org/tlog-cosignature, holds its own last size and root, and signs only what goes on from there.
 
+mod evidence;
+mod proof;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Output;
@@ -34,6 +37,8 @@ enum Mood {
     OtherText,
     /// Signs for a time to come.
     TooEarly,
+    /// Signs as of two hours ago.
+    LongAgo,
     Says(u16, &'static str),
     /// Takes the question, and answers once it is told to.
     Holds,
@@ -239,6 +244,7 @@ impl Witness {
             Mood::Forger => self.line(&note, NAME, &pair(98), now),
             Mood::OtherText => self.line(&note.replace(said[1], "1"), NAME, &self.key, now),
             Mood::TooEarly => self.line(&note, NAME, &self.key, now + 86_400),
+            Mood::LongAgo => self.line(&note, NAME, &self.key, now - 7_200),
             Mood::Honest | Mood::Says(..) | Mood::Holds => self.line(&note, NAME, &self.key, now),
         };
         (200, format!("{other}{line}"))

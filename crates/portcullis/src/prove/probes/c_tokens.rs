@@ -2,9 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_events::Actor;
 use portcullis_identity::tokens::TokenAlgorithm;
-use portcullis_vault::ring::KeyState;
 use portcullis_vault::signing::{ACCESS_TOKEN_TYPE, sign_hs256};
 use serde_json::{Map, Value, json};
 
@@ -24,6 +22,17 @@ pub(super) struct Pair {
     access: String,
     refresh: String,
     expires_in: i64,
+}
+
+impl Pair {
+    pub(super) fn access(&self) -> &str {
+        &self.access
+    }
+
+    /// Both tokens.
+    pub(super) fn texts(self) -> [String; 2] {
+        [self.access, self.refresh]
+    }
 }
 
 pub(super) async fn grant(w: &World, account: &Account, from: From) -> Result<Pair, Short> {
@@ -323,102 +332,31 @@ pub(super) async fn short_secret(_scene: &Scene) -> Probed {
 
 /// J5
 pub(super) async fn default_secret(_scene: &Scene) -> Probed {
+    // As they stand in documents, sample files and tutorials; some are long enough, and written anew.
+    const EXAMPLES: [&str; 5] = [
+        "your-secret-key-change-in-production",
+        "your-super-secret-jwt-token-with-at-least-32-characters-long",
+        "CHANGE_ME_CHANGE_ME_CHANGE_ME_CHANGE_ME",
+        "django-insecure-0f1e2d3c4b5a69788796a5b4c3d2e1f0a1b2",
+        "dev-secret-key-please-do-not-use-in-production",
+    ];
+    const TOKENS: &str = "\n[tokens]\nalgorithm = \"HS256\"\nsecret = { file = \"jwt\" }\n";
     Hostile::sound()?.is_taken().await?;
-    let said = Hostile::sound()?
-        .master("your-secret-key-change-in-production")
-        .is_refused_for("secrets.master")
-        .await?;
+    let mut said = String::new();
+    for example in EXAMPLES {
+        let master = Hostile::sound()?.master(example);
+        said = master.is_refused_for("secrets.master").await?;
+        let tokens = Hostile::sound()?.with(TOKENS).file("jwt", example);
+        tokens.is_refused_for("tokens.secret").await?;
+    }
+    let [first, ..] = EXAMPLES;
+    let hostile = Hostile::sound()?.master(first);
+    hostile.is_not_served_for("secrets.master").await?;
     Ok(Held::at(
         Place::Start,
-        format!("`your-secret-key-change-in-production`: {said}"),
-    ))
-}
-
-/// J6
-pub(super) async fn signing_keys(scene: &Scene) -> Probed {
-    let w = scene.rehearsal()?;
-    let said =
-        |error: portcullis_identity::signing_keys::Error| Short::not_proven(error.to_string());
-    let keys = &w.stores.identity.signing_keys;
-    let jwks = crate::prove::world::base("/jwks.json");
-    let published = async || {
-        let set = w.target.get(&jwks).send().await?.json();
-        let keys = set
-            .get("keys")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        anyhow::Ok(
-            keys.iter()
-                .filter_map(|key| key.get("kid")?.as_str().map(str::to_owned))
-                .collect::<Vec<_>>(),
-        )
-    };
-    let before = published().await?;
-    must(
-        !before.is_empty(),
-        || "no signing key is published".to_owned(),
-        ALWAYS,
-    )?;
-    let rotated = keys.rotate(Actor::Operator, true).await.map_err(said)?;
-    let new = rotated.map(|rotated| rotated.kid).unwrap_or_default();
-    let both = w.until(async || {
-        let now = published().await?;
-        Ok(now.contains(&new) && before.iter().all(|kid| now.contains(kid)))
-    });
-    must(
-        both.await?,
-        || "after a rotation old and new key are not both published".to_owned(),
-        ALWAYS,
-    )?;
-    for kid in &before {
-        keys.revoke(Actor::Operator, kid).await.map_err(said)?;
-    }
-    let gone = w.until(async || {
-        let now = published().await?;
-        Ok(before.iter().all(|kid| !now.contains(kid)))
-    });
-    must(
-        gone.await?,
-        || "a key that was taken out is still published".to_owned(),
-        ALWAYS,
-    )?;
-    // And the age of the one that is in use at the gate.
-    let live = &scene.live;
-    let every = live
-        .config()
-        .tokens
-        .clone()
-        .unwrap_or_default()
-        .rotate_signing_keys_every;
-    let list = live
-        .stores
-        .identity
-        .signing_keys
-        .list()
-        .await
-        .map_err(said)?;
-    let signing = list.0.iter().find(|key| key.state == KeyState::Signing);
-    let since = signing
-        .map(|key| key.created_at.clone())
-        .unwrap_or_default();
-    let due = live
-        .stores
-        .identity
-        .signing_keys
-        .ring
-        .is_due(every, now() - portcullis_core::Span::from_days(1))
-        .await;
-    let due = due.map_err(|error| Short::not_proven(error.to_string()))?;
-    must(
-        !due,
-        || format!("the signing key is of {since}, older than {every}"),
-        "portcullis signing-keys rotate",
-    )?;
-    Ok(Held::at(
-        Place::Rehearsal,
         format!(
-            "a rotation publishes the new key beside the old one, a revocation takes the old one out; the gate's own is of {since}, replaced every {every}"
+            "{} secrets of documents and sample files, as master secret and as secret of tokens ({said}); `serve` ends with `{first}` before it listens",
+            EXAMPLES.len()
         ),
     ))
 }

@@ -157,7 +157,8 @@ pub(super) async fn vault(w: &World, key: &str, call: &str, item: &Value) -> any
     ask.json(&json!({ "items": [item] })).send().await
 }
 
-fn field(reply: &Reply, name: &str) -> String {
+/// What the only item of an answer says.
+pub(super) fn field(reply: &Reply, name: &str) -> String {
     let body = reply.json();
     let item = body.get("items").and_then(|items| items.get(0));
     item.and_then(|item| item.get(name))

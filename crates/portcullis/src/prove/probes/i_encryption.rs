@@ -11,7 +11,6 @@ use rustls::version::{TLS12, TLS13};
 use serde_json::{Value, json};
 
 use super::d_api_keys::{sealed, vault_key};
-use super::e_visitors::put;
 use crate::prove::Scene;
 use crate::prove::hostile::Hostile;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
@@ -245,66 +244,6 @@ pub(super) async fn integrations(scene: &Scene) -> Probed {
     ))
 }
 
-/// E5
-pub(super) async fn data_keys(scene: &Scene) -> Probed {
-    const SQL: &str = "SELECT wrapped FROM data_key";
-    let w = scene.rehearsal()?;
-    let key = vault_key(w).await?;
-    let item = json!({ "table": "t", "field": "f", "row": "1", "value": "before the rotation" });
-    let before = call(w, &key, "seal", w.a.id, &item).await?;
-    let text = before
-        .get("sealed")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
-    let fields = &w.stores.identity.vault.fields;
-    let said = |error: portcullis_vault::fields::Error| Short::not_proven(error.to_string());
-    let rotated = fields.rotate(Some(w.a.id)).await.map_err(said)?;
-    must(rotated > 0, || "no key was replaced".to_owned(), ALWAYS)?;
-    let open = json!({ "table": "t", "field": "f", "row": "1", "sealed": text });
-    let opened = call(w, &key, "open", w.a.id, &open).await?;
-    must(
-        opened.get("value").and_then(Value::as_str) == Some("before the rotation"),
-        || "after a rotation an old value does not open".to_owned(),
-        ALWAYS,
-    )?;
-    let rows = w.stores.db.fetch_all(SQL, &[]).await?;
-    let wrapped = rows
-        .iter()
-        .map(|row| row.bytes("wrapped"))
-        .collect::<Result<Vec<_>, _>>()?;
-    must(
-        wrapped.iter().all(|bytes| bytes.len() > 40),
-        || "a data key lies bare".to_owned(),
-        ALWAYS,
-    )?;
-    let live = &scene.live;
-    let settings = live.config().vault.clone().unwrap_or_default();
-    let list = live
-        .stores
-        .identity
-        .vault
-        .fields
-        .list(None, 1000)
-        .await
-        .map_err(said)?;
-    let oldest = list
-        .iter()
-        .filter(|key| matches!(key.state, portcullis_vault::fields::KeyState::Sealing))
-        .map(|key| key.created_at.clone())
-        .min();
-    let kek = live.config().kek.kind;
-    Ok(Held::at(
-        Place::Rehearsal,
-        format!(
-            "a rotation replaces {rotated} keys and old values open; {} rows hold wrapped keys alone; at the gate they lie under the KEK `{kek}`, seal for {}, the oldest that seals is of {}",
-            wrapped.len(),
-            settings.rotate_keys_after,
-            oldest.unwrap_or_else(|| "no day yet".to_owned())
-        ),
-    ))
-}
-
 /// E6
 pub(super) async fn earlier_key(_scene: &Scene) -> Probed {
     let with = |key: &str| -> anyhow::Result<Hostile> {
@@ -413,68 +352,6 @@ pub(super) async fn backups(scene: &Scene) -> Probed {
         format!(
             "{} bytes in the format of age, without any address in the clear; its own key restores them on trial, another does not",
             bytes.len()
-        ),
-    ))
-}
-
-/// E8
-pub(super) async fn bytes(scene: &Scene) -> Probed {
-    let w = scene.rehearsal()?;
-    let copy = w
-        .copy
-        .as_ref()
-        .ok_or_else(|| Short::not_proven("there is no copy"))?;
-    let value = hex::encode(random::<24>().map_err(|error| Short::not_proven(error.to_string()))?);
-    let mut planted = vec![("a password", w.people.plain.password.expose().clone())];
-    if w.config().secret_store.is_some() {
-        put(w, "prove_e8", &value, None).await?;
-        planted.push(("a named secret", value));
-    }
-    let browser = w.signed_in(&w.people.plain).await?;
-    planted.push((
-        "a session",
-        browser.cookie(&w.session_cookie()).unwrap_or_default(),
-    ));
-    planted.push(("an API key", w.key(&[], None).await?.text.expose().clone()));
-    let master = std::fs::read_to_string(copy.folder.path().join("master"))?;
-    planted.push(("the master secret", master));
-    let mut read = 0_usize;
-    for entry in std::fs::read_dir(copy.folder.path())?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with("rehearsal.db") {
-            continue;
-        }
-        let bytes = std::fs::read(entry.path())?;
-        read = read.saturating_add(bytes.len());
-        for (what, text) in &planted {
-            let clear = text.len() > 8
-                && bytes
-                    .windows(text.len())
-                    .any(|part| part == text.as_bytes());
-            must(
-                !clear,
-                || format!("`{name}` holds {what} in the clear"),
-                ALWAYS,
-            )?;
-        }
-    }
-    must(
-        read > 4096,
-        || "the database file is empty".to_owned(),
-        ALWAYS,
-    )?;
-    let names: Vec<&str> = planted.iter().map(|(what, _)| *what).collect();
-    let whose = match scene.live.stores.db.engine() {
-        portcullis_store::Engine::Sqlite => "",
-        portcullis_store::Engine::Postgres => {
-            "; that the provider of PostgreSQL encrypts its disks cannot be seen from here"
-        }
-    };
-    Ok(Held::at(
-        Place::Rehearsal,
-        format!(
-            "{read} bytes of the database read: {} are not in them{whose}",
-            names.join(", ")
         ),
     ))
 }

@@ -1,126 +1,150 @@
-//! k. Webhooks.
+//! k. Webhooks: whose they are (B1), and how old (B2).
 
-use portcullis_events::webhooks::Config;
-use portcullis_events::webhooks::verify::Scheme;
-use portcullis_vault::foreign::hmac_sha256;
-use serde_json::json;
+use portcullis_events::Action;
 
+use super::m_audit::recorded;
+use super::senders::{self, Headers, Message, Sender, replaced};
 use crate::prove::Scene;
+use crate::prove::hostile::Hostile;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
-use crate::prove::wire::Reply;
 use crate::prove::world::World;
 use crate::verbs::now;
 
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
+/// Longer than this no captured message should count.
+const LONGEST_TOLERANCE: i64 = 900;
+/// As near to the edge of the tolerance as a slow machine lets a probe come, in seconds.
+const EDGE: i64 = 30;
+const KEPT: &str =
+    "SELECT count(*) AS n FROM webhook_delivery WHERE endpoint = $1 AND (event = $2 OR event = $3)";
 
-/// A webhook whose sender the probe can play, with its secret.
-fn playable(w: &World) -> Result<(&Config, &portcullis_core::Secret), Short> {
-    let all = &w.config().webhooks;
-    if all.is_empty() {
-        return Err(Short::not_configured("[[webhook]]"));
+/// How many rows of a message there are.
+pub(super) async fn rows(w: &World, sender: &Sender<'_>, message: &Message) -> Result<i64, Short> {
+    let [id, digest] = Sender::event_ids(message);
+    let args = [(&sender.config.name).into(), (&id).into(), (&digest).into()];
+    let row = w.stores.db.fetch_optional(KEPT, &args).await?;
+    Ok(row.map_or(Ok(0), |row| row.int("n"))?)
+}
+
+/// Everything that is not quite a right signature, each with what it is.
+fn hostile(
+    sender: &Sender<'_>,
+    message: &Message,
+) -> Result<Vec<(&'static str, Headers, String)>, Short> {
+    let at = now().as_seconds();
+    let whole = || message.body.clone();
+    let good = sender.signs(at, message);
+    let mut all = vec![
+        ("no signature", Headers::new(), whole()),
+        (
+            "a signature under another secret",
+            sender.stranger_signs(at, message)?,
+            whole(),
+        ),
+    ];
+    if !sender.plays() {
+        all.push(("a signature by the key that is public", good, whole()));
+        return Ok(all);
     }
-    let secrets = &w.stores.loaded.secrets.webhooks;
-    let found = all
-        .iter()
-        .zip(secrets)
-        .find_map(|(config, secrets)| match config.scheme {
-            Scheme::Stripe | Scheme::Slack => Some((config, secrets.first()?)),
-            Scheme::Standard | Scheme::Github | Scheme::Hmac => None,
-        });
-    found.ok_or_else(|| Short::not_proven("the probe can only play senders that sign as Stripe or Slack do, and no [[webhook]] is of these"))
-}
-
-/// The header of a signature of this time.
-fn signature(
-    config: &Config,
-    secret: &portcullis_core::Secret,
-    at: i64,
-    body: &str,
-) -> Vec<(&'static str, String)> {
-    let tag = |text: String| hex::encode(hmac_sha256(secret, text.as_bytes()));
-    match config.scheme {
-        Scheme::Slack => vec![
-            (
-                "x-slack-signature",
-                format!("v0={}", tag(format!("v0:{at}:{body}"))),
-            ),
-            ("x-slack-request-timestamp", at.to_string()),
-        ],
-        Scheme::Stripe | Scheme::Standard | Scheme::Github | Scheme::Hmac => {
-            vec![(
-                "stripe-signature",
-                format!("t={at},v1={}", tag(format!("{at}.{body}"))),
-            )]
-        }
+    all.push((
+        "a signature of another body",
+        good.clone(),
+        message.changed(),
+    ));
+    if let Some(other) = sender.relabelled(&good) {
+        all.push(("a signature by a way of old", other, whole()));
     }
+    if sender.knows_age() {
+        // Captured, and dated anew.
+        let then = at.saturating_sub(3600);
+        let old = sender.signs(then, message);
+        let dated = replaced(&old, &then.to_string(), &at.to_string());
+        all.push(("a signature of another time", dated, whole()));
+    }
+    Ok(all)
 }
 
-fn event(marker: &str) -> String {
-    json!({ "id": format!("evt_{marker}"), "event_id": format!("evt_{marker}"), "type": "prove.rehearsal", "data": { "object": { "id": marker, "note": format!("note-{marker}") } } }).to_string()
-}
-
-async fn post(
+/// Sends all of it. What was tried.
+async fn refuses(
     w: &World,
-    config: &Config,
-    headers: &[(&'static str, String)],
-    body: &str,
-) -> anyhow::Result<Reply> {
-    let ask = w
-        .target
-        .ask("POST", &config.path)
-        .body("application/json", body.to_owned());
-    headers
-        .iter()
-        .fold(ask, |ask, (name, value)| ask.header(name, value))
-        .send()
-        .await
-}
-
-fn marker() -> String {
-    uuid::Uuid::new_v4().simple().to_string()
+    sender: &Sender<'_>,
+    message: &Message,
+) -> Result<Vec<&'static str>, Short> {
+    let mut tried = Vec::new();
+    for (what, headers, body) in hostile(sender, message)? {
+        let reply = sender.post(w, &headers, &body).await?;
+        must(
+            reply.status == 401 && reply.problem() == "webhook-signature-invalid",
+            || {
+                let place = w.place.as_str();
+                format!(
+                    "{place} a message to `{}` with {what} is answered {}",
+                    sender.config.path,
+                    reply.said()
+                )
+            },
+            &sender.remedy("scheme, secrets"),
+        )?;
+        tried.push(what);
+    }
+    Ok(tried)
 }
 
 /// B1
 pub(super) async fn signatures(scene: &Scene) -> Probed {
     let w = &scene.live;
-    let (config, secret) = playable(w)?;
-    let (body, at) = (event(&marker()), now().as_seconds());
-    let good = signature(config, secret, at, &body);
-    let other = portcullis_core::Secret::new(format!("{}x", secret.expose()));
-    let wrong = signature(config, &other, at, &body);
-    let changed = body.replace("note-", "nota-");
-    let remedy = format!("[[webhook]] {}: scheme, secrets", config.name);
-    for (what, headers, body) in [
-        ("no signature", &Vec::new(), &body),
-        ("a signature under another secret", &wrong, &body),
-        ("a signature of another body", &good, &changed),
-    ] {
-        let reply = post(w, config, headers, body).await?;
+    let mut told = Vec::new();
+    for sender in senders::all(w)? {
+        let tried = refuses(w, &sender, &Message::new()).await?;
+        told.push(format!("`{}`: {}", sender.config.path, tried.join(", ")));
+    }
+    recorded(w, Action::WebhookRefused).await?;
+    // What comes of it, and the control, where no real product hears of it.
+    let copy = scene.rehearsal()?;
+    let mut unheard = Vec::new();
+    for sender in senders::all(copy)? {
+        let message = Message::new();
+        refuses(copy, &sender, &message).await?;
         must(
-            reply.status == 401,
-            || format!("a message with {what} is answered {}", reply.said()),
-            &remedy,
+            rows(copy, &sender, &message).await? == 0 && sender.told(copy, &message)? == 0,
+            || {
+                format!(
+                    "a message to `{}` that was refused is kept or delivered",
+                    sender.config.path
+                )
+            },
+            &sender.remedy("scheme, secrets"),
+        )?;
+        if !sender.plays() {
+            unheard.push(sender.config.name.as_str());
+            continue;
+        }
+        let headers = sender.signs(now().as_seconds(), &message);
+        let control = sender.post(copy, &headers, &message.body).await?;
+        let came = copy.until(async || Ok(sender.told(copy, &message).unwrap_or(0) == 1));
+        must(
+            control.passed() && came.await?,
+            || {
+                format!(
+                    "in rehearsal a right signature is answered {}, and the product does not get what was signed",
+                    control.said()
+                )
+            },
+            &sender.remedy("scheme, secrets"),
         )?;
     }
-    // The control, where no real product hears of it.
-    let copy = scene.rehearsal()?;
-    let (config, secret) = playable(copy)?;
-    let control = post(copy, config, &signature(config, secret, at, &body), &body).await?;
-    must(
-        control.passed(),
-        || {
-            format!(
-                "in rehearsal a right signature is answered {}",
-                control.said()
-            )
-        },
-        &remedy,
-    )?;
+    let control = if unheard.is_empty() {
+        "a right one comes to the product".to_owned()
+    } else {
+        format!(
+            "a right one comes to the product, but for {}, whose sender alone can sign",
+            unheard.join(", ")
+        )
+    };
     Ok(Held::at(
         Place::Gate,
         format!(
-            "`{}`: none, a wrong one, one of another body: 401; a right one (in rehearsal) {}",
-            config.path, control.status
+            "{}: 401 each, and on record; in rehearsal nothing of it is kept or delivered, and {control}",
+            told.join("; ")
         ),
     ))
 }
@@ -128,31 +152,69 @@ pub(super) async fn signatures(scene: &Scene) -> Probed {
 /// B2
 pub(super) async fn tolerance(scene: &Scene) -> Probed {
     let w = &scene.live;
-    let (config, secret) = playable(w)?;
-    let tolerance = i64::try_from(config.tolerance.as_seconds()).unwrap_or(i64::MAX);
-    must(
-        tolerance <= 900,
-        || format!("a captured message counts for {}", config.tolerance),
-        &format!("[[webhook]] {}: tolerance = \"5m\"", config.name),
-    )?;
-    for (what, at) in [
-        (
-            "too old",
-            now()
-                .as_seconds()
-                .saturating_sub(tolerance)
-                .saturating_sub(5),
+    let (mut told, mut ageless) = (Vec::new(), Vec::new());
+    for sender in senders::all(w)? {
+        let (name, remedy) = (&sender.config.name, sender.remedy("tolerance = \"5m\""));
+        if !sender.knows_age() || !sender.plays() {
+            ageless.push(format!("`{name}`"));
+            continue;
+        }
+        let tolerance = i64::try_from(sender.config.tolerance.as_seconds()).unwrap_or(i64::MAX);
+        must(
+            tolerance <= LONGEST_TOLERANCE,
+            || format!("a captured message counts for {}", sender.config.tolerance),
+            &remedy,
+        )?;
+        outside(w, &sender, tolerance).await?;
+        told.push(format!("`{name}` {tolerance} s"));
+    }
+    if told.is_empty() {
+        return Err(Short::not_proven(format!(
+            "no signature that a probe can make bears its time: {}",
+            ageless.join(", ")
+        )));
+    }
+    let copy = scene.rehearsal()?;
+    for sender in senders::all(copy)? {
+        if sender.knows_age() && sender.plays() {
+            inside(copy, &sender).await?;
+        }
+    }
+    let short = Hostile::sound()?
+        .with("\n[[webhook]]\nname = \"hook\"\npath = \"/hook\"\nscheme = \"stripe\"\nsecrets = [{ file = \"hook\" }]\nretention = \"1h\"\n")
+        .file("hook", "whsec_0f1e2d3c4b5a69788796a5b4c3d2e1f0")
+        .is_refused_for("webhook.0.retention")
+        .await?;
+    let others = if ageless.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "; not of {}, whose signatures bear no time or are not ours to make",
+            ageless.join(", ")
+        )
+    };
+    Ok(Held::at(
+        Place::Gate,
+        format!(
+            "rightly signed, and {} before or after its time: webhook-timestamp-outside; in rehearsal one within it comes to the product once, however often it is sent again, and is remembered for longer than it counts ({short}){others}",
+            told.join(", ")
         ),
+    ))
+}
+
+/// Rightly signed, and out of time either way.
+async fn outside(w: &World, sender: &Sender<'_>, tolerance: i64) -> Result<(), Short> {
+    let at = now().as_seconds();
+    for (what, at) in [
+        ("too old", at.saturating_sub(tolerance).saturating_sub(5)),
         (
             "of the future",
-            now()
-                .as_seconds()
-                .saturating_add(tolerance)
-                .saturating_add(30),
+            at.saturating_add(tolerance).saturating_add(EDGE),
         ),
     ] {
-        let body = event(&marker());
-        let reply = post(w, config, &signature(config, secret, at, &body), &body).await?;
+        let message = Message::new();
+        let headers = sender.signs(at, &message);
+        let reply = sender.post(w, &headers, &message.body).await?;
         must(
             reply.problem() == "webhook-timestamp-outside",
             || {
@@ -161,82 +223,61 @@ pub(super) async fn tolerance(scene: &Scene) -> Probed {
                     reply.said()
                 )
             },
-            &format!("[[webhook]] {}: tolerance", config.name),
+            &sender.remedy("tolerance"),
         )?;
     }
-    Ok(Held::at(
-        Place::Gate,
-        format!(
-            "rightly signed, and {tolerance} s before or after its time: webhook-timestamp-outside"
-        ),
-    ))
+    Ok(())
 }
 
-/// B3
-pub(super) async fn recorded(scene: &Scene) -> Probed {
-    const SQL: &str = "SELECT event, state, sealed FROM webhook_delivery WHERE event LIKE $1";
-    let w = scene.rehearsal()?;
-    let (config, secret) = playable(w)?;
-    let (marker, at) = (marker(), now().as_seconds());
-    let body = event(&marker);
-    let headers = signature(config, secret, at, &body);
-    let first = post(w, config, &headers, &body).await?;
+/// Just within the tolerance it counts, and once: whoever captured it in time gains nothing by it.
+async fn inside(w: &World, sender: &Sender<'_>) -> Result<(), Short> {
+    const KNOWN: &str = "SELECT received_at, keep_until FROM webhook_delivery WHERE endpoint = $1 AND (event = $2 OR event = $3) AND keep_until IS NOT NULL";
+    let tolerance = i64::try_from(sender.config.tolerance.as_seconds()).unwrap_or(i64::MAX);
+    let remedy = sender.remedy("tolerance, retention");
+    let message = Message::new();
+    let at = now()
+        .as_seconds()
+        .saturating_sub(tolerance.saturating_sub(EDGE).max(0));
+    let headers = sender.signs(at, &message);
+    let first = sender.post(w, &headers, &message.body).await?;
     must(
         first.passed(),
-        || format!("a right message is answered {}", first.said()),
-        ALWAYS,
+        || format!("a message within its time is answered {}", first.said()),
+        &remedy,
     )?;
-    let like = format!("%{marker}%");
-    let rows = w.stores.db.fetch_all(SQL, &[(&like).into()]).await?;
+    let [id, digest] = Sender::event_ids(&message);
+    let args = [(&sender.config.name).into(), (&id).into(), (&digest).into()];
+    let mut known = None;
+    w.until(async || {
+        known = w.stores.db.fetch_optional(KNOWN, &args).await?;
+        Ok(known.is_some())
+    })
+    .await?;
+    let known = known.ok_or_else(|| {
+        Short::failed(
+            "a message that was taken never comes to the product",
+            &remedy,
+        )
+    })?;
+    let until = known.timestamp("keep_until")?;
     must(
-        rows.len() == 1,
-        || format!("{} rows were written", rows.len()),
-        ALWAYS,
+        until
+            >= known.timestamp("received_at")? + sender.config.tolerance + sender.config.tolerance,
+        || format!("a message is forgotten at {until}, while its signature still counts"),
+        &remedy,
     )?;
-    let sealed = rows
-        .first()
-        .map(|row| row.bytes("sealed"))
-        .transpose()?
-        .unwrap_or_default();
-    let note = format!("note-{marker}");
+    for _ in 0..2 {
+        let again = sender.post(w, &headers, &message.body).await?;
+        must(
+            Sender::is_known(&again),
+            || format!("a captured message is answered {}", again.said()),
+            &remedy,
+        )?;
+    }
+    let times = sender.told(w, &message)?;
     must(
-        !sealed
-            .windows(note.len())
-            .any(|part| part == note.as_bytes()),
-        || "the message is written in the clear".to_owned(),
-        ALWAYS,
-    )?;
-    let again = post(w, config, &headers, &body).await?;
-    must(
-        again.passed(),
-        || format!("the same message again is answered {}", again.said()),
-        ALWAYS,
-    )?;
-    let target = config
-        .upstream_path
-        .clone()
-        .unwrap_or_else(|| config.path.clone());
-    let product = w.product()?;
-    let delivered =
-        |seen: &&crate::prove::product::Seen| seen.path == target && seen.body == body.as_bytes();
-    let came = w
-        .until(async || Ok(product.seen().iter().filter(delivered).count() > 0))
-        .await?;
-    must(came, || "the product never got it".to_owned(), ALWAYS)?;
-    let rows = w.stores.db.fetch_all(SQL, &[(&like).into()]).await?;
-    let times = product.seen().iter().filter(delivered).count();
-    must(
-        rows.len() == 1 && times == 1,
-        || {
-            format!(
-                "sent twice, it is {} rows and reached the product {times} times",
-                rows.len()
-            )
-        },
-        ALWAYS,
-    )?;
-    Ok(Held::at(
-        Place::Rehearsal,
-        "one sealed row before the answer; the same message again is answered and neither written nor delivered a second time",
-    ))
+        times == 1,
+        || format!("sent three times, a message reaches the product {times} times"),
+        &remedy,
+    )
 }

@@ -211,6 +211,27 @@ fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     found
 }
 
+/// A text in a file that the gate was given to keep; nothing where the policy keeps none.
+pub(super) async fn kept(w: &World, browser: &Browser) -> Result<Option<String>, Short> {
+    let keeping = routes::of_policy(w).into_iter().find(|sample| {
+        let upload = sample.route.upload.as_ref();
+        upload.is_some_and(|upload| upload.store)
+    });
+    let (Some(sample), Ok(path)) = (keeping, route(w)) else {
+        return Ok(None);
+    };
+    if sample.path != path {
+        return Ok(None);
+    }
+    let marker = format!("marker-{}", uuid::Uuid::new_v4().simple());
+    let kept = send(browser, &path, "kept.txt", "text/plain", marker.as_bytes()).await?;
+    if !kept.passed() {
+        let why = format!("a clean file is answered {}", kept.said());
+        return Err(Short::not_proven(why));
+    }
+    Ok(Some(marker))
+}
+
 /// U3
 pub(super) async fn often(scene: &Scene) -> Probed {
     let w = scene.rehearsal()?;

@@ -2,7 +2,9 @@
 
 mod a_identity;
 mod a_issuers;
+mod a_provider;
 mod b_sessions;
+mod c_signing_keys;
 mod c_tokens;
 mod d_api_keys;
 mod e_visitors;
@@ -13,19 +15,28 @@ mod g_nodes;
 mod h_browser;
 mod h_headers;
 mod h_input;
+mod i_at_rest;
+mod i_data_keys;
 mod i_encryption;
 mod j_secrets;
+mod k_kept;
 mod k_webhooks;
 mod l_uploads;
 mod m_audit;
 mod m_verifiable;
 mod n_monitoring;
+mod o_consents;
+mod o_data_map;
+mod o_mapping;
 mod o_privacy;
+mod o_subjects;
 mod p_scans;
 mod p_startup;
 mod q_incident;
 mod r_deployment;
 mod routes;
+mod senders;
+mod stored;
 
 use super::Scene;
 use super::probe::Probed;
@@ -40,7 +51,7 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::I3 => a_identity::password_change(scene).await,
         Id::I4 => a_identity::sign_in_limits(scene).await,
         Id::I5 => a_identity::second_factor(scene).await,
-        Id::I6 => a_issuers::other_provider(scene).await,
+        Id::I6 => a_provider::other_provider(scene).await,
         Id::I7 => a_issuers::provisioned(scene).await,
         Id::I8 => a_issuers::administrators(scene).await,
         Id::I9 => a_identity::recovery_tokens(scene).await,
@@ -57,7 +68,7 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::J3 => c_tokens::foreign(scene).await,
         Id::J4 => c_tokens::short_secret(scene).await,
         Id::J5 => c_tokens::default_secret(scene).await,
-        Id::J6 => c_tokens::signing_keys(scene).await,
+        Id::J6 => c_signing_keys::replaced(scene).await,
         Id::J7 => c_tokens::tenant_of_identity(scene).await,
         Id::K1 => d_api_keys::at_rest(scene).await,
         Id::K2 => d_api_keys::revoked(scene).await,
@@ -101,10 +112,10 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::E2 => i_encryption::database(scene).await,
         Id::E3 => i_encryption::fields(scene).await,
         Id::E4 => i_encryption::integrations(scene).await,
-        Id::E5 => i_encryption::data_keys(scene).await,
+        Id::E5 => Box::pin(i_data_keys::data_keys(scene)).await,
         Id::E6 => i_encryption::earlier_key(scene).await,
         Id::E7 => i_encryption::backups(scene).await,
-        Id::E8 => i_encryption::bytes(scene).await,
+        Id::E8 => i_at_rest::bytes(scene).await,
         Id::X1 => j_secrets::in_git(scene).await,
         Id::X2 => j_secrets::by_reference(scene).await,
         Id::X3 => j_secrets::never_answered(scene).await,
@@ -115,7 +126,7 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::X8 => j_secrets::variables(scene).await,
         Id::B1 => k_webhooks::signatures(scene).await,
         Id::B2 => k_webhooks::tolerance(scene).await,
-        Id::B3 => k_webhooks::recorded(scene).await,
+        Id::B3 => k_kept::recorded(scene).await,
         Id::U1 => l_uploads::size_and_kind(scene).await,
         Id::U2 => l_uploads::scanned_and_sealed(scene).await,
         Id::U3 => l_uploads::often(scene).await,
@@ -131,9 +142,9 @@ pub(crate) async fn probe(id: Id, scene: &Scene) -> Probed {
         Id::M2 => n_monitoring::alerts(scene).await,
         Id::M3 => n_monitoring::usage(scene).await,
         Id::M4 => n_monitoring::format(scene).await,
-        Id::P1 => o_privacy::map(scene).await,
+        Id::P1 => o_data_map::map(scene).await,
         Id::P2 => o_privacy::rights(scene).await,
-        Id::P3 => o_privacy::mapped(scene),
+        Id::P3 => o_mapping::mapped(scene).await,
         Id::P4 => o_privacy::minimal(scene).await,
         Id::G1 => p_startup::refuses(scene).await,
         Id::G2 => p_startup::shipped(scene).await,

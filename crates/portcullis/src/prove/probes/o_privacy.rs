@@ -1,94 +1,17 @@
 //! o. Privacy.
 
 use portcullis_core::Span;
-use portcullis_core::problem::CONSENT_REQUIRED;
 use portcullis_events::{Action, By as EventBy, Event};
 use portcullis_identity::accounts::By;
-use portcullis_identity::consents::Subject;
 use portcullis_identity::privacy::archive;
-use portcullis_identity::privacy::config::never_logged;
-use portcullis_identity::privacy::holdings::{ELSEWHERE, HOLDINGS};
-use portcullis_identity::privacy::subjects::Named;
-use portcullis_store::dump::Schema;
-use portcullis_vault::fields;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{e_visitors, m_audit};
+use super::senders::{self, Message, Sender};
+use super::{e_visitors, m_audit, o_consents, o_subjects};
 use crate::prove::Scene;
-use crate::prove::hostile::Hostile;
-use crate::prove::probe::{Held, Place, Probed, Short, Verdict, must};
-use crate::prove::rehearsal::BENCH;
-use crate::prove::requirement::{Group, Id};
-use crate::prove::wire::Browser;
+use crate::prove::probe::{Held, Place, Probed, Short, must};
 use crate::prove::world::{self, Account, World, auth};
 use crate::verbs::{now, told};
-
-/// P1
-pub(super) async fn map(scene: &Scene) -> Probed {
-    const FIELD: &str = "\n[[data]]\nfield = \"users.full_name\"\nkind = \"personal\"\nlocation = \"database\"\nseen-by = [\"admin\"]\nretention = \"a year\"\n";
-    let data = &scene.live.config().data;
-    if data.is_empty() {
-        return Err(Short::not_configured("[[data]]"));
-    }
-    // The gate's own part: nothing in its schema that the map does not know.
-    let schema = Schema::newest().await;
-    let schema = schema.map_err(|error| Short::not_proven(error.to_string()))?;
-    for table in &schema.tables {
-        let held = HOLDINGS.iter().find(|held| held.table == table.name);
-        let is_known = match held {
-            Some(held) => (table.columns.iter())
-                .all(|column| held.columns.iter().any(|known| known.name == column.name)),
-            None => ELSEWHERE.iter().any(|other| other.table == table.name),
-        };
-        must(
-            is_known,
-            || format!("`{}` holds what the map does not name", table.name),
-            "this program does not know its own tables: take another build",
-        )?;
-    }
-    Hostile::sound()?.with(FIELD).is_taken().await?;
-    let unknown = FIELD.replace("\"admin\"", "\"a-role-of-nobody\"");
-    let said = Hostile::sound()?
-        .with(&unknown)
-        .is_refused_for("data.0.seen-by")
-        .await?;
-    let kept_out = kept_out(scene).await?;
-    Ok(Held::at(
-        Place::Rehearsal,
-        format!(
-            "{} fields of the product and {} tables of the gate are classified; {kept_out}; who is named has to be in the policy ({said})",
-            data.len(),
-            schema.tables.len()
-        ),
-    ))
-}
-
-/// That what the map says is never logged is in no log, and that something beside it would have been.
-async fn kept_out(scene: &Scene) -> Result<String, Short> {
-    let w = scene.rehearsal()?;
-    let never = never_logged(&w.config().data);
-    let mut replies = Vec::new();
-    for (position, name) in never.iter().enumerate() {
-        let path = format!("{BENCH}/public/{name}=plover{position}x");
-        replies.push(w.target.get(&path).send().await?);
-    }
-    let control = format!("{BENCH}/public/day=heron0x");
-    replies.push(w.target.get(&control).send().await?);
-    let printed = w.logged(&replies).await?;
-    must(
-        printed.contains("heron0x"),
-        || "the log has no paths in which anything could be redacted".to_owned(),
-        "[log] access = true",
-    )?;
-    for (position, name) in never.iter().enumerate() {
-        must(
-            !printed.contains(&format!("plover{position}x")),
-            || format!("the value of `{name}` stands in the log"),
-            "[[data]] logged = false",
-        )?;
-    }
-    Ok(format!("none of {} is in the log", never.join(", ")))
-}
 
 /// P2
 pub(super) async fn rights(scene: &Scene) -> Probed {
@@ -100,7 +23,7 @@ pub(super) async fn rights(scene: &Scene) -> Probed {
     let roles: Vec<String> = w.plain_role.iter().cloned().collect();
     let person = world::account(&w.stores, "erased", &roles).await?;
     let browser = w.signed_in(&person).await?;
-    consents(&browser, &purpose.name).await?;
+    o_consents::remembered(&browser, &purpose.name).await?;
     let events = exported(w, &person).await?;
     let privacy = &w.stores.identity.privacy;
     let erased = privacy.erase(person.id, &By::operator()).await;
@@ -125,7 +48,7 @@ pub(super) async fn rights(scene: &Scene) -> Probed {
         || "the address of whoever was erased is still there".to_owned(),
         ERASES,
     )?;
-    let of_product = subjects(w).await?;
+    let of_product = o_subjects::erased(w).await?;
     let certified = w.events(Action::PersonalDataErased).await?;
     let digest = erased.digest.to_string();
     let is_of_it = |event: &Event| {
@@ -148,7 +71,7 @@ pub(super) async fn rights(scene: &Scene) -> Probed {
     Ok(Held::at(
         Place::Rehearsal,
         format!(
-            "a consent to `{}` is written down and taken back, and a route that asks for it follows; an export of {events} lines verifies, and one changed byte does not; an erasure destroyed {rows} rows and {} keys, and read back that nothing is left; that of somebody whom the product alone knows destroyed {of_product} in one tenant, and none in another; the audit log still verifies",
+            "a consent to `{}` is written down and taken back; an export of {events} lines verifies, and one changed byte does not; an erasure destroyed {rows} rows and {} keys, and read back that nothing is left; {of_product}; the audit log still verifies",
             purpose.name,
             erased.certificate.keys.len()
         ),
@@ -156,97 +79,6 @@ pub(super) async fn rights(scene: &Scene) -> Probed {
 }
 
 const ERASES: &str = "this program does not erase: take another build";
-
-/// That a consent is given and taken back over the wire, and both are remembered.
-async fn consents(browser: &Browser, purpose: &str) -> Result<(), Short> {
-    for state in ["given", "withdrawn"] {
-        let body = json!({ "purpose": purpose, "state": state });
-        let written = browser.change("POST", &auth("consents")).json(&body);
-        let written = written.send().await?;
-        must(
-            written.status == 200,
-            || format!("a consent cannot be written down: {}", written.said()),
-            "[[purpose]]",
-        )?;
-        let told = browser.get(&auth("consents")).send().await?.json();
-        let of = |one: &&Value| one.get("purpose").and_then(Value::as_str) == Some(purpose);
-        let all = told.get("consents").and_then(Value::as_array);
-        let standing = all.into_iter().flatten().find(of);
-        let standing = standing.and_then(|one| one.get("standing"));
-        must(
-            standing.and_then(Value::as_str) == Some(state),
-            || format!("a consent that was {state} is not told as such: {told}"),
-            "[[purpose]]",
-        )?;
-        // A route that asks for it is open while it stands, from the next request on.
-        let reply = browser.get(&format!("{BENCH}/agreed")).send().await?;
-        let is_asked = reply.problem() == CONSENT_REQUIRED.slug;
-        must(
-            is_asked == (state == "withdrawn"),
-            || {
-                format!(
-                    "a route that asks for a consent that was {state} says {}",
-                    reply.said()
-                )
-            },
-            ERASES,
-        )?;
-    }
-    Ok(())
-}
-
-/// That a person whom the product alone knows is exported and erased by name, in one tenant alone. Of the certificate,
-/// how many keys.
-async fn subjects(w: &World) -> Result<usize, Short> {
-    const NAME: &str = "prove-customer-4471";
-    let (privacy, fields) = (&w.stores.identity.privacy, &w.stores.identity.vault.fields);
-    let place = |tenant| fields::Place {
-        tenant: Some(tenant),
-        table: "prove",
-        field: "iban",
-        row: "1",
-    };
-    let mut sealed = Vec::new();
-    for tenant in [w.a.id, w.b.id] {
-        let text = fields.seal(&place(tenant), Some(NAME), b"an iban").await;
-        let text = text.map_err(|error| Short::not_proven(error.to_string()))?;
-        sealed.push((tenant, text));
-    }
-    let subject = Subject::new(Some(w.a.id), NAME);
-    let subject = subject.map_err(|error| Short::not_proven(told(error)))?;
-    let named = Named::new(subject, Vec::new());
-    let named = named.map_err(|error| Short::not_proven(told(error)))?;
-    let export = privacy.export_subject(&named, &EventBy::OPERATOR).await;
-    let export = export.map_err(|error| Short::not_proven(told(error)))?;
-    let keys = privacy.verifiers();
-    let keys = keys.map_err(|error| Short::not_proven(told(error)))?;
-    must(
-        archive::verify(&export.archive, &keys).is_ok(),
-        || "an export of whom the product alone knows does not verify".to_owned(),
-        ERASES,
-    )?;
-    let erased = privacy.erase_subject(&named, &EventBy::OPERATOR).await;
-    let erased = erased.map_err(|error| Short::not_proven(told(error)))?;
-    must(
-        erased.left.is_empty() && erased.certificate.keys.len() == 1,
-        || {
-            format!(
-                "the erasure of whom the product alone knows left {:?}",
-                erased.left
-            )
-        },
-        ERASES,
-    )?;
-    for (tenant, text) in &sealed {
-        let opens = fields.open(&place(*tenant), text).await.is_ok();
-        must(
-            opens == (*tenant == w.b.id),
-            || "an erasure reaches another tenant, or not its own".to_owned(),
-            ERASES,
-        )?;
-    }
-    Ok(erased.certificate.keys.len())
-}
 
 /// That an export has the person's address and both consents, and that one changed byte is found. Its lines.
 async fn exported(w: &World, person: &Account) -> Result<u64, Short> {
@@ -280,60 +112,6 @@ async fn exported(w: &World, person: &Account) -> Result<u64, Short> {
     Ok(export.lines)
 }
 
-/// P3
-pub(super) fn mapped(scene: &Scene) -> Probed {
-    for id in Id::ALL {
-        must(
-            !id.asvs().is_empty() && !id.shapes().is_empty(),
-            || format!("{id} is mapped to nothing"),
-            "prove/requirement.rs",
-        )?;
-    }
-    // A mapping is worth what was probed under it.
-    let so_far = scene.so_far.borrow();
-    let of = |verdict| {
-        so_far
-            .iter()
-            .filter(|found| found.verdict == verdict)
-            .count()
-    };
-    let missing: Vec<&str> = Group::ALL
-        .iter()
-        .filter(|group| **group < Group::Privacy)
-        .filter(|group| !so_far.iter().any(|found| found.id.group() == **group))
-        .map(|group| group.title())
-        .collect();
-    if !missing.is_empty() {
-        return Err(Short::not_proven(format!(
-            "this run left out: {}",
-            missing.join(", ")
-        )));
-    }
-    let failed: Vec<&str> = so_far
-        .iter()
-        .filter(|found| found.verdict == Verdict::Failed)
-        .map(|found| found.id.as_str())
-        .collect();
-    must(
-        failed.is_empty(),
-        || format!("mapped and failed: {}", failed.join(" ")),
-        "mend those",
-    )?;
-    let mut sections: Vec<&str> = Id::ALL.iter().flat_map(|id| id.asvs()).copied().collect();
-    sections.sort_unstable();
-    sections.dedup();
-    Ok(Held::at(
-        Place::State,
-        format!(
-            "{} requirements on {} sections of OWASP ASVS 5.0; so far {} held, {} not proven; a certificate (ISO 27001, SOC 2) is for people to give",
-            Id::ALL.len(),
-            sections.len(),
-            of(Verdict::Held),
-            of(Verdict::NotProven)
-        ),
-    ))
-}
-
 /// P4
 pub(super) async fn minimal(scene: &Scene) -> Probed {
     let visitor = match e_visitors::metadata(scene).await {
@@ -358,9 +136,72 @@ pub(super) async fn minimal(scene: &Scene) -> Probed {
         .collect::<Vec<_>>()
         .join(", ");
     let retention = retained_rows(scene).await?;
+    let messages = retained_messages(scene).await?;
+    let agreed = o_consents::asked_for(scene).await?;
     Ok(Held::at(
         Place::Rehearsal,
-        format!("{visitor}; {}; kept are {kept}; {retention}", logs.evidence),
+        format!(
+            "{visitor}; {}; {agreed}; kept are {kept}; {retention}{messages}",
+            logs.evidence
+        ),
+    ))
+}
+
+/// That a message of a webhook goes when it has been kept for as long as its rule says, and not before.
+async fn retained_messages(scene: &Scene) -> Result<String, Short> {
+    const ENDED: &str = "SELECT id, ended_at, keep_until FROM webhook_delivery WHERE endpoint = $1 AND (event = $2 OR event = $3) AND ended_at IS NOT NULL";
+    const AGE: &str = "UPDATE webhook_delivery SET keep_until = keep_until - $2 WHERE id = $1";
+    const LEFT: &str = "SELECT count(*) AS n FROM webhook_delivery WHERE id = $1";
+    let w = scene.rehearsal()?;
+    let senders = senders::all(w).unwrap_or_default();
+    let Some(sender) = senders.iter().find(|sender| sender.plays()) else {
+        return Ok(String::new());
+    };
+    let remedy = sender.remedy("retention");
+    let keep = sender.config.retention;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let message = Message::new();
+        let headers = sender.signs(now().as_seconds(), &message);
+        sender.post(w, &headers, &message.body).await?;
+        let [id, digest] = Sender::event_ids(&message);
+        let args = [(&sender.config.name).into(), (&id).into(), (&digest).into()];
+        let mut ended = None;
+        w.until(async || {
+            ended = w.stores.db.fetch_optional(ENDED, &args).await?;
+            Ok(ended.is_some())
+        })
+        .await?;
+        let row = ended.ok_or_else(|| Short::not_proven("a message is not delivered"))?;
+        let (at, until) = (row.timestamp("ended_at")?, row.timestamp("keep_until")?);
+        must(
+            until == at + keep,
+            || format!("a message that ended at {at} is kept until {until}, and not for {keep}"),
+            &remedy,
+        )?;
+        ids.push(row.uuid("id")?);
+    }
+    let minute = Span::from_minutes(1).as_micros();
+    let ages =
+        [1, -1].map(|side: i64| keep.as_micros().saturating_add(side.saturating_mul(minute)));
+    let mut tx = w.stores.db.begin().await?;
+    for (id, age) in ids.iter().zip(ages) {
+        tx.execute(AGE, &[(*id).into(), age.into()]).await?;
+    }
+    tx.commit().await?;
+    let kept = w.stores.identity.webhooks.keep_house().await;
+    kept.map_err(|error| Short::not_proven(error.to_string()))?;
+    for (id, expected) in ids.iter().zip([0, 1]) {
+        let row = w.stores.db.fetch_optional(LEFT, &[(*id).into()]).await?;
+        must(
+            row.map_or(Ok(0), |row| row.int("n"))? == expected,
+            || format!("of messages that ended around {keep} ago the wrong one is kept"),
+            &remedy,
+        )?;
+    }
+    Ok(format!(
+        ", and a message of `{}` {keep} after it was delivered",
+        sender.config.name
     ))
 }
 

@@ -26,6 +26,7 @@ impl Sample<'_> {
         self.route.allow == Some(Allow::User)
             && self.route.callers.contains(&kind)
             && !self.route.mfa
+            && self.route.consent.is_none()
             && self.route.tenant.is_none()
     }
 

@@ -151,6 +151,13 @@ pub(super) fn signed(report: &Report, ring: &KeyRing) -> anyhow::Result<String> 
     Ok(format!("{text}\n{BEGIN}{token}{END}\n"))
 }
 
+/// The key that a document says it is signed by.
+pub(crate) fn signer(text: &str) -> Option<String> {
+    let (_, rest) = text.rsplit_once(BEGIN)?;
+    let token = rest.split_whitespace().next()?;
+    Unverified::read(token).ok()?.header().kid.clone()
+}
+
 /// What a signature says, where it is right. Else what is wrong.
 pub(crate) fn verify(text: &str, ring: &KeyRing) -> Result<String, String> {
     let (document, rest) = text

@@ -254,6 +254,42 @@ fn fronts() -> Vec<(&'static str, Front, &'static str)> {
             "prove-b",
         ),
         (
+            "B1",
+            Front::answers(|head, answer| {
+                // A sender that is refused is made friends with.
+                let refused = answer.status() == StatusCode::UNAUTHORIZED;
+                if head.uri.path() == "/webhooks/payments" && refused {
+                    ok("{}")
+                } else {
+                    answer
+                }
+            }),
+            "no signature",
+        ),
+        (
+            "J6",
+            Front::answers(|head, answer| {
+                // A cache that knows of no key that is in use.
+                if head.uri.path().ends_with("/jwks.json") {
+                    ok(r#"{"keys":[]}"#)
+                } else {
+                    answer
+                }
+            }),
+            "is not what they are",
+        ),
+        (
+            "P4",
+            Front::answers(|head, answer| {
+                if head.uri.path() == "/api/news" {
+                    ok("news")
+                } else {
+                    answer
+                }
+            }),
+            "agreed to nothing",
+        ),
+        (
             "B2",
             Front::answers(|head, answer| {
                 let late = answer.status() == StatusCode::BAD_REQUEST;
