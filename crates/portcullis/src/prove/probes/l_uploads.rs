@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::g_limits::{text_file, upload_route, uploads_of_one};
 use super::routes;
+use super::stored::below;
 use crate::prove::Scene;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
 use crate::prove::wire::{Browser, Reply};
@@ -144,7 +145,7 @@ pub(super) async fn scanned_and_sealed(scene: &Scene) -> Probed {
         .ok_or_else(|| Short::not_proven("there is no copy"))?;
     let (mut files, mut bytes) = (0_usize, 0_usize);
     for folder in ["uploads", "quarantine"] {
-        for file in files_below(&copy.folder.path().join(folder)) {
+        for file in below(&copy.folder.path().join(folder)) {
             let content = std::fs::read(&file)?;
             files = files.saturating_add(1);
             bytes = bytes.saturating_add(content.len());
@@ -196,19 +197,6 @@ pub(super) async fn scanned_and_sealed(scene: &Scene) -> Probed {
             "the scanners' test file: upload-infected; a clean one: {given}, {files} files of {bytes} bytes lie here, sealed, for the gate's user alone"
         ),
     ))
-}
-
-fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(files_below(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found
 }
 
 /// A text in a file that the gate was given to keep; nothing where the policy keeps none.

@@ -134,7 +134,8 @@ fn database_files(file: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn below(folder: &Path) -> Vec<PathBuf> {
+/// Every file below a folder.
+pub(super) fn below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
