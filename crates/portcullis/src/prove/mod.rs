@@ -6,6 +6,7 @@
 
 mod against;
 mod hostile;
+mod numbers;
 pub(crate) mod probe;
 mod probes;
 pub(crate) mod product;

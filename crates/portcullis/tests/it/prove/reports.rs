@@ -22,7 +22,7 @@ async fn a_security_document_is_signed_and_a_changed_letter_is_found() {
         "# Security",
         "*Held, seen at the gate:*",
         "**NOT PROVEN:**",
-        "V3.4",
+        "| H8 | held | 3.4.4, 3.4.5 |",
         "session-app",
     ] {
         assert!(text.contains(line), "`{line}` is not in\n{text}");
