@@ -145,7 +145,7 @@ numbers! {
     "3.2.3" 3 Product "names that scripts of the product share with the page";
     "3.3.1" 1 Part "cookies of the product, and the prefix of the session's in their name";
     "3.3.2" 2 Part "cookies of the product";
-    "3.3.3" 2 Untried "the session is `__Host-` in production; cookies of the product are its own";
+    "3.3.3" 2 Untried "the session is `__Host-` in production unless `[sessions] cookie` has another name; cookies of the product are its own";
     "3.3.4" 2 Part "cookies of the product";
     "3.3.5" 3 Product "long cookies";
     "3.4.1" 1 Part "that it is a year or longer: the probe asks for half of one";
@@ -215,7 +215,7 @@ numbers! {
     "6.2.11" 2 Untried "`[passwords] context-words` and the address make no password";
     "6.2.12" 2 Nobody "no list of breached passwords is asked";
     "6.3.1" 1 Gate "";
-    "6.3.2" 1 Untried "the gate makes no account by itself";
+    "6.3.2" 1 Untried "the gate makes no account that nobody asked for";
     "6.3.3" 2 Part "people of roles that `[mfa] required-for` does not name";
     "6.3.4" 2 Untried "every way to sign in ends in the same checks";
     "6.3.5" 3 Untried "the owner is told of a session that turned up elsewhere";
@@ -252,7 +252,7 @@ numbers! {
     "7.2.1" 1 Gate "";
     "7.2.2" 1 Gate "";
     "7.2.3" 1 Untried "a session's token is 256 random bits";
-    "7.2.4" 1 Untried "each sign-in makes a new session and ends the one before";
+    "7.2.4" 1 Untried "each sign-in makes a new session; one that was open in that browser goes on until its time is over";
     "7.3.1" 2 Gate "";
     "7.3.2" 2 Part "sessions of people, which no probe makes older than `[sessions] lifetime`";
     "7.4.1" 1 Gate "";
@@ -353,7 +353,7 @@ numbers! {
     "12.2.1" 1 Part "a proxy in front that does TLS";
     "12.2.2" 1 Product "the certificate, and who signed it";
     "12.3.1" 2 Part "what the product speaks to, and how the machine is administered";
-    "12.3.2" 2 Untried "a wrong certificate of a database, a product or a mail server is refused";
+    "12.3.2" 2 Untried "a wrong certificate of a product or a mail server is refused, and of a database unless its address says `sslmode=require`";
     "12.3.3" 2 Part "products on networks of one's own";
     "12.3.4" 2 Untried "a product's own authority is named by `ca`, and no other counts";
     "12.3.5" 3 Part "the product, which has to verify who calls";
@@ -374,7 +374,7 @@ numbers! {
     "13.4.1" 1 Product "what lies beside the product's files";
     "13.4.2" 2 Product "debugging of the product";
     "13.4.3" 2 Product "lists of the product's folders";
-    "13.4.4" 2 Untried "TRACE is answered by nobody";
+    "13.4.4" 2 Untried "TRACE is refused before anything reads it";
     "13.4.5" 2 Part "descriptions and figures of the product";
     "13.4.6" 3 Part "versions in the product's own pages";
     "13.4.7" 3 Product "files that the product gives out";
