@@ -165,7 +165,7 @@ requirements! {
     S7 Sessions [SupabaseStripe] ["11.2.3" "11.5.1"] "The secret behind sessions has at least 32 random bytes, or nothing starts.";
     J1 Tokens [JwtChat] ["9.1.1" "9.1.2" "9.2.1" "9.2.2"] "Access tokens live as long as configured, refresh tokens longer, and an expired one opens nothing.";
     J2 Tokens [JwtChat] ["10.4.5"] "A refresh token is good for one use; used again elsewhere it ends the whole sign-in.";
-    J3 Tokens [SupabaseStripe] ["6.8.2" "9.1.1" "9.2.1" "9.2.3" "10.3.1"] "Tokens under the provider's secret are verified: another secret, audience or algorithm is refused.";
+    J3 Tokens [SupabaseStripe] ["6.8.2" "9.1.1" "9.1.2" "9.2.1" "9.2.3" "10.3.1"] "Tokens under the provider's secret are verified: another secret, audience or algorithm is refused.";
     J4 Tokens [SessionApp HardenedApi SupabaseStripe] ["11.2.3" "11.5.1"] "A signing secret below 32 bytes keeps the gate from starting.";
     J5 Tokens [HardenedApi] ["11.5.1"] "A secret that stands in examples keeps the gate from starting in production.";
     J6 Tokens [SessionApp HardenedApi] ["11.1.1" "11.2.2" "13.3.4"] "Signing keys are replaced on schedule, overlap, and can be taken out.";
