@@ -243,7 +243,7 @@ numbers! {
     "6.7.1" 3 Untried "public keys of passkeys lie in the gate's own database";
     "6.7.2" 3 Untried "challenges of passkeys are random and used once";
     "6.8.1" 2 Untried "people of a provider are known by provider and subject";
-    "6.8.2" 2 Part "providers that publish their keys";
+    "6.8.2" 2 Gate "";
     "6.8.3" 2 Outside "SAML is not spoken here";
     "6.8.4" 2 Untried "the strength and the time of a provider's sign-in count as `[issuer.NAME]` says";
     "7.1.1" 2 Product "a document of the team's; `[sessions]` is its beginning";
@@ -279,7 +279,7 @@ numbers! {
     "8.4.1" 2 Part "rows that the product reads by itself";
     "8.4.2" 3 Nobody "devices of administrators are not looked at";
     "9.1.1" 1 Gate "";
-    "9.1.2" 1 Part "algorithms other than none";
+    "9.1.2" 1 Part "algorithms other than none and a published key as a secret";
     "9.1.3" 1 Untried "keys come from the gate and from the providers that are named";
     "9.2.1" 1 Part "the gate's own tokens of a time to come, which it never makes";
     "9.2.2" 2 Part "kinds of tokens of other providers";

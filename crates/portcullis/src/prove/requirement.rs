@@ -151,7 +151,7 @@ requirements! {
     I3 Identity [SessionApp] ["6.2.3" "6.3.1"] "Guessing the old password on the way to a new one is slowed and then stopped.";
     I4 Identity [SessionApp] ["6.3.1"] "Sign-in is limited for each address, and for each account whatever the address.";
     I5 Identity [Widget JwtChat] ["6.3.3"] "An administrator with a password alone reaches nothing but the way to a second factor.";
-    I6 Identity [Widget] ["9.2.3" "10.3.1"] "Tokens of another identity provider count only from the parties that are named, and a tenant has to be chosen.";
+    I6 Identity [Widget] ["6.8.2" "9.1.1" "9.1.2" "9.2.3" "10.3.1"] "Tokens of another identity provider count only from the parties that are named, and a tenant has to be chosen.";
     I7 Identity [SupabaseStripe] ["10.3.3"] "Protected routes want a token of the provider, and a person's account is made at the first one.";
     I8 Identity [SupabaseStripe] ["10.3.2"] "Administrators by address are those that the configuration names, where the provider vouches for the address.";
     I9 Identity [HardenedApi] ["6.4.3"] "Tokens of password resets and of verified addresses stand in no log, and only as hashes in the database.";
