@@ -119,6 +119,7 @@ pub(crate) enum Verb {
     ///   portcullis prove --only H5,I4                      (two of them)
     ///   portcullis prove --list                            (what there is)
     ///   portcullis prove --format md --to SECURITY.md      (signed; --verify SECURITY.md checks it)
+    ///   portcullis prove --format asvs --to ASVS.md        (OWASP ASVS 5.0 by number, signed as well)
     ///   portcullis prove --against URL                     (a product without the gate, from outside)
     ///
     /// Exit code 0: all of it holds. 1: a probe got through, or something is not proven that

@@ -6,6 +6,7 @@
 
 mod against;
 mod hostile;
+mod numbers;
 pub(crate) mod probe;
 mod probes;
 pub(crate) mod product;
@@ -61,7 +62,7 @@ pub(crate) struct Args {
     /// Show the requirements, and probe nothing.
     #[arg(long)]
     pub(crate) list: bool,
-    /// Say whether a SECURITY.md that `--format md` wrote is as it was signed.
+    /// Say whether a document that `--format md` or `--format asvs` wrote is as it was signed.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["gate", "only", "format", "to", "list", "against"])]
     pub(crate) verify: Option<PathBuf>,
     /// Probe a product without Portcullis from outside, and say what is missing. Needs no configuration.

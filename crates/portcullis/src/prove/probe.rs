@@ -134,6 +134,8 @@ impl Verdict {
 pub(crate) struct Finding {
     #[serde(serialize_with = "as_text")]
     pub(crate) id: Id,
+    /// See [`Id::asvs`].
+    pub(crate) asvs: &'static [&'static str],
     pub(crate) verdict: Verdict,
     /// What was seen, what got through, why nobody knows, or the key that is not there.
     pub(crate) said: String,
@@ -168,6 +170,7 @@ impl Finding {
         };
         Finding {
             id,
+            asvs: id.asvs(),
             verdict,
             said,
             remedy,

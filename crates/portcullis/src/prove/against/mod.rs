@@ -62,7 +62,7 @@ impl Outside {
     pub(crate) fn written(&self, format: Format) -> anyhow::Result<String> {
         match format {
             Format::Text => Ok(self.text()),
-            Format::Md | Format::Json | Format::Sarif | Format::Oscal => {
+            Format::Md | Format::Asvs | Format::Json | Format::Sarif | Format::Oscal => {
                 self.report.unsigned(format)
             }
         }

@@ -286,6 +286,7 @@ pub(super) async fn foreign(scene: &Scene) -> Probed {
     };
     let other: Vec<u8> = secret.iter().map(|byte| byte ^ 1).collect();
     let past = now().as_seconds().saturating_sub(600);
+    let later = now().as_seconds().saturating_add(600);
     let hostile = [
         ("another secret", good.clone(), &other),
         ("another audience", changed("aud", json!("anon")), &secret),
@@ -299,6 +300,11 @@ pub(super) async fn foreign(scene: &Scene) -> Probed {
             changed("exp", json!(past)),
             &secret,
         ),
+        (
+            "a beginning in ten minutes",
+            changed("nbf", json!(later)),
+            &secret,
+        ),
     ];
     for (what, claims, secret) in &hostile {
         let reply = asked(claims, secret).await?;
@@ -308,9 +314,20 @@ pub(super) async fn foreign(scene: &Scene) -> Probed {
             "issuer.NAME: secret, audience, issuer",
         )?;
     }
+    let unsigned = format!(
+        "{}.{}.",
+        URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#),
+        URL_SAFE_NO_PAD.encode(good.to_string())
+    );
+    let reply = w.target.get(&path).bearer(&unsigned).send().await?;
+    must(
+        reply.status == 401,
+        || format!("a token without a signature is answered {}", reply.said()),
+        ALWAYS,
+    )?;
     Ok(Held::at(
         Place::Rehearsal,
-        "a good token passes; with another secret, audience or issuer, or expired: 401 each",
+        "a good token passes; with another secret, audience or issuer, expired, not begun or without a signature: 401 each",
     ))
 }
 

@@ -74,7 +74,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(out, "\n## Where this is asked for\n")?;
     writeln!(
         out,
-        "Sections are those of OWASP ASVS 5.0; the right column names the kinds of products (the presets of `portcullis init`) whose documents ask for it.\n"
+        "Numbers are those of OWASP ASVS 5.0, all or a part of which each answers (`--format asvs` has the standard by number); the right column names the kinds of products (the presets of `portcullis init`) whose documents ask for it.\n"
     )?;
     writeln!(
         out,
@@ -140,9 +140,8 @@ fn ids(report: &Report, verdict: Verdict) -> String {
         .join(" ")
 }
 
-/// The document with its signature below.
-pub(super) fn signed(report: &Report, ring: &KeyRing) -> anyhow::Result<String> {
-    let text = document(report);
+/// A document of this run with its signature below.
+pub(super) fn signed(text: &str, report: &Report, ring: &KeyRing) -> anyhow::Result<String> {
     let claims = json!({
         "iss": report.gate, "iat": now().as_seconds(), "sha256": hex::encode(sha256(text.as_bytes())),
         "held": report.held, "failed": report.failed, "not_proven": report.not_proven, "not_configured": report.not_configured,

@@ -1,5 +1,6 @@
 //! What was found, as a document: for people, for programs, for auditors.
 
+mod asvs;
 pub(crate) mod markdown;
 mod oscal;
 mod sarif;
@@ -24,6 +25,9 @@ pub(crate) enum Format {
     Text,
     /// The product's own SECURITY.md, signed.
     Md,
+    /// OWASP ASVS 5.0 by the numbers of its requirements, for an audit: what this run shows of each, and whose the
+    /// others are. Signed.
+    Asvs,
     /// For programs: one JSON document.
     Json,
     /// What code hosts show (SARIF 2.1.0).
@@ -110,7 +114,7 @@ impl Report {
 
     pub(crate) fn written(&self, format: Format, ring: &KeyRing) -> anyhow::Result<String> {
         match format {
-            Format::Md => markdown::signed(self, ring),
+            Format::Md | Format::Asvs => markdown::signed(&self.unsigned(format)?, self, ring),
             Format::Text | Format::Json | Format::Sarif | Format::Oscal => self.unsigned(format),
         }
     }
@@ -120,6 +124,7 @@ impl Report {
         match format {
             Format::Text => Ok(self.to_string()),
             Format::Md => Ok(markdown::document(self)),
+            Format::Asvs => Ok(asvs::document(self)),
             Format::Json => Ok(serde_json::to_string_pretty(self)?),
             Format::Sarif => Ok(serde_json::to_string_pretty(&sarif::document(self))?),
             Format::Oscal => Ok(serde_json::to_string_pretty(&oscal::document(self))?),
@@ -185,7 +190,7 @@ pub(crate) fn list(format: Format) {
                 output::line(format_args!("{id:<4} {}", id.sentence()));
             }
         }
-        Format::Md | Format::Json | Format::Sarif | Format::Oscal => {
+        Format::Md | Format::Asvs | Format::Json | Format::Sarif | Format::Oscal => {
             let of = |id: &Id| json!({ "id": id.as_str(), "group": id.group().title(), "sentence": id.sentence(), "shapes": id.shapes().iter().map(|shape| shape.as_str()).collect::<Vec<_>>(), "asvs": id.asvs() });
             output::json(&Id::ALL.iter().map(of).collect::<Vec<_>>());
         }
