@@ -3,14 +3,15 @@
 //! - All missing steps run in one transaction under one lock: two nodes that start at once apply
 //!   them once, and a step that fails leaves nothing behind.
 //! - A step that was applied is never edited; its checksum (SHA-256) is compared at every start.
+//!   `migrations/SHA256SUMS` has all of them, so that a build in which one was edited fails before a start does:
+//!   a new step adds its two lines (`sha256sum */*.sql > SHA256SUMS` in that folder), and no line ever changes.
 //! - A database that knows a step that we do not is a newer one: it is refused, not guessed at.
 //!
 //! Numbers: store 1-9, identity 10-19, events 20-29, tenants 60-69, visitors 70-79, sessions and
 //! import 80-89, the console 90-94, webhooks 100-109, the vault 110-119, stored uploads 120-129, secrets 130-139,
 //! accounts again 150-159, tokens of providers 160, the log of the audit trail 180-189, anomalies and alerts 200-209,
-//! incidents 210-219 and 240-249, persons' rights 220-229, the console again 230-239, witnesses of
-//! the log 260-264.
-//! incidents 210-219 and 240-249, persons' rights 220-229 and 270-274, the console again 230-239.
+//! incidents 210-219 and 240-249, persons' rights 220-229 and 270-274, the console again 230-239, scans 250-259,
+//! witnesses of the log 260-264, stored uploads again 295, scans again 296.
 
 use std::time::Duration;
 
@@ -84,6 +85,7 @@ static MIGRATIONS: &[Migration] = migrations! {
     270 "0270_subject_erasure",
     271 "0271_webhook_erasure",
     295 "0295_upload_of_tenant",
+    296 "0296_scan_told",
 };
 
 /// How long opening PostgreSQL may take, waiting for another node's migrations included.
@@ -360,6 +362,25 @@ mod tests {
                     .starts_with(&format!("{:04}_", migration.version))
             );
         }
+    }
+
+    #[test]
+    fn no_step_was_edited() {
+        let mut sums: Vec<String> = MIGRATIONS
+            .iter()
+            .flat_map(|step| {
+                [(Engine::Sqlite, "sqlite"), (Engine::Postgres, "postgres")].map(
+                    |(engine, folder)| {
+                        let sum = hex::encode(step.checksum(engine));
+                        format!("{sum}  {folder}/{}.sql", step.name)
+                    },
+                )
+            })
+            .collect();
+        let mut kept: Vec<&str> = include_str!("../migrations/SHA256SUMS").lines().collect();
+        sums.sort();
+        kept.sort_unstable();
+        assert_eq!(sums, kept, "write another step instead of editing one");
     }
 
     #[test]

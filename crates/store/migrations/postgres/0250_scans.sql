@@ -27,6 +27,9 @@ CREATE TABLE scan_accepted (
 -- Since when a scan is wanted, and when somebody was last told of it.
 CREATE TABLE scan_wanted (
     name          TEXT NOT NULL PRIMARY KEY,
-    first_seen_at BIGINT NOT NULL,
-    told_at       BIGINT
+    first_seen_at BIGINT NOT NULL
+);
+CREATE TABLE scan_told (
+    name    TEXT NOT NULL PRIMARY KEY,
+    told_at BIGINT NOT NULL
 );

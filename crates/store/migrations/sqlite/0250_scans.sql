@@ -27,6 +27,9 @@ CREATE TABLE scan_accepted (
 -- Since when a scan is wanted, and when somebody was last told of it.
 CREATE TABLE scan_wanted (
     name          TEXT NOT NULL PRIMARY KEY,
-    first_seen_at INTEGER NOT NULL,
-    told_at       INTEGER
+    first_seen_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE scan_told (
+    name    TEXT NOT NULL PRIMARY KEY,
+    told_at INTEGER NOT NULL
 ) STRICT;
