@@ -167,6 +167,14 @@ impl Target {
     }
 }
 
+/// Whether a host, without brackets, is this machine: by its name for itself, or a loopback address.
+pub fn is_this_machine(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 /// Whether an address may be called.
 fn may_call(address: IpAddr, reach: Reach, https: bool) -> bool {
     let address = address.to_canonical();

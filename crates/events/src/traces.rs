@@ -39,7 +39,7 @@ pub struct TraceId([u8; 16]);
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 

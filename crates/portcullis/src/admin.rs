@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use portcullis_edge::outbound::is_this_machine;
 use portcullis_guard::Authority;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -95,10 +96,7 @@ fn names_loopback(headers: &HeaderMap) -> bool {
         return false;
     };
     let bare = authority.host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost")
-        || bare
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    is_this_machine(bare)
 }
 
 /// The exposition format that Prometheus and `OpenMetrics` readers take.

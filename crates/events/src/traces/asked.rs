@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_core::finding::Finding;
-use portcullis_edge::outbound::{Reach, Target};
+use portcullis_edge::outbound::{Reach, Target, is_this_machine};
 
 const KEY: &str = "environment";
 /// Findings' rule.
@@ -93,6 +93,12 @@ impl Variables<'_> {
         (self.0)(name).filter(|value| !value.trim().is_empty())
     }
 
+    /// Whether a variable is this word, whatever its case.
+    fn says(&self, name: &str, word: &str) -> bool {
+        let said = self.get(name);
+        said.is_some_and(|said| said.trim().eq_ignore_ascii_case(word))
+    }
+
     /// For traces alone, or for all signals; with its name.
     fn of_the_exporter(&self, part: &str) -> Option<(String, String)> {
         [
@@ -107,23 +113,19 @@ impl Variables<'_> {
 /// What `get` has, and what is wrong with it. `Ok(None)` where nobody asks for traces.
 pub fn asked(get: &dyn Fn(&str) -> Option<String>) -> Result<Option<Asked>, Finding> {
     let variables = Variables(get);
-    let says = |name: &str, value: &str| {
-        let said = variables.get(name);
-        said.is_some_and(|said| said.trim().eq_ignore_ascii_case(value))
-    };
-    if says(DISABLED, "true") || says(EXPORTER, "none") {
+    if variables.says(DISABLED, "true") || variables.says(EXPORTER, "none") {
         return Ok(None);
     }
-    if variables.get(EXPORTER).is_some() && !says(EXPORTER, "otlp") {
+    if variables.get(EXPORTER).is_some() && !variables.says(EXPORTER, "otlp") {
         return Err(
             wrong(EXPORTER, "names an exporter that is not here").remedy("write `otlp` or `none`")
         );
     }
-    let endpoint = match variables.of_the_exporter("ENDPOINT") {
-        Some((name, url)) => Some((name, url)),
-        None if says(EXPORTER, "otlp") => Some((EXPORTER.to_owned(), DEFAULT_ENDPOINT.to_owned())),
-        None => None,
+    let by_default = || {
+        let asked = variables.says(EXPORTER, "otlp");
+        asked.then(|| (EXPORTER.to_owned(), DEFAULT_ENDPOINT.to_owned()))
     };
+    let endpoint = variables.of_the_exporter("ENDPOINT").or_else(by_default);
     let Some((name, url)) = endpoint else {
         return Ok(None);
     };
@@ -182,11 +184,6 @@ fn target(variables: &Variables<'_>, name: &str, url: &str) -> Result<Target, Fi
     Ok(target)
 }
 
-fn is_this_machine(host: &str) -> bool {
-    let address = host.parse::<std::net::IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
 fn number(variables: &Variables<'_>, part: &str) -> Result<Option<u64>, Finding> {
     let Some((name, text)) = variables.of_the_exporter(part) else {
         return Ok(None);
@@ -224,8 +221,7 @@ pub fn judge<'a>(
     found: &mut Vec<Finding>,
 ) {
     let variables = Variables(get);
-    let off = variables.get(DISABLED);
-    if off.is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
+    if variables.says(DISABLED, "true") {
         return;
     }
     let set: Vec<&str> = names

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::support::{Gateway, PASSWORD, Upstream, database, eventually};
 
 /// A product that nobody can reach.
-async fn away() -> Upstream {
+pub(crate) async fn away() -> Upstream {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     Upstream::at(free.local_addr().unwrap())
 }

@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode as Verdict;
 use prost::Message as _;
 
 use crate::anomalies::metrics;
+use crate::error_reports::away;
 use crate::support::{Gateway, GatewayBuilder, Received, Upstream, eventually, eventually_asked};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
@@ -231,10 +232,7 @@ async fn a_request_is_a_span_and_the_product_continues_it() {
 #[tokio::test]
 async fn a_refusal_says_why_and_a_failure_is_one() {
     let collector = Upstream::start().await;
-    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let away = Upstream::at(free.local_addr().unwrap());
-    drop(free);
-    let gateway = traced(&away, &collector).await.start().await;
+    let gateway = traced(&away().await, &collector).await.start().await;
     let refused = gateway.client().get("/things").send().await;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
     let (span, children) = the_one(&collector).await;
@@ -474,9 +472,6 @@ async fn sampling_headers_and_other_endpoints_are_as_the_variables_say() {
 #[tokio::test]
 async fn a_collector_that_is_away_hangs_or_answers_garbage_changes_no_answer() {
     let product = Upstream::start().await;
-    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let away = Upstream::at(free.local_addr().unwrap());
-    drop(free);
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hangs = Upstream::at(silent.local_addr().unwrap());
     let refuses = Upstream::answering(|_| {
@@ -487,7 +482,7 @@ async fn a_collector_that_is_away_hangs_or_answers_garbage_changes_no_answer() {
     })
     .await;
     for (collector, told) in [
-        (away, "the collector of spans cannot be reached"),
+        (away().await, "the collector of spans cannot be reached"),
         (hangs, "the collector of spans cannot be reached"),
         (refuses, "spans could not be handed over"),
     ] {
