@@ -551,18 +551,35 @@ fn count(page: &str, outcome: &str) -> usize {
 #[tokio::test]
 async fn a_wrong_variable_is_named_before_anything_listens() {
     let product = Upstream::start().await;
-    let builder = Gateway::builder_usual(&product)
-        .await
-        .environment(ENDPOINT, "https://user:canary@collector.example");
-    for command in ["check", "serve"] {
-        let output = builder.cli(&[command]);
-        assert_eq!(output.status.code(), Some(1), "{command}");
-        let said = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        assert!(said.contains(ENDPOINT), "{command}: {said}");
-        assert!(!said.contains("canary"), "{command}: {said}");
+    let headers = "OTEL_EXPORTER_OTLP_HEADERS";
+    for (variables, named) in [
+        (
+            &[(ENDPOINT, "https://user:canary@collector.example")][..],
+            ENDPOINT,
+        ),
+        // Credentials would cross the network in plain text.
+        (
+            &[
+                (ENDPOINT, "http://10.0.0.7:4318"),
+                (headers, "api-key=canary"),
+            ],
+            headers,
+        ),
+    ] {
+        let mut builder = Gateway::builder_usual(&product).await;
+        for (name, value) in variables {
+            builder = builder.environment(name, value);
+        }
+        for command in ["check", "serve"] {
+            let output = builder.cli(&[command]);
+            assert_eq!(output.status.code(), Some(1), "{command}: {named}");
+            let said = format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+            assert!(said.contains(&format!("`{named}`")), "{command}: {said}");
+            assert!(!said.contains("canary"), "{command}: {said}");
+        }
     }
 }
