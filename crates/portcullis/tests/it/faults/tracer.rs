@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crate::support::{Gateway, required, signal};
 
@@ -36,14 +37,24 @@ impl Tracer {
 
     /// Lets go, and returns when everything is written down.
     pub(super) fn detach(mut self) {
-        self.end();
+        assert!(self.end(), "strace had to be killed: its trace has no end");
     }
 
-    fn end(&mut self) {
+    /// Whether it went by itself. Asked to let go of a gate that is just dying, strace may wait for ever: for the
+    /// first thread, which the kernel keeps until strace has taken notice of the others.
+    fn end(&mut self) -> bool {
         if matches!(self.0.try_wait(), Ok(None)) {
             signal(self.0.id(), "INT");
-            let _ = self.0.wait();
         }
+        for _ in 0..500 {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        false
     }
 }
 
