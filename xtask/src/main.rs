@@ -13,6 +13,7 @@ mod process;
 mod reference;
 mod say;
 mod services;
+mod standstill;
 mod suite;
 mod tidy;
 mod tools;

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -69,7 +69,7 @@ impl Process {
         Self::spawn(name, command, Some(log))
     }
 
-    fn spawn(name: &str, command: &mut Command, log: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn spawn(name: &str, command: &mut Command, log: Option<PathBuf>) -> Result<Self> {
         let child = command
             .stdin(Stdio::null())
             .process_group(0)
@@ -88,6 +88,16 @@ impl Process {
         self.child.id()
     }
 
+    /// What it prints, where its standard output is a pipe.
+    pub(crate) fn output(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// How it ended, where it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// Waits until `ready` says yes. Fails early, with the end of the log, when the process ends before that.
     pub(crate) fn wait_until_ready(
         &mut self,
@@ -97,7 +107,7 @@ impl Process {
         let start = Instant::now();
         while !ready() {
             interrupt::check()?;
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 bail!(
                     "{} ended at start ({status})\n{}",
                     self.name,
@@ -133,9 +143,9 @@ impl Process {
     }
 
     /// Waits for the end, or stops the process when somebody asked this program to stop.
-    fn finish(mut self) -> Result<ExitStatus> {
+    pub(crate) fn finish(mut self) -> Result<ExitStatus> {
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 return Ok(status);
             }
             interrupt::check()?;
@@ -174,7 +184,7 @@ impl Drop for Process {
 }
 
 /// Runs a command to its end with our own output, stopping it when we are interrupted.
-pub(crate) fn run(name: &str, command: &mut Command) -> Result<ExitStatus> {
+fn run(name: &str, command: &mut Command) -> Result<ExitStatus> {
     Process::spawn(name, command, None)?.finish()
 }
 

@@ -2,24 +2,32 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 
-use crate::process::{must, run as run_to_end};
+use crate::process::must;
 use crate::services::clamd::Clamd;
 use crate::services::postgres::{self, Postgres};
 use crate::services::redis::Redis;
 use crate::services::{Listening, moto, openbao};
 use crate::tools::{self, Tool, Toolbox};
-use crate::{compiled, interrupt, pins, say, services};
+use crate::{compiled, interrupt, pins, say, services, standstill};
 
 /// The command that installs whatever is missing.
 const REMEDY: &str = "cargo xtask test --install";
+
+/// How many tests libtest runs at once. What stands there already goes.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// A pass that prints nothing for this long stands still. The slowest test takes about a minute where others build.
+const SILENCE: Duration = Duration::from_mins(10);
 
 /// Run the whole suite against private instances of the real services.
 ///
@@ -123,7 +131,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         command
             .env("PORTCULLIS_TEST_STATE", state.name())
             .args(&options.arguments);
-        let passed = run_to_end("cargo test", &mut command)?.success();
+        let passed = standstill::run(&mut command, SILENCE)?.success();
         summary.push((state.name(), passed, start.elapsed()));
     }
     conclude(&summary)
@@ -173,6 +181,12 @@ fn cargo_test(targets: &[&str], services: &Surroundings) -> Result<Command> {
         .current_dir(crate::workspace::root())
         .args(["test", "--workspace", "--all-features", "--no-fail-fast"])
         .args(targets);
+    // Most of a test is waiting for something that it started: one for each processor leaves a third of the time
+    // unused.
+    if env::var_os(THREADS).is_none() {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        command.env(THREADS, processors.saturating_mul(2).to_string());
+    }
     command.envs(services.environment()?);
     Ok(command)
 }
