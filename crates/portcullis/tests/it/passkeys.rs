@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::anomalies;
 use crate::support::authenticator::{ROUTES, enrol, prove, sign_in};
 use crate::support::mailbox::{Mailbox, ORIGIN};
 use crate::support::passkey::{Authenticator, ask, encode, show};
@@ -391,9 +392,10 @@ async fn a_copied_passkey_is_refused_and_recorded_and_its_owner_is_told() {
     let gateway = builder(&upstream)
         .await
         .mailing(mailbox.address)
+        .more("\n[anomalies]\ndelay = \"1s\"\n")
         .start()
         .await;
-    let (_, mut key) = with_passkey(&gateway, ANA).await;
+    let (browser, mut key) = with_passkey(&gateway, ANA).await;
     let mut copy = key.clone();
     for _ in 0..3 {
         assert_eq!(key.sign_in(&gateway.browser()).await.status, 200);
@@ -403,6 +405,10 @@ async fn a_copied_passkey_is_refused_and_recorded_and_its_owner_is_told() {
     let ana = halfway(&gateway, ANA).await;
     assert_eq!(copy.prove(&ana).await.problem(), "invalid-input");
     assert_eq!(audit(&gateway).matches("passkey.cloned").count(), 2);
+    let found = anomalies::found(&gateway, "stolen-credential", 1).await;
+    let me = browser.get(&format!("{AUTH}/me")).send().await.json();
+    let account = format!("account:{}", me["id"].as_str().unwrap());
+    assert_eq!(found[0]["subject"], account);
     let letter = mailbox.wait_for(3).await;
     assert_eq!(
         letter.header("Subject"),

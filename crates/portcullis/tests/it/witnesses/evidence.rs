@@ -126,3 +126,45 @@ async fn what_was_put_into_a_witnesss_place_is_found_in_the_bundle() {
         "{said}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sealed_for_a_recipient_bears_the_word_of_its_witness_within() {
+    let (builder, witness, id, key) = incident().await;
+    let keygen = ["--output", "json", "backup", "keygen", "--to", "identity"];
+    let made: Value = serde_json::from_str(&text(&builder.cli(&keygen))).unwrap();
+    let recipient = made["recipient"].as_str().unwrap();
+    let verify = |name: &str, signers: &[&str]| {
+        let first = ["audit", "verify", name, "--key", &key];
+        told(&builder.cli(&[&first[..], signers].concat()))
+    };
+    let (ours, stranger) = (witness.vkey(), vkey(NAME, &public(&pair(8))));
+    for (name, mood, is_signed) in [
+        ("bare", Mood::Says(503, ""), false),
+        ("signed", Mood::Honest, true),
+    ] {
+        witness.is(mood);
+        text(&builder.cli(&[
+            "incident",
+            "bundle",
+            &id,
+            "--to",
+            name,
+            "--recipient",
+            recipient,
+        ]));
+        let file = std::fs::read(builder.folder().join(name)).unwrap();
+        assert!(!String::from_utf8_lossy(&file).contains(NAME));
+        let open = ["--identity-file", "identity", "--witness"];
+        let (code, said) = verify(name, &[&open[..], &[&ours]].concat());
+        if is_signed {
+            assert!(code == Some(0) && said.contains(NAME), "{said}");
+        } else {
+            assert!(code == Some(1) && said.contains(WANTED), "{said}");
+        }
+        let (code, said) = verify(name, &[&open[..], &[&stranger]].concat());
+        assert!(code == Some(1) && said.contains(WANTED), "{said}");
+        // A witness's key opens nothing.
+        let (code, said) = verify(name, &["--witness", &ours]);
+        assert_eq!(code, Some(2), "{said}");
+    }
+}
