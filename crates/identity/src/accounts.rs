@@ -28,6 +28,7 @@ use portcullis_events::Actor;
 use portcullis_events::places::Places;
 use portcullis_store::revocations::Revocation;
 use portcullis_store::{Db, Tx};
+use portcullis_vault::TokenHash;
 use portcullis_vault::passwords::Passwords;
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +96,8 @@ pub struct Client {
     pub device: Option<String>,
     /// The cookie that came was of a device that this account was used on before.
     pub is_known: bool,
+    /// The session cookie that came along, whoever it stands for. A new session takes its place.
+    pub session: Option<TokenHash>,
 }
 
 impl Client {

@@ -196,9 +196,10 @@ impl Sessions {
         Ok(Some(self.cache.remember(hash, &found, now, ticket)))
     }
 
-    /// Makes a session for a user that the caller holds in `tx` ([`crate::users`]), and ends the
-    /// oldest beyond the limit, or refuses. Their hashes are returned, to be forgotten after the
-    /// commit. `client.device` is the device that the answer names.
+    /// Makes a session for a user that the caller holds in `tx` ([`crate::users`]), and ends the one
+    /// that the client came with and the oldest beyond the limit, or refuses. The hashes of those that
+    /// ended are returned, to be forgotten after the commit. `client.device` is the device that the
+    /// answer names.
     pub(crate) async fn create(
         &self,
         tx: &mut Tx,
@@ -206,6 +207,12 @@ impl Sessions {
         client: &crate::Client,
     ) -> Result<(NewSession, Vec<TokenHash>), Error> {
         let now = self.clock.now();
+        // SECURITY: the answer takes the old cookie out of the browser, where nobody could sign out of its
+        // session any more; a copy of it elsewhere would go on (OWASP ASVS 5.0, 7.2.4).
+        let replaced = match &client.session {
+            Some(hash) => store::end_presented(tx, hash, now).await?,
+            None => None,
+        };
         match self.settings.when_full {
             WhenFull::EndOldest => {}
             WhenFull::Refuse => {
@@ -223,7 +230,8 @@ impl Sessions {
             expires_at: now + self.settings.lifetime,
         };
         store::insert(tx, &session, user, client, now).await?;
-        let ended = store::end_oldest(tx, user, self.settings.max_per_user, now).await?;
+        let mut ended = store::end_oldest(tx, user, self.settings.max_per_user, now).await?;
+        ended.extend(replaced);
         Ok((session, ended))
     }
 

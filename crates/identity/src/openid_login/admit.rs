@@ -1,6 +1,5 @@
 //! From what a provider says to a session.
 
-use portcullis_core::principal::User;
 use portcullis_core::{Timestamp, UserId};
 
 use super::config::Admit;
@@ -11,7 +10,7 @@ use crate::accounts::{self, SignedIn};
 use crate::factors::Challenge;
 use crate::issuers::Provider;
 use crate::record::{Act, Entry};
-use crate::{Client, Email, sessions, users};
+use crate::{Client, Email, users};
 
 /// Somebody whom a provider vouches for.
 pub(super) struct Person {
@@ -29,19 +28,17 @@ pub(super) enum Outcome {
 }
 
 impl OpenidLogin {
-    /// Signs somebody in. `present` is whoever this browser is signed in as.
+    /// Signs somebody in.
     pub(super) async fn admit(
         &self,
         provider: &Provider<'_>,
         person: &Person,
-        present: Option<&User>,
         client: &Client,
     ) -> Result<Outcome, Error> {
         let accounts = &self.0.accounts;
         let parts = accounts.parts();
         let user = self.account(provider, person, client).await?;
         let here = accounts.at_known_device(user, client).await?;
-        let now = parts.clock.now();
         let name = match &person.verified {
             None => None,
             Some(email) => {
@@ -70,17 +67,8 @@ impl OpenidLogin {
             tx.commit().await?;
             return Ok(Outcome::SecondFactor(challenge));
         }
-        // Whoever proves again who they are goes on with a new session in place of the old one.
-        let old = present
-            .filter(|present| present.id == user)
-            .and_then(User::session);
-        let replaced = match old {
-            Some(old) => sessions::end_one(&mut tx, user, old, now).await?,
-            None => None,
-        };
         let made = parts.sessions.create(&mut tx, user, &here).await;
-        let (session, mut ended) = made.map_err(accounts::Error::from)?;
-        ended.extend(replaced);
+        let (session, ended) = made.map_err(accounts::Error::from)?;
         vouched.note(&mut tx, session.id).await?;
         if person.said.has_second_factor {
             // Not at nought, which memory keeps for nobody: long ago, and yet proved.

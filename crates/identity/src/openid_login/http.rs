@@ -96,7 +96,6 @@ async fn finish(
         browser: browser.map(|browser| browser.hash()),
         back,
         client: &client,
-        parts: &parts,
     };
     match openid.come_back(&provider, came).await {
         Ok((flow, outcome)) => arrive(&api, &parts, &flow, outcome),
@@ -115,7 +114,6 @@ struct Came<'c> {
     browser: Option<TokenHash>,
     back: Option<Back>,
     client: &'c Client,
-    parts: &'c Parts,
 }
 
 impl OpenidLogin {
@@ -164,9 +162,7 @@ impl OpenidLogin {
             said,
             verified: provider.verified_email(&claims),
         };
-        let principal = came.parts.extensions.get::<Principal>();
-        let present = principal.and_then(Principal::user);
-        let outcome = self.admit(provider, &person, present, came.client).await?;
+        let outcome = self.admit(provider, &person, came.client).await?;
         Ok((flow, outcome))
     }
 

@@ -276,6 +276,21 @@ pub(super) async fn end_oldest(
     Ok(ended)
 }
 
+/// Ends the session that has this hash, whoever it is of; the hash again, unless it was not live.
+pub(super) async fn end_presented(
+    tx: &mut Tx,
+    hash: &TokenHash,
+    now: Timestamp,
+) -> Result<Option<TokenHash>, Error> {
+    const SQL: &str = "UPDATE session SET revoked_at = $2 WHERE token_hash = $1 AND revoked_at IS NULL AND expires_at > $2";
+    let args = [hash.as_bytes().into(), now.into()];
+    if tx.execute(SQL, &args).await? == 0 {
+        return Ok(None);
+    }
+    revoke::session(tx, hash, now).await?;
+    Ok(Some(*hash))
+}
+
 /// Ends one session of this user; its hash, unless it was not live.
 pub(crate) async fn end_one(
     tx: &mut Tx,

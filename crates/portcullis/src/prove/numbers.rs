@@ -252,7 +252,7 @@ numbers! {
     "7.2.1" 1 Gate "";
     "7.2.2" 1 Gate "";
     "7.2.3" 1 Untried "a session's token is 256 random bits";
-    "7.2.4" 1 Untried "each sign-in makes a new session; one that was open in that browser goes on until its time is over";
+    "7.2.4" 1 Gate "";
     "7.3.1" 2 Gate "";
     "7.3.2" 2 Part "sessions of people, which no probe makes older than `[sessions] lifetime`";
     "7.4.1" 1 Gate "";

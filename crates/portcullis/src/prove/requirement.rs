@@ -156,7 +156,7 @@ requirements! {
     I8 Identity [SupabaseStripe] ["10.3.2"] "Administrators by address are those that the configuration names, where the provider vouches for the address.";
     I9 Identity [HardenedApi] ["6.4.3"] "Tokens of password resets and of verified addresses stand in no log, and only as hashes in the database.";
     I10 Identity [SessionApp] ["8.2.1" "8.3.1"] "Whatever is not declared public refuses a caller who has proved nothing.";
-    S1 Sessions [SessionApp] ["3.3.1" "3.3.2" "3.3.4" "7.2.1" "7.2.2" "7.4.1" "14.3.1"] "A session is a row on the server behind a cookie that script cannot read, and signing out destroys both.";
+    S1 Sessions [SessionApp] ["3.3.1" "3.3.2" "3.3.4" "7.2.1" "7.2.2" "7.2.4" "7.4.1" "14.3.1"] "A session is a row on the server behind a cookie that script cannot read, and signing out destroys both.";
     S2 Sessions [JwtChat] ["7.3.1"] "A session ends when it lies idle, and a user has only so many at once.";
     S3 Sessions [JwtChat] ["8.2.4"] "A session that turns up in another browser is challenged, and goes on where it was.";
     S4 Sessions [JwtChat] ["14.2.4"] "What is stored of a session cannot be used as one.";

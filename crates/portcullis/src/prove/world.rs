@@ -203,6 +203,16 @@ impl World {
 
     pub(crate) async fn try_sign_in(&self, account: &Account) -> anyhow::Result<(Reply, Browser)> {
         let mut browser = self.browser();
+        let reply = self.sign_in_at(&mut browser, account).await?;
+        Ok((reply, browser))
+    }
+
+    /// The same in a browser that may be signed in already.
+    pub(crate) async fn sign_in_at(
+        &self,
+        browser: &mut Browser,
+        account: &Account,
+    ) -> anyhow::Result<Reply> {
         let body = json!({ "email": account.email, "password": account.password.expose() });
         let reply = browser
             .change("POST", &auth("login"))
@@ -212,7 +222,7 @@ impl World {
         let token = reply.json();
         let token = token.get("csrf_token").and_then(serde_json::Value::as_str);
         token.unwrap_or_default().clone_into(&mut browser.csrf);
-        Ok((reply, browser))
+        Ok(reply)
     }
 
     /// A browser in which this account has signed in.

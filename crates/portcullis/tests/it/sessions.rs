@@ -9,7 +9,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::support::{Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, database};
+use crate::support::{
+    Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, database, eventually_asked,
+};
 
 async fn builder(upstream: &Upstream) -> GatewayBuilder {
     Gateway::builder_usual(upstream)
@@ -85,6 +87,45 @@ async fn one_session_too_many_ends_the_oldest() {
     let third = gateway.signed_in("ana@corp.test").await;
     assert!(!is_signed_in(&first).await);
     assert!(is_signed_in(&second).await && is_signed_in(&third).await);
+}
+
+/// OWASP ASVS 5.0, 7.2.4: otherwise nobody could end what the browser no longer has, and a copy would go on.
+#[tokio::test]
+async fn signing_in_again_ends_the_session_that_the_browser_had() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream)
+        .await
+        .user("bob@corp.test", &["user"])
+        .start()
+        .await;
+    let twin = gateway.twin().await;
+    let elsewhere = gateway.signed_in("ana@corp.test").await;
+    let browser = gateway.signed_in("ana@corp.test").await;
+    let copy = async |node: &Gateway, token: &str| {
+        let cookie = format!("session={token}");
+        let request = node.client().get("/anything").header("cookie", &cookie);
+        request.send().await.status.as_u16()
+    };
+    // Also where somebody else signs in.
+    for person in ["ana@corp.test", "bob@corp.test"] {
+        let old = browser.cookie("session").unwrap();
+        assert_eq!(copy(&twin, &old).await, 200);
+        // A sign-in that fails ends nothing.
+        for (password, status) in [("not the password", 401), (PASSWORD, 200)] {
+            assert_eq!(copy(&gateway, &old).await, 200);
+            let body = json!({ "email": person, "password": password });
+            let login = browser.post("/.portcullis/auth/login").json(&body);
+            assert_eq!(login.send().await.status, status);
+        }
+        assert!(is_signed_in(&browser).await);
+        assert_eq!(copy(&gateway, &old).await, 401, "before {person}");
+        eventually_asked("the other node has heard of it", async || {
+            copy(&twin, &old).await == 401
+        })
+        .await;
+    }
+    assert!(is_signed_in(&elsewhere).await);
+    assert_eq!(sessions(&elsewhere).await.len(), 1);
 }
 
 /// No test waits for half an hour: the times in the store are moved instead. That a running gate

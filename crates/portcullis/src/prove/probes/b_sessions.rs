@@ -12,7 +12,7 @@ use crate::prove::Scene;
 use crate::prove::hostile::Hostile;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::BENCH;
-use crate::prove::wire::OTHER_AGENT;
+use crate::prove::wire::{AGENT, Browser, OTHER_AGENT};
 use crate::prove::world::{Account, World, auth};
 use crate::verbs::now;
 
@@ -54,13 +54,45 @@ async fn flags(w: &World) -> Result<String, Short> {
         .join(", "))
 }
 
+/// Signs in again where somebody is signed in. The cookie that the browser had must be nobody's from then on.
+async fn replaced(w: &World, browser: &mut Browser) -> Result<(), Short> {
+    let account = &w.people.plain;
+    let name = w.session_cookie();
+    let before = browser.copied_to(AGENT, &[&name]);
+    let asked = async || before.get(&auth("me")).send().await;
+    let control = asked().await?;
+    must(
+        control.status == 200,
+        || format!("a session is answered {}", control.said()),
+        ALWAYS,
+    )?;
+    let again = w.sign_in_at(browser, account).await?;
+    must(
+        again.status == 200,
+        || format!("signing in once more is answered {}", again.said()),
+        ALWAYS,
+    )?;
+    let reply = asked().await?;
+    must(
+        reply.status == 401,
+        || {
+            format!(
+                "after another sign-in in the same browser its old cookie is answered {}",
+                reply.said()
+            )
+        },
+        ALWAYS,
+    )
+}
+
 /// S1
 pub(super) async fn cookie(scene: &Scene) -> Probed {
     const SQL: &str = "SELECT revoked_at FROM session WHERE token_hash = $1";
     let w = &scene.live;
     let seen = flags(w).await?;
     let rehearsed = flags(scene.rehearsal()?).await?;
-    let browser = w.signed_in(&w.people.plain).await?;
+    let mut browser = w.signed_in(&w.people.plain).await?;
+    replaced(w, &mut browser).await?;
     let text = browser.cookie(&w.session_cookie()).unwrap_or_default();
     let hash = hash_of(&text)?;
     let row = w
@@ -97,7 +129,7 @@ pub(super) async fn cookie(scene: &Scene) -> Probed {
     Ok(Held::at(
         Place::Gate,
         format!(
-            "{seen}; in production mode {rehearsed}; a row by its hash, ended by signing out, the cookie cleared"
+            "{seen}; in production mode {rehearsed}; a row by its hash, ended by signing out, the cookie cleared; a second sign-in ends the first"
         ),
     ))
 }
@@ -112,7 +144,7 @@ fn hash_of(text: &str) -> Result<Vec<u8>, Short> {
 async fn unmet(w: &World, account: &Account) -> Result<(String, Vec<u8>), Short> {
     let client = Client {
         address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        user_agent: Some(crate::prove::wire::AGENT.to_owned()),
+        user_agent: Some(AGENT.to_owned()),
         ..Client::default()
     };
     let signed_in = w
