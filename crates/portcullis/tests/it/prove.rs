@@ -5,6 +5,7 @@ mod outside;
 mod reports;
 pub(crate) mod schemas;
 mod senders;
+mod shared;
 mod taken_out;
 
 use std::net::SocketAddr;

@@ -18,7 +18,9 @@ mod redis;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_core::limit::Spent;
 use portcullis_core::{Span, Timestamp};
@@ -26,9 +28,9 @@ use portcullis_core::{Span, Timestamp};
 pub use charge::{Charge, LimitId, Subject, WhenDegraded};
 pub use memory::Memory;
 #[cfg(not(feature = "redis"))]
-pub use no_redis::{Keeper, Redis};
+pub use no_redis::{Keeper, Redis, contents};
 #[cfg(feature = "redis")]
-pub use redis::{Keeper, Redis};
+pub use redis::{Keeper, Redis, contents};
 
 /// How many charges one request may bring. A request with more is refused.
 pub const MAX_CHARGES: usize = 8;
@@ -49,6 +51,32 @@ pub enum Health {
     Shared,
     /// Redis is configured and away: this node's memory, at a share of the rates.
     Degraded,
+}
+
+/// What stands in Redis, by key.
+pub type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Why what stands in Redis was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRead {
+    #[error(transparent)]
+    Address(#[from] crate::Error),
+    #[error("its {0} keys are more than are looked through")]
+    TooMany(u64),
+    #[error("it did not answer within {0:?}")]
+    TimedOut(Duration),
+    #[error("it does not let itself be read: {0}")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Then that something is not found says nothing.
+    #[error("what was written there is not found there")]
+    Blind,
+}
+
+impl NotRead {
+    #[cfg(feature = "redis")]
+    fn because(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        NotRead::Refused(Box::new(cause))
+    }
 }
 
 /// What became of a request's charges.

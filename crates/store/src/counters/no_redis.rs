@@ -1,10 +1,10 @@
 //! A build without the feature `redis`: it has the types, and nobody can have a value of one.
 
-use std::future::Ready;
+use std::future::{Ready, ready};
 
 use portcullis_core::{Secret, Timestamp};
 
-use super::{Charge, Counters, Health, Taken};
+use super::{Charge, Counters, Health, Keys, NotRead, Taken};
 use crate::{Config, Error};
 
 #[derive(Debug)]
@@ -12,6 +12,11 @@ pub enum Redis {}
 
 #[derive(Debug)]
 pub enum Keeper {}
+
+/// Always an error, as [`Counters::redis`] is.
+pub fn contents(_: &Config, _: &Secret<String>) -> Ready<Result<Keys, NotRead>> {
+    ready(Err(Error::Address(crate::config::NO_REDIS).into()))
+}
 
 impl Counters {
     /// Always an error: see [`Config::findings`], which says so before the gate starts.

@@ -12,6 +12,8 @@
 //!
 //! Not for a cluster client: give the address of a primary, or of a proxy.
 
+mod contents;
+
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,6 +27,8 @@ use tokio::time::timeout;
 
 use super::{Charge, Counters, Health, LimitId, MAX_CHARGES, Memory, Subject, Taken, WhenDegraded};
 use crate::{Config, Error};
+
+pub use contents::contents;
 
 /// Between attempts to reach Redis again: the first, and the longest pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -77,22 +81,7 @@ impl Counters {
     /// Counters in Redis at `redis://` or, with TLS, `rediss://`. Does not connect yet: until the
     /// keeper has, answers are degraded ones.
     pub fn redis(config: &Config, url: &Secret<String>) -> Result<(Counters, Keeper), Error> {
-        // The driver's message may repeat a part of the address, and with it the password.
-        let malformed = |_| Error::Address("it is not a well-formed redis: or rediss: address");
-        let client = match &config.redis_ca {
-            None => Client::open(url.expose().as_str()).map_err(malformed)?,
-            Some(_) if !url.expose().starts_with("rediss:") => {
-                return Err(Error::Address("`redis-ca` needs a rediss: address"));
-            }
-            Some(file) => {
-                let root_cert = std::fs::read(file).map_err(Error::unavailable)?;
-                let certificates = TlsCertificates {
-                    client_tls: None,
-                    root_cert: Some(root_cert),
-                };
-                Client::build_with_tls(url.expose().as_str(), certificates).map_err(malformed)?
-            }
-        };
+        let client = client(config, url)?;
         let redis = Arc::new(Redis {
             script: Script::new(include_str!("gcra.lua")),
             link: Mutex::new(Link::default()),
@@ -108,6 +97,34 @@ impl Counters {
         };
         Ok((Counters::Redis(redis), keeper))
     }
+}
+
+fn client(config: &Config, url: &Secret<String>) -> Result<Client, Error> {
+    // The driver's message may repeat a part of the address, and with it the password.
+    let malformed = |_| Error::Address("it is not a well-formed redis: or rediss: address");
+    match &config.redis_ca {
+        None => Client::open(url.expose().as_str()).map_err(malformed),
+        Some(_) if !url.expose().starts_with("rediss:") => {
+            Err(Error::Address("`redis-ca` needs a rediss: address"))
+        }
+        Some(file) => {
+            let root_cert = std::fs::read(file).map_err(Error::unavailable)?;
+            let certificates = TlsCertificates {
+                client_tls: None,
+                root_cert: Some(root_cert),
+            };
+            Client::build_with_tls(url.expose().as_str(), certificates).map_err(malformed)
+        }
+    }
+}
+
+async fn connection(client: &Client) -> Result<MultiplexedConnection, Failure> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_LIMIT))
+        .set_response_timeout(Some(CONNECT_LIMIT));
+    let opening = client.get_multiplexed_async_connection_with_config(&config);
+    let opened = timeout(CONNECT_LIMIT, opening).await;
+    Ok(opened.map_err(|_| Failure::TimedOut(CONNECT_LIMIT))??)
 }
 
 impl Redis {
@@ -250,16 +267,7 @@ impl Keeper {
     }
 
     async fn try_connect(&self) -> Result<(), Failure> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_LIMIT))
-            .set_response_timeout(Some(CONNECT_LIMIT));
-        let connection = timeout(
-            CONNECT_LIMIT,
-            self.client
-                .get_multiplexed_async_connection_with_config(&config),
-        )
-        .await
-        .map_err(|_| Failure::TimedOut(CONNECT_LIMIT))??;
+        let connection = connection(&self.client).await?;
         self.redis.ask(connection.clone(), None, &probe()).await?;
         let mut link = self.redis.link();
         link.generation = link.generation.wrapping_add(1);

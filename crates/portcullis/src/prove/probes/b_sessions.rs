@@ -8,6 +8,7 @@ use portcullis_identity::accounts::By;
 use portcullis_vault::Token;
 use serde_json::Value;
 
+use super::stored::{Stored, nothing};
 use crate::prove::Scene;
 use crate::prove::hostile::Hostile;
 use crate::prove::probe::{Held, Place, Probed, Short, must};
@@ -302,10 +303,13 @@ pub(super) async fn at_rest(scene: &Scene) -> Probed {
         || "what is stored opens a session".to_owned(),
         ALWAYS,
     )?;
-    let also = if w.config().state.redis.is_some() {
-        "; Redis holds counters and no session"
-    } else {
-        ""
+    let also = match Stored::of_redis(w).await {
+        None => String::new(),
+        Some(Ok(kept)) => {
+            nothing(kept.find(&[("a session", &text)])?)?;
+            format!("; {} keys in Redis hold no session", kept.parts())
+        }
+        Some(Err(why)) => return Err(Short::not_proven(why)),
     };
     Ok(Held::at(
         Place::State,

@@ -7,11 +7,13 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use portcullis_store::Engine;
+use portcullis_store::counters;
 use portcullis_store::dump::{self, Cell, Snapshot};
 
 use crate::prove::probe::Short;
 use crate::prove::world::World;
 
+const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 /// A store that is larger is not read whole by a probe, in bytes.
 const MOST: u64 = 256 * 1024 * 1024;
 /// What is shorter may be there by chance.
@@ -66,6 +68,25 @@ impl Stored {
         ))
     }
 
+    /// What the gate keeps in Redis, where it has one, or why a probe does not read it. That the search finds what
+    /// is there has been seen.
+    pub(super) async fn of_redis(w: &World) -> Option<Result<Self, String>> {
+        let url = w.stores.loaded.secrets.redis.as_ref()?;
+        let read = counters::contents(&w.config().state, url).await;
+        Some(match read {
+            Ok(keys) => Ok(Stored(
+                keys.into_iter()
+                    .map(|(key, mut value)| {
+                        let name = String::from_utf8_lossy(&key).into_owned();
+                        value.extend(key);
+                        (name, value)
+                    })
+                    .collect(),
+            )),
+            Err(error) => Err(format!("Redis is not read: {error}")),
+        })
+    }
+
     fn read(files: impl IntoIterator<Item = PathBuf>) -> Result<Self, Short> {
         let mut all = Vec::new();
         for file in files {
@@ -73,6 +94,11 @@ impl Stored {
             all.push((name.into_owned(), std::fs::read(&file)?));
         }
         Ok(Stored(all))
+    }
+
+    /// Files, tables or keys.
+    pub(super) fn parts(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -89,6 +115,11 @@ impl Stored {
         clear: &[&[u8]],
     ) -> Result<Option<String>, Short> {
         self.shows(clear)?;
+        self.find(secrets)
+    }
+
+    /// The same of what is known to be searched.
+    pub(super) fn find(&self, secrets: &[(&str, &str)]) -> Result<Option<String>, Short> {
         let (mut names, mut texts) = (Vec::new(), Vec::new());
         for (what, secret) in secrets {
             for (form, bytes) in forms(secret) {
@@ -117,6 +148,14 @@ impl Stored {
         Err(Short::not_proven(
             "what is stored in the clear is not found in what was read: that a secret is not found says nothing",
         ))
+    }
+}
+
+/// Fails by whatever was found.
+pub(super) fn nothing(found: Option<String>) -> Result<(), Short> {
+    match found {
+        None => Ok(()),
+        Some(found) => Err(Short::failed(found, ALWAYS)),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::demo::Demo;
 
 /// What a front does to a request on its way in, and to its answer on the way out.
 #[derive(Clone)]
-struct Front {
+pub(super) struct Front {
     before: Arc<Before>,
     after: Arc<After>,
 }
@@ -39,7 +39,7 @@ impl Front {
         }
     }
 
-    fn headers(change: impl Fn(&mut HeaderMap) + Send + Sync + 'static) -> Self {
+    pub(super) fn headers(change: impl Fn(&mut HeaderMap) + Send + Sync + 'static) -> Self {
         Front::answers(move |_, mut answer| {
             change(answer.headers_mut());
             answer
@@ -53,7 +53,7 @@ impl Front {
         }
     }
 
-    async fn stand_before(self, gate: SocketAddr) -> SocketAddr {
+    pub(super) async fn stand_before(self, gate: SocketAddr) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {

@@ -208,3 +208,53 @@ async fn the_keeper_restores_a_connection_that_broke() {
     assert_eq!(redis.health(), Health::Shared);
     running.abort();
 }
+
+#[tokio::test]
+async fn whatever_stands_below_the_namespace_is_read_and_nothing_else_is() {
+    const SECRET: &str = "what-must-not-be-there";
+    let url = Secret::new(required("PORTCULLIS_TEST_REDIS"));
+    let name = uuid::Uuid::new_v4().simple().to_string();
+    let config = Config {
+        redis_namespace: name.clone(),
+        ..config()
+    };
+    let mut link = connection(&client(&config, &url).unwrap()).await.unwrap();
+    let mut ask = async |line: &str| {
+        let line = line.replace("SECRET", SECRET);
+        let mut words = line.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        words.for_each(|word| {
+            command.arg(word);
+        });
+        command.query_async::<()>(&mut link).await.unwrap();
+    };
+    assert!(contents(&config, &url).await.unwrap().is_empty());
+    let kinds = [
+        "SET {} SECRET",
+        "HSET {} field SECRET",
+        "HSET {} SECRET value",
+        "RPUSH {} first SECRET",
+        "SADD {} SECRET",
+        "ZADD {} 1 SECRET",
+        "XADD {} * field SECRET",
+        "SET {}-SECRET value",
+    ];
+    for (number, kind) in kinds.iter().enumerate() {
+        ask(&kind.replace("{}", &format!("{{{name}}}:{number}"))).await;
+        ask(&kind.replace("{}", &format!("{{other-{name}}}:{number}"))).await;
+    }
+    let found = contents(&config, &url).await.unwrap();
+    assert_eq!(found.len(), kinds.len(), "{found:?}");
+    for (key, value) in &found {
+        let all = [key.as_slice(), value].concat();
+        let text = String::from_utf8_lossy(&all).into_owned();
+        assert!(text.contains(SECRET), "{text}");
+    }
+    for (number, kind) in kinds.iter().enumerate() {
+        for space in [&name, &format!("other-{name}")] {
+            let key = kind.split(' ').nth(1).unwrap();
+            let key = key.replace("{}", &format!("{{{space}}}:{number}"));
+            ask(&format!("DEL {key}")).await;
+        }
+    }
+}
