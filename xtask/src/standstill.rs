@@ -120,9 +120,9 @@ mod tests {
 
     #[test]
     fn what_ends_has_its_own_status_also_where_something_holds_its_output() {
-        let status = run(&mut shell("echo done; exit 3"), Duration::from_secs(60)).unwrap();
+        let status = run(&mut shell("echo done; exit 3"), Duration::from_mins(1)).unwrap();
         assert_eq!(status.code(), Some(3));
-        let status = run(&mut shell("sleep 600 & exit 4"), Duration::from_secs(60)).unwrap();
+        let status = run(&mut shell("sleep 600 & exit 4"), Duration::from_mins(1)).unwrap();
         assert_eq!(status.code(), Some(4));
     }
 }
