@@ -477,6 +477,37 @@ async fn an_erasure_that_was_killed_is_taken_up_by_the_gate() {
     assert_erased(&gateway, &id).await;
 }
 
+/// An event of a moment ago was being sealed while its person was erased: its key came too late to be destroyed.
+#[tokio::test]
+async fn a_key_that_comes_after_an_erasure_goes_as_well() {
+    let upstream = Upstream::start().await;
+    let (gateway, id) = with_traces(Gateway::builder_usual(&upstream).await).await;
+    let folder = folder(&gateway);
+    let erase = ["--output", "json", "privacy", "erase", &id, "--yes"];
+    assert_eq!(parsed(&gateway.cli(&erase))["left"], json!([]));
+    let name = format!("audit:{}", id.replace('-', ""));
+    let comes_late = async || {
+        let add = |id: &str, wrapped: &str| {
+            format!(
+                "INSERT INTO data_key (id, tenant, subject, purpose, version, wrapped, created_at) VALUES ({id}, '', '{name}', 'seal', 1, {wrapped}, 0)"
+            )
+        };
+        let sqlite = add("randomblob(16)", "x'00'");
+        let postgres = add("gen_random_uuid()", "'\\x00'::bytea");
+        database::execute_either(&folder, &sqlite, &postgres).await;
+    };
+    let left = async || count(&folder, &format!("data_key WHERE subject = '{name}'")).await;
+    // Whoever asks once more is told that nothing is left, and nothing is.
+    comes_late().await;
+    assert_eq!(left().await, 1);
+    assert_eq!(parsed(&gateway.cli(&erase))["left"], json!([]));
+    assert_eq!(left().await, 0);
+    // And where nobody asks, the gate looks after it.
+    comes_late().await;
+    let _gateway = gateway.end().await.without_users().start().await;
+    eventually_asked("the key has gone", async || left().await == 0).await;
+}
+
 #[tokio::test]
 async fn the_admin_api_exports_and_erases_for_whoever_may_and_for_nobody_else() {
     let upstream = Upstream::start().await;
