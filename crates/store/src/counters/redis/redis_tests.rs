@@ -220,8 +220,8 @@ async fn whatever_stands_below_the_namespace_is_read_and_nothing_else_is() {
     };
     let mut link = connection(&client(&config, &url).unwrap()).await.unwrap();
     let mut ask = async |line: &str| {
-        let line = line.replace("SECRET", SECRET);
-        let mut words = line.split(' ');
+        let text = line.replace("SECRET", SECRET);
+        let mut words = text.split(' ');
         let mut command = redis::cmd(words.next().unwrap());
         words.for_each(|word| {
             command.arg(word);
