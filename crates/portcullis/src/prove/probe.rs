@@ -6,6 +6,13 @@ use serde::Serialize;
 
 use super::requirement::Id;
 
+/// What to change where a control that is always on did not act on the wire.
+pub(crate) const ALWAYS: &str =
+    "no key turns this off: is something between the probe and the gate?";
+/// The same where nothing stands between.
+pub(crate) const RELEASED: &str =
+    "no key turns this off: this program is not the one that was released";
+
 /// Where something was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -9,13 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::a_issuers::claims;
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::BENCH;
 use crate::prove::wire::Reply;
 use crate::prove::world::World;
 use crate::verbs::now;
-
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 
 /// The provider, as a rehearsal has it: its keys are the rehearsal's product's.
 struct Provider<'w> {

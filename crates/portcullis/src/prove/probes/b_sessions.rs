@@ -11,13 +11,11 @@ use serde_json::Value;
 use super::stored::{Stored, nothing};
 use crate::prove::Scene;
 use crate::prove::hostile::Hostile;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::BENCH;
 use crate::prove::wire::{AGENT, Browser, OTHER_AGENT};
 use crate::prove::world::{Account, World, auth};
 use crate::verbs::now;
-
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 
 /// The flags that a session cookie has to bear.
 async fn flags(w: &World) -> Result<String, Short> {

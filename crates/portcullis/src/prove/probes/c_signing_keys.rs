@@ -15,14 +15,13 @@ use serde_json::Value;
 use super::c_tokens::{Pair, grant};
 use crate::config::document::Environment;
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::product::Product;
 use crate::prove::rehearsal::{BENCH, Copy, Folder};
 use crate::prove::wire::{Addresses, Target};
 use crate::prove::world::{World, auth, base, until};
 use crate::verbs::{self, Stores, now};
 
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 const LATE: &str =
     "portcullis signing-keys rotate; the log of the gate says why it does not do it itself";
 const LOOKED_AFTER: std::time::Duration = std::time::Duration::from_secs(20);

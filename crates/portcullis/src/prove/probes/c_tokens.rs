@@ -9,13 +9,11 @@ use serde_json::{Map, Value, json};
 use super::a_issuers::{claims, supabase};
 use crate::prove::Scene;
 use crate::prove::hostile::Hostile;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::BENCH;
 use crate::prove::wire::{From, OTHER_AGENT};
 use crate::prove::world::{Account, World, auth};
 use crate::verbs::now;
-
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 
 /// What a client that holds tokens gets.
 pub(super) struct Pair {

@@ -6,13 +6,11 @@ use serde_json::{Value, json};
 
 use super::routes;
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::BENCH;
 use crate::prove::wire::Reply;
 use crate::prove::world::{World, base};
 use crate::vault_api::{OPEN, SEAL};
-
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 
 /// A route that admits keys and asks nothing more of them: of the policy where it has one.
 fn for_keys(w: &World) -> Option<(String, Vec<&'static str>)> {

@@ -7,13 +7,11 @@ use portcullis_vault::tokens::sha256;
 use serde_json::{Value, json};
 
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::BENCH;
 use crate::prove::wire::Reply;
 use crate::prove::world::{PAGE_A, PAGE_B, World, base};
 use crate::verbs::now;
-
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 
 fn configured(w: &World) -> Result<(), Short> {
     match w.config().visitors {

@@ -6,12 +6,10 @@ use serde_json::Value;
 
 use super::routes;
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::BENCH;
 use crate::prove::wire::is_refusal;
 use crate::prove::world::{World, base};
-
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 
 fn said(error: impl std::fmt::Display) -> Short {
     Short::not_proven(error.to_string())

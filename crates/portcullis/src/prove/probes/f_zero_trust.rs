@@ -5,11 +5,9 @@ use serde_json::Value;
 
 use super::c_tokens::read;
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::BENCH;
 use crate::prove::world::base;
-
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 
 /// T6
 pub(super) async fn zero_trust(scene: &Scene) -> Probed {

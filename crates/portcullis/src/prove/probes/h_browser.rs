@@ -6,11 +6,10 @@ use serde_json::json;
 use super::routes;
 use crate::prove::Scene;
 use crate::prove::hostile::Hostile;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::wire::{Browser, Reply, is_refusal};
 use crate::prove::world::{World, auth};
 
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 pub(super) const EVIL: &str = "https://evil.test";
 
 /// A page of the product that everybody may see, or the sign-in page.

@@ -4,11 +4,9 @@ use serde_json::json;
 
 use super::h_browser::{EVIL, public_page};
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, must};
 use crate::prove::rehearsal::BENCH;
 use crate::prove::world::auth;
-
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 
 /// The `script-src` of a policy, or what stands for it.
 fn scripts(policy: &str) -> &str {

@@ -4,12 +4,10 @@ use serde_json::json;
 
 use super::h_browser::EVIL;
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::product::BOAST;
 use crate::prove::rehearsal::BENCH;
 use crate::prove::world::{auth, base};
-
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 
 /// H10
 pub(super) async fn hosts(scene: &Scene) -> Probed {

@@ -10,13 +10,12 @@ use serde_json::{Value, json};
 use super::d_api_keys::{field, vault, vault_key};
 use crate::config::document::Environment;
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::{Copy, Folder, program};
 use crate::prove::world::World;
 use crate::vault_api::{OPEN, SEAL};
 use crate::verbs::{self, Stores, now};
 
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 const ON: &str = "[vault] rotate-keys-after";
 /// What a sealed value says of its key in the open: 16 bytes in base64url, whole letters.
 const NAME: usize = 21;

@@ -13,12 +13,10 @@ use serde_json::{Value, json};
 use super::d_api_keys::{sealed, vault_key};
 use crate::prove::Scene;
 use crate::prove::hostile::Hostile;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::{Copy, Folder, HOST, program};
 use crate::prove::wire::{Addresses, Target};
 use crate::prove::world::{World, base};
-
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 
 /// The first bytes of a `ClientHello` of TLS 1.1: record, handshake, version, random, no session, one suite of
 /// that time, no compression.

@@ -9,11 +9,10 @@ use serde_json::json;
 use super::e_visitors::put;
 use crate::prove::Scene;
 use crate::prove::hostile::Hostile;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::program;
 use crate::prove::world::{World, base};
 
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 const MANAGE: &str = "manage:secrets";
 const OPEN: &str = "open:secrets";
 

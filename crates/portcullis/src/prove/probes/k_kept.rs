@@ -7,11 +7,10 @@ use super::k_webhooks::rows;
 use super::senders::{self, Message, Sender};
 use super::stored::Stored;
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::world::World;
 use crate::verbs::now;
 
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 const ROW: &str = "SELECT id, state, sealed, received_at FROM webhook_delivery WHERE endpoint = $1 AND (event = $2 OR event = $3)";
 
 /// B3

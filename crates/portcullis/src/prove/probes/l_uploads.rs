@@ -6,11 +6,10 @@ use super::g_limits::{text_file, upload_route, uploads_of_one};
 use super::routes;
 use super::stored::below;
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::wire::{Browser, Reply};
 use crate::prove::world::World;
 
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 /// The test file that every scanner finds, in two parts, so that none finds it in this program.
 const TEST_FILE: [&[u8]; 2] = [
     br"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-",

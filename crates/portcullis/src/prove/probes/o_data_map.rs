@@ -14,7 +14,7 @@ use super::o_subjects;
 use super::stored::Stored;
 use crate::prove::Scene;
 use crate::prove::hostile::Hostile;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{Held, Place, Probed, RELEASED, Short, must};
 use crate::prove::rehearsal::BENCH;
 use crate::prove::wire::{AGENT, Reply};
 use crate::prove::world::{self, World, auth, base};
@@ -22,7 +22,6 @@ use crate::verbs::told;
 
 /// Who may see what is held of others.
 const EXPORT: &str = "export:users";
-const ALWAYS: &str = "no key turns this off: this program is not the one that was released";
 
 /// P1
 pub(super) async fn map(scene: &Scene) -> Probed {
@@ -128,19 +127,19 @@ async fn accounts(w: &World) -> Result<String, Short> {
     must(
         withheld.iter().all(|(_, secret)| !secret.is_empty()),
         || "a session or an authenticator app has no secret".to_owned(),
-        ALWAYS,
+        RELEASED,
     )?;
     let found = Stored::said(own.text()).holds(&withheld, &[person.email.as_bytes()])?;
     must(
         found.is_none(),
         || found.clone().unwrap_or_default(),
-        ALWAYS,
+        RELEASED,
     )?;
     let all = own.text();
     must(
         all.contains(&person.email) && all.contains(AGENT),
         || "an export has neither the address nor the browser of the person".to_owned(),
-        ALWAYS,
+        RELEASED,
     )?;
     recorded(w, Action::PersonalDataExported).await?;
     let may = by_others(
@@ -164,7 +163,7 @@ fn as_mapped(w: &World, reply: &Reply, expected: &BTreeSet<&str>) -> Result<usiz
                 reply.said()
             )
         },
-        ALWAYS,
+        RELEASED,
     )?;
     let text = reply.text();
     let keys = w.stores.identity.privacy.verifiers();
@@ -172,7 +171,7 @@ fn as_mapped(w: &World, reply: &Reply, expected: &BTreeSet<&str>) -> Result<usiz
     must(
         archive::verify(text.as_bytes(), &keys).is_ok(),
         || "an export does not verify".to_owned(),
-        ALWAYS,
+        RELEASED,
     )?;
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in text.lines() {
@@ -191,12 +190,12 @@ fn as_mapped(w: &World, reply: &Reply, expected: &BTreeSet<&str>) -> Result<usiz
     must(
         missing.is_empty(),
         || format!("an export leaves out {missing:?}"),
-        ALWAYS,
+        RELEASED,
     )?;
     for (table, columns) in &found {
         let shown = Shown::of(table).ok_or_else(|| {
             let what = format!("an export has `{table}`, which the map does not have");
-            Short::failed(what, ALWAYS)
+            Short::failed(what, RELEASED)
         })?;
         let odd = columns.iter().find(|name| !shown.has(name));
         must(
@@ -207,7 +206,7 @@ fn as_mapped(w: &World, reply: &Reply, expected: &BTreeSet<&str>) -> Result<usiz
                     odd.cloned().unwrap_or_default()
                 )
             },
-            ALWAYS,
+            RELEASED,
         )?;
     }
     Ok(found.len())
@@ -261,7 +260,7 @@ async fn by_others(w: &World, path: &str, expected: &BTreeSet<&str>) -> Result<S
         must(
             matches!(reply.status, 401 | 403 | 404),
             || format!("somebody who may not see it is answered {}", reply.said()),
-            ALWAYS,
+            RELEASED,
         )?;
     }
     if !w.gives(EXPORT) {

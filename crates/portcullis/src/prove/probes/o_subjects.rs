@@ -9,12 +9,10 @@ use serde_json::{Value, json};
 
 use super::i_data_keys::{Desk, Sealed};
 use super::m_audit::recorded;
-use crate::prove::probe::{Short, must};
+use crate::prove::probe::{RELEASED, Short, must};
 use crate::prove::rehearsal::{Folder, program};
 use crate::prove::world::{World, base};
 use crate::verbs::told;
-
-const ALWAYS: &str = "no key turns this off: this program is not the one that was released";
 
 /// Who asks: programs of the product over the wire, or where no role gives that, the operator.
 enum Face {
@@ -125,7 +123,7 @@ impl<'w> Customer<'w> {
             }
         };
         let why = "somebody whom the product alone knows is not erased";
-        let said = said.ok_or_else(|| Short::failed(why, ALWAYS))?;
+        let said = said.ok_or_else(|| Short::failed(why, RELEASED))?;
         Ok(serde_json::from_str(&said).map_err(anyhow::Error::from)?)
     }
 
@@ -163,7 +161,7 @@ impl<'w> Customer<'w> {
             must(
                 got.is_none(),
                 || format!("a program of one tenant can {what} a person of another"),
-                ALWAYS,
+                RELEASED,
             )?;
         }
         let none = self.w.target.ask("POST", &base("/personal-data/export"));
@@ -171,7 +169,7 @@ impl<'w> Customer<'w> {
         must(
             none.status == 401,
             || format!("nobody in particular is answered {}", none.said()),
-            ALWAYS,
+            RELEASED,
         )
     }
 }
@@ -184,7 +182,7 @@ pub(super) async fn exported(w: &World) -> Result<String, Short> {
     let text = text.ok_or_else(|| {
         Short::failed(
             "an export knows nobody whom the product alone knows",
-            ALWAYS,
+            RELEASED,
         )
     })?;
     let rows = |table: &str| text.matches(&format!("\"table\":\"{table}\"")).count();
@@ -198,7 +196,7 @@ pub(super) async fn exported(w: &World) -> Result<String, Short> {
                 rows("data_key")
             )
         },
-        ALWAYS,
+        RELEASED,
     )?;
     let verifiers = w.stores.identity.privacy.verifiers();
     let verifiers = verifiers.map_err(|error| Short::not_proven(told(error)))?;
@@ -207,7 +205,7 @@ pub(super) async fn exported(w: &World) -> Result<String, Short> {
         archive::verify(text.as_bytes(), &verifiers).is_ok()
             && archive::verify(changed.as_bytes(), &verifiers).is_err(),
         || "an export does not verify, or does with a word changed".to_owned(),
-        ALWAYS,
+        RELEASED,
     )?;
     Ok(format!(
         "{} is told the consents and keys of whom the product alone knows, in one tenant and in no other",
@@ -225,20 +223,20 @@ pub(super) async fn erased(w: &World) -> Result<String, Short> {
     must(
         count("left") == Some(0) && count("keys") == Some(keys),
         || format!("an erasure destroys not {keys} keys, or leaves something: {said}"),
-        ALWAYS,
+        RELEASED,
     )?;
     if let Some((at_a, in_a, at_b, in_b)) = &customer.sealed {
         let lost = w.until(async || Ok(!at_a.opens(in_a).await?)).await?;
         must(
             lost && at_b.opens(in_b).await?,
             || "an erasure reaches another tenant, or not its own".to_owned(),
-            ALWAYS,
+            RELEASED,
         )?;
     }
     must(
         customer.export().await?.is_none(),
         || "whoever was erased is still told".to_owned(),
-        ALWAYS,
+        RELEASED,
     )?;
     recorded(w, Action::PersonalDataErased).await?;
     Ok(format!(

@@ -8,12 +8,11 @@ use serde_json::{Value, json};
 
 use crate::components::Components;
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{ALWAYS, Held, Place, Probed, Short, must};
 use crate::prove::rehearsal::program;
 use crate::prove::wire::Reply;
 use crate::prove::world::{World, base};
 
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 const RECORD: &str = "record:scans";
 
 /// A report with one finding of this level, or with none.

@@ -10,13 +10,12 @@ use super::e_visitors::{put, visit};
 use super::{b_sessions, c_signing_keys, c_tokens, d_api_keys, j_secrets};
 use crate::incident::Duty;
 use crate::prove::Scene;
-use crate::prove::probe::{Held, Place, Probed, Short, must};
+use crate::prove::probe::{Held, Place, Probed, RELEASED, Short, must};
 use crate::prove::rehearsal::{BENCH, Folder};
 use crate::prove::wire::{Browser, Reply};
 use crate::prove::world::{PAGE_A, World};
 use crate::verbs::now;
 
-const ALWAYS: &str = "no key turns this off: this program is not the one that was released";
 const A_DAY: Span = Span::from_hours(25);
 const OLDER: &str = "UPDATE incident SET opened_at = $2 WHERE id = $1";
 
@@ -50,7 +49,7 @@ pub(super) async fn clock(scene: &Scene) -> Probed {
     let id = id.ok_or_else(|| {
         Short::failed(
             format!("an incident cannot be opened: {}", opened.error),
-            ALWAYS,
+            RELEASED,
         )
     })?;
     let parsed: Uuid = id.parse().map_err(anyhow::Error::from)?;
@@ -67,7 +66,7 @@ pub(super) async fn clock(scene: &Scene) -> Probed {
     must(
         fresh == (Some(0), json!([])),
         || format!("an incident that was just opened is late: {}", fresh.1),
-        ALWAYS,
+        RELEASED,
     )?;
     let mut tx = w.stores.db.begin().await?;
     let day = Timestamp::from_micros((now() - A_DAY).as_micros());
@@ -82,7 +81,7 @@ pub(super) async fn clock(scene: &Scene) -> Probed {
                 after.1
             )
         },
-        ALWAYS,
+        RELEASED,
     )?;
     let note = ["incident", "note", id, "--phase", "triage", "looked at"];
     duty.run(&note).await?;
@@ -90,7 +89,7 @@ pub(super) async fn clock(scene: &Scene) -> Probed {
     must(
         noted == (Some(0), json!([])),
         || format!("it stays late when it was triaged: {}", noted.1),
-        ALWAYS,
+        RELEASED,
     )?;
     Ok(Held::at(
         Place::Rehearsal,
@@ -143,7 +142,7 @@ async fn on_the_day(w: &World) -> Result<String, Short> {
                 shut_out.join(", ")
             )
         },
-        ALWAYS,
+        RELEASED,
     )?;
     let opening = [
         "incident",
@@ -160,7 +159,7 @@ async fn on_the_day(w: &World) -> Result<String, Short> {
     must(
         opened.code == Some(0),
         || format!("`incident open --contain all`: {}", opened.error),
-        ALWAYS,
+        RELEASED,
     )?;
     let mut left = Vec::new();
     w.until(async || {
@@ -176,7 +175,7 @@ async fn on_the_day(w: &World) -> Result<String, Short> {
                 left.join(", ")
             )
         },
-        ALWAYS,
+        RELEASED,
     )?;
     let mut keys = Vec::new();
     w.until(async || {
@@ -187,7 +186,7 @@ async fn on_the_day(w: &World) -> Result<String, Short> {
     must(
         !keys.is_empty() && before.iter().all(|kid| !keys.contains(kid)),
         || "after everything was contained, signing keys of before are still published".to_owned(),
-        ALWAYS,
+        RELEASED,
     )?;
     secrets.are_replaced(w, &opened.json).await?;
     let browser = w.signed_in(&w.people.plain).await?;
@@ -195,7 +194,7 @@ async fn on_the_day(w: &World) -> Result<String, Short> {
     must(
         reply.passed(),
         || format!("whoever signs in anew is answered {}", reply.said()),
-        ALWAYS,
+        RELEASED,
     )?;
     Ok(format!(
         "in rehearsal one command ends {}, takes every signing key out, gives secrets that are made here a new value and makes the others tasks by name; whoever signs in anew is let in",
@@ -301,18 +300,18 @@ impl Planted {
         must(
             now.value.expose() != self.value.expose(),
             || "a secret that is made here keeps its value".to_owned(),
-            ALWAYS,
+            RELEASED,
         )?;
         let old = store.read(&self.ours, Which::Previous, &By::OPERATOR).await;
         must(
             old.is_err(),
             || "the value of before is served on".to_owned(),
-            ALWAYS,
+            RELEASED,
         )?;
         must(
             incident.to_string().contains(THEIRS),
             || "a secret that somebody else makes is no task of the incident".to_owned(),
-            ALWAYS,
+            RELEASED,
         )
     }
 }

@@ -10,10 +10,9 @@ use portcullis_store::Engine;
 use portcullis_store::counters;
 use portcullis_store::dump::{self, Cell, Snapshot};
 
-use crate::prove::probe::Short;
+use crate::prove::probe::{ALWAYS, Short};
 use crate::prove::world::World;
 
-const ALWAYS: &str = "no key turns this off: is something between the probe and the gate?";
 /// A store that is larger is not read whole by a probe, in bytes.
 const MOST: u64 = 256 * 1024 * 1024;
 /// What is shorter may be there by chance.
