@@ -25,8 +25,7 @@ const BEGIN: &str =
 const FIND: &str = "SELECT finished_at, certificate FROM erasure WHERE subject = $1";
 const FINISH: &str = "UPDATE erasure SET finished_at = $2, certificate = $3 WHERE subject = $1";
 const UNFINISHED: &str = "SELECT subject FROM erasure WHERE finished_at IS NULL AND begun_at < $1 ORDER BY begun_at LIMIT 100";
-const RECENT: &str =
-    "SELECT subject FROM erasure WHERE finished_at >= $1 ORDER BY finished_at LIMIT 1000";
+const RECENT: &str = "SELECT subject, certificate FROM erasure WHERE finished_at >= $1 ORDER BY finished_at LIMIT 1000";
 const KEY: &str = "SELECT id FROM data_key WHERE subject = $1 LIMIT 1";
 const KEYS: &str = "SELECT id FROM api_key WHERE user_id = $1";
 
@@ -47,6 +46,9 @@ pub struct Certificate {
     pub files: u64,
     /// Ids of the keys that were destroyed: nothing that they sealed opens again.
     pub keys: Vec<Uuid>,
+    /// Ids of the API keys that ended with the account: by these the person acted, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub api_keys: Vec<Uuid>,
     /// Events of the trail whose personal part was not sealed yet, and was taken out.
     pub events_taken_out: u64,
     /// What stays for a while, by table: messages of webhooks that wait to be delivered. Each is emptied at the end of
@@ -112,6 +114,7 @@ impl fmt::Display for Erased {
             rows,
             files,
             keys,
+            api_keys: _,
             events_taken_out,
             kept,
         } = &self.certificate;
@@ -200,7 +203,7 @@ impl Privacy {
         let begun = self.0.db.fetch_optional(FIND, &[(&subject).into()]).await?;
         let finished = begun.as_ref().map(certificate_of).transpose()?.flatten();
         let person = self.person(id).await?;
-        let actors = self.actors(&person).await?;
+        let mut actors = self.actors(&person).await?;
         let certificate = match (is_there, finished) {
             (false, Some(certificate)) => certificate,
             (false, None) => return Err(Error::NotFound),
@@ -211,6 +214,9 @@ impl Privacy {
                 self.delete_rows(&person, &actors, files, by).await?
             }
         };
+        if !is_there {
+            actors.extend(&certificate.api_keys);
+        }
         self.0.fields.forget();
         let mut left = self.left(&person, &actors).await?;
         if !left.is_empty() {
@@ -323,7 +329,7 @@ impl Privacy {
             .fields
             .destroy_subject(&mut tx, &person.subject)
             .await?;
-        let mut events_taken_out = 0_u64;
+        let (own, mut events_taken_out) = (person.id.as_uuid(), 0_u64);
         for actor in actors {
             let name = Log::key_of(*actor);
             keys.extend(parts.fields.destroy_subject(&mut tx, &name).await?);
@@ -348,6 +354,7 @@ impl Privacy {
             rows,
             files,
             keys,
+            api_keys: actors.iter().copied().filter(|id| *id != own).collect(),
             events_taken_out,
             kept,
         };
@@ -443,8 +450,16 @@ impl Privacy {
                 self.erase(id, &By::system()).await?;
             }
         }
-        let recent = subjects(&self.0.db, RECENT, now - LOOKED_AFTER_FOR).await?;
-        let actors: Vec<Uuid> = recent.into_iter().map(UserId::as_uuid).collect();
+        let since = now - LOOKED_AFTER_FOR;
+        let mut actors = Vec::new();
+        for row in self.0.db.fetch_all(RECENT, &[since.into()]).await? {
+            actors.push(subject_of(&row)?.as_uuid());
+            actors.extend(
+                certificate_of(&row)?
+                    .into_iter()
+                    .flat_map(|one| one.api_keys),
+            );
+        }
         self.take_out_late(&actors).await
     }
 }
@@ -459,11 +474,12 @@ async fn subjects(db: &Db, sql: &'static str, at: Timestamp) -> Result<Vec<UserI
     let rows = db.fetch_all(sql, &[at.into()]).await?;
     let mut ids = Vec::with_capacity(rows.len());
     for row in &rows {
-        let id: UserId = row
-            .text("subject")?
-            .parse()
-            .map_err(|_| Error::Certificate)?;
-        ids.push(id);
+        ids.push(subject_of(row)?);
     }
     Ok(ids)
+}
+
+fn subject_of(row: &Row) -> Result<UserId, Error> {
+    let text = row.text("subject")?;
+    text.parse().map_err(|_| Error::Certificate)
 }

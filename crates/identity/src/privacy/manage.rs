@@ -68,6 +68,8 @@ pub(super) struct ErasedView {
     files: u64,
     /// Ids of the keys that were destroyed.
     keys: Vec<String>,
+    /// Ids of the API keys that ended with the account.
+    api_keys: Vec<String>,
     /// Events whose personal part was not sealed yet, and was taken out.
     events_taken_out: u64,
     /// What stays for a while, by table: messages that wait to be delivered, and are emptied behind that.
@@ -87,6 +89,11 @@ impl From<Erased> for ErasedView {
             rows: certificate.rows,
             files: certificate.files,
             keys: certificate.keys.iter().map(ToString::to_string).collect(),
+            api_keys: certificate
+                .api_keys
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             events_taken_out: certificate.events_taken_out,
             kept: certificate.kept,
             digest: erased.digest.to_string(),

@@ -294,6 +294,7 @@ impl Privacy {
             rows,
             files,
             keys,
+            api_keys: Vec::new(),
             events_taken_out,
             kept,
         };

@@ -484,28 +484,37 @@ async fn a_key_that_comes_after_an_erasure_goes_as_well() {
     let (gateway, id) = with_traces(Gateway::builder_usual(&upstream).await).await;
     let folder = folder(&gateway);
     let erase = ["--output", "json", "privacy", "erase", &id, "--yes"];
-    assert_eq!(parsed(&gateway.cli(&erase))["left"], json!([]));
-    let name = format!("audit:{}", id.replace('-', ""));
-    let comes_late = async || {
-        let add = |id: &str, wrapped: &str| {
-            format!(
-                "INSERT INTO data_key (id, tenant, subject, purpose, version, wrapped, created_at) VALUES ({id}, '', '{name}', 'seal', 1, {wrapped}, 0)"
-            )
-        };
-        let sqlite = add("randomblob(16)", "x'00'");
-        let postgres = add("gen_random_uuid()", "'\\x00'::bytea");
-        database::execute_either(&folder, &sqlite, &postgres).await;
+    let erased = parsed(&gateway.cli(&erase));
+    assert_eq!(erased["left"], json!([]));
+    // They acted by themselves, and by an API key.
+    let by = [&id, erased["api_keys"][0].as_str().unwrap()];
+    let names = by.map(|actor| format!("audit:{}", actor.replace('-', "")));
+    let come_late = async || {
+        for name in &names {
+            let add = |id: &str, wrapped: &str| {
+                format!(
+                    "INSERT INTO data_key (id, tenant, subject, purpose, version, wrapped, created_at) VALUES ({id}, '', '{name}', 'seal', 1, {wrapped}, 0)"
+                )
+            };
+            let sqlite = add("randomblob(16)", "x'00'");
+            let postgres = add("gen_random_uuid()", "'\\x00'::bytea");
+            database::execute_either(&folder, &sqlite, &postgres).await;
+        }
     };
-    let left = async || count(&folder, &format!("data_key WHERE subject = '{name}'")).await;
+    let [own, of_key] = &names;
+    let late = format!("data_key WHERE subject IN ('{own}', '{of_key}')");
     // Whoever asks once more is told that nothing is left, and nothing is.
-    comes_late().await;
-    assert_eq!(left().await, 1);
+    come_late().await;
+    assert_eq!(count(&folder, &late).await, 2);
     assert_eq!(parsed(&gateway.cli(&erase))["left"], json!([]));
-    assert_eq!(left().await, 0);
+    assert_eq!(count(&folder, &late).await, 0);
     // And where nobody asks, the gate looks after it.
-    comes_late().await;
+    come_late().await;
     let _gateway = gateway.end().await.without_users().start().await;
-    eventually_asked("the key has gone", async || left().await == 0).await;
+    eventually_asked("the keys have gone", async || {
+        count(&folder, &late).await == 0
+    })
+    .await;
 }
 
 #[tokio::test]
