@@ -44,7 +44,9 @@ async fn under_openbao_a_field_opens_and_the_keys_version_is_told_and_renewed() 
     bao.ask(&rotate, &json!({})).await;
     let done = gateway.cli(&["--output", "json", "vault", "rewrap", "--all"]);
     let done: Value = serde_json::from_slice(&done.stdout).unwrap();
-    assert_eq!(done, json!({ "rewrapped": 1, "failed": 0, "left": 0 }));
+    // The audit trail may have made a key of its own by now.
+    assert_eq!((&done["failed"], &done["left"]), (&json!(0), &json!(0)));
+    assert!(done["rewrapped"].as_u64() >= Some(1), "{done}");
     assert_eq!(status(&gateway)[0]["kek_version"], 2);
     let gateway = gateway.end().await.start().await;
     opens(&gateway, &both, "42", &sealed).await;
@@ -289,7 +291,13 @@ async fn a_move_that_is_killed_in_the_middle_loses_nothing_and_goes_on() {
     let counted = || {
         let told = builder.run(&["--output", "json", "vault", "status"]);
         let keys: Vec<Value> = serde_json::from_slice(&told.stdout).unwrap();
+        // Not those that the audit trail makes for itself.
+        let of_ours = |key: &&Value| {
+            let subject = key["subject"].as_str();
+            subject.is_some_and(|subject| subject.starts_with("subject-"))
+        };
         keys.iter()
+            .filter(of_ours)
             .filter(|key| key["is_under_current_kek"] == true)
             .count()
     };

@@ -10,7 +10,7 @@ use crate::support::mailbox::{Mailbox, nobody};
 use crate::support::{Gateway, Upstream};
 use crate::vault::{EMAIL, builder, call, key, opened, place, sealed, with};
 
-const QUICK: &str = "timeout = \"500ms\"\nremember-for = \"2s\"\n";
+const QUICK: &str = "timeout = \"1s\"\nremember-for = \"3s\"\n";
 const MAY: [&str; 2] = ["seal:vault", "open:vault"];
 
 /// Answers that no service gives.
