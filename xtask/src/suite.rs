@@ -2,10 +2,8 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -22,9 +20,6 @@ use crate::{compiled, interrupt, pins, say, services, standstill};
 
 /// The command that installs whatever is missing.
 const REMEDY: &str = "cargo xtask test --install";
-
-/// How many tests libtest runs at once. What stands there already goes.
-const THREADS: &str = "RUST_TEST_THREADS";
 
 /// A pass that prints nothing for this long stands still. The slowest test takes about a minute where others build.
 const SILENCE: Duration = Duration::from_mins(10);
@@ -181,12 +176,6 @@ fn cargo_test(targets: &[&str], services: &Surroundings) -> Result<Command> {
         .current_dir(crate::workspace::root())
         .args(["test", "--workspace", "--all-features", "--no-fail-fast"])
         .args(targets);
-    // Most of a test is waiting for something that it started: one for each processor leaves a third of the time
-    // unused.
-    if env::var_os(THREADS).is_none() {
-        let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        command.env(THREADS, processors.saturating_mul(2).to_string());
-    }
     command.envs(services.environment()?);
     Ok(command)
 }
