@@ -25,7 +25,7 @@ use portcullis_core::principal::User;
 use portcullis_core::{Principal, Problem, problem};
 use portcullis_vault::TokenHash;
 
-use crate::sessions::{Presented, other_client};
+use crate::sessions::other_client;
 use crate::{
     Accounts, ApiKeys, Bearers, Client, Consents, OpenidLogin, Privacy, Tenants, accounts,
     api_keys, consents, pages, tenants, tokens,
@@ -151,10 +151,7 @@ impl Api {
                 .cookies()
                 .device_value(&parts.headers)
                 .map(str::to_owned),
-            session: match self.cookies().presented(&parts.headers) {
-                Presented::Token(hash) | Presented::CarriedOver(hash) => Some(hash),
-                Presented::Nothing | Presented::Refused => None,
-            },
+            session: self.cookies().presented(&parts.headers).hash(),
             ..Client::of(&parts.extensions)
         }
     }

@@ -19,7 +19,7 @@ use crate::accounts::{AccountView, SignedIn};
 use crate::backoff::DEVICE_LIFETIME;
 use crate::factors::{Proof, Typed, challenge_cookie};
 use crate::privacy::manage::{Download, download};
-use crate::sessions::{Notice, Presented, SessionView};
+use crate::sessions::{Notice, SessionView};
 use crate::{Client, tokens};
 
 #[derive(Deserialize)]
@@ -185,12 +185,8 @@ pub(super) async fn me(State(api): State<Api>, parts: Parts) -> Result<Response,
     let mut account = api.accounts.get(user.id).await?;
     // What counts now: an issuer may name its administrators by address.
     account.roles = user.roles.iter().map(ToString::to_string).collect();
-    let csrf = match api.cookies().presented(&parts.headers) {
-        Presented::Token(hash) | Presented::CarriedOver(hash) => {
-            Some((api.csrf.0)(&hash, Some(&parts.headers)))
-        }
-        Presented::Nothing | Presented::Refused => None,
-    };
+    let session = api.cookies().presented(&parts.headers).hash();
+    let csrf = session.map(|hash| (api.csrf.0)(&hash, Some(&parts.headers)));
     let mut response = Json(Hydrated {
         account,
         csrf_token: csrf.as_ref().map(|csrf| csrf.token.clone()),

@@ -66,6 +66,13 @@ impl Certificate {
         Ok(Builder::from_custom_bytes(first).into_uuid())
     }
 
+    /// Everybody by whose ids this person acted.
+    fn actors(&self, id: UserId) -> Vec<Uuid> {
+        let mut actors = vec![id.as_uuid()];
+        actors.extend(&self.api_keys);
+        actors
+    }
+
     /// Whether nothing was destroyed, now or for later.
     pub(super) fn is_of_nothing(&self) -> bool {
         let (rows, keys) = (self.rows.is_empty(), self.keys.is_empty());
@@ -203,20 +210,18 @@ impl Privacy {
         let begun = self.0.db.fetch_optional(FIND, &[(&subject).into()]).await?;
         let finished = begun.as_ref().map(certificate_of).transpose()?.flatten();
         let person = self.person(id).await?;
-        let mut actors = self.actors(&person).await?;
         let certificate = match (is_there, finished) {
             (false, Some(certificate)) => certificate,
             (false, None) => return Err(Error::NotFound),
             (true, _) => {
+                let actors = self.actors(&person).await?;
                 self.begin(&person, by).await?;
                 let owner = format!("user:{id}");
                 let files = self.delete_files(&owner, &by.recorded()).await?;
                 self.delete_rows(&person, &actors, files, by).await?
             }
         };
-        if !is_there {
-            actors.extend(&certificate.api_keys);
-        }
+        let actors = certificate.actors(id);
         self.0.fields.forget();
         let mut left = self.left(&person, &actors).await?;
         if !left.is_empty() {
@@ -242,12 +247,22 @@ impl Privacy {
                 continue;
             }
             let mut tx = self.0.db.begin().await?;
-            self.0.audit_log.take_out(&mut tx, *actor).await?;
-            self.0.fields.destroy_subject(&mut tx, &name).await?;
+            self.end_in_trail(&mut tx, *actor).await?;
             tx.commit().await?;
             self.0.fields.forget();
         }
         Ok(())
+    }
+
+    /// Ends what the trail shows of whoever acted: the ids of their keys, and how many events were not sealed yet.
+    pub(super) async fn end_in_trail(
+        &self,
+        tx: &mut Tx,
+        actor: Uuid,
+    ) -> Result<(Vec<Uuid>, u64), Error> {
+        let name = Log::key_of(actor);
+        let keys = self.0.fields.destroy_subject(tx, &name).await?;
+        Ok((keys, self.0.audit_log.take_out(tx, actor).await?))
     }
 
     /// Everybody by whose ids the person acted: themselves and their API keys.
@@ -331,9 +346,8 @@ impl Privacy {
             .await?;
         let (own, mut events_taken_out) = (person.id.as_uuid(), 0_u64);
         for actor in actors {
-            let name = Log::key_of(*actor);
-            keys.extend(parts.fields.destroy_subject(&mut tx, &name).await?);
-            let taken_out = parts.audit_log.take_out(&mut tx, *actor).await?;
+            let (of_trail, taken_out) = self.end_in_trail(&mut tx, *actor).await?;
+            keys.extend(of_trail);
             events_taken_out = events_taken_out.saturating_add(taken_out);
         }
         for letter in &letters {
@@ -453,11 +467,9 @@ impl Privacy {
         let since = now - LOOKED_AFTER_FOR;
         let mut actors = Vec::new();
         for row in self.0.db.fetch_all(RECENT, &[since.into()]).await? {
-            actors.push(subject_of(&row)?.as_uuid());
+            let id = subject_of(&row)?;
             actors.extend(
-                certificate_of(&row)?
-                    .into_iter()
-                    .flat_map(|one| one.api_keys),
+                certificate_of(&row)?.map_or_else(|| vec![id.as_uuid()], |one| one.actors(id)),
             );
         }
         self.take_out_late(&actors).await

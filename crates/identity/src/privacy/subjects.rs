@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use portcullis_core::{TenantId, Timestamp, UserId, VisitorId};
-use portcullis_events::audit::Log;
 use portcullis_events::mentions::{self, Mentions};
 use portcullis_events::{Action, By, Event, Outcome, Target};
 use portcullis_store::revocations::{Revocation, publish};
@@ -280,10 +279,9 @@ impl Privacy {
         count(&mut rows, "data_key", keys.len());
         let mut events_taken_out = 0;
         if let Some(visit) = held.visit {
-            let actor = visit.as_uuid();
-            let of_events = Log::key_of(actor);
-            keys.extend(parts.fields.destroy_subject(&mut tx, &of_events).await?);
-            events_taken_out = parts.audit_log.take_out(&mut tx, actor).await?;
+            let (of_trail, taken_out) = self.end_in_trail(&mut tx, visit.as_uuid()).await?;
+            keys.extend(of_trail);
+            events_taken_out = taken_out;
             let gone = tx.execute(DELETE_VISIT, &[visit.into()]).await?;
             count(&mut rows, "visitor", usize::try_from(gone).unwrap_or(0));
             publish(&mut tx, Revocation::Visitor(visit), now).await?;

@@ -25,6 +25,16 @@ pub enum Presented {
     Refused,
 }
 
+impl Presented {
+    /// By what a session is looked for, where one came in proper form.
+    pub(crate) const fn hash(&self) -> Option<TokenHash> {
+        match self {
+            Presented::Token(hash) | Presented::CarriedOver(hash) => Some(*hash),
+            Presented::Nothing | Presented::Refused => None,
+        }
+    }
+}
+
 /// Names and attributes of our cookies.
 #[derive(Debug, Clone)]
 pub struct Cookies {

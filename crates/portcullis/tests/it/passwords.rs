@@ -3,21 +3,13 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
+use crate::sessions::builder;
 use crate::support::memory::{peak_kib, resident_kib};
-use crate::support::{
-    Answer, Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, database, eventually,
-};
+use crate::support::{Answer, Browser, Gateway, PASSWORD, Upstream, database, eventually};
 
 const NEXT: &str = "walnut-comet-8126-harbour-slate";
 /// bcrypt of [`PASSWORD`], as another product would have stored it.
 const BROUGHT_ALONG: &str = "$2b$10$abcdefghijklmnopqrstuuqtQkQ2JOoEbNqmACTOZvkYVgtTxCqtC";
-
-async fn builder(upstream: &Upstream) -> GatewayBuilder {
-    Gateway::builder_usual(upstream)
-        .await
-        .user("ana@corp.test", &["user"])
-        .more("\n[limits.auth]\nrate = \"1000/minute\"\n")
-}
 
 async fn login(gateway: &Gateway, password: &str) -> Answer {
     gateway

@@ -13,7 +13,7 @@ use crate::support::{
     Browser, Gateway, GatewayBuilder, PASSWORD, Upstream, database, eventually_asked,
 };
 
-async fn builder(upstream: &Upstream) -> GatewayBuilder {
+pub(crate) async fn builder(upstream: &Upstream) -> GatewayBuilder {
     Gateway::builder_usual(upstream)
         .await
         .user("ana@corp.test", &["user"])
@@ -27,6 +27,13 @@ async fn is_signed_in(browser: &Browser) -> bool {
         401 => false,
         other => panic!("{other}: {}", answer.text()),
     }
+}
+
+/// What a copy of this cookie is answered at a node.
+async fn copied(node: &Gateway, token: &str) -> u16 {
+    let cookie = format!("session={token}");
+    let request = node.client().get("/anything").header("cookie", &cookie);
+    request.send().await.status.as_u16()
 }
 
 async fn sessions(browser: &Browser) -> Vec<serde_json::Value> {
@@ -101,26 +108,21 @@ async fn signing_in_again_ends_the_session_that_the_browser_had() {
     let twin = gateway.twin().await;
     let elsewhere = gateway.signed_in("ana@corp.test").await;
     let browser = gateway.signed_in("ana@corp.test").await;
-    let copy = async |node: &Gateway, token: &str| {
-        let cookie = format!("session={token}");
-        let request = node.client().get("/anything").header("cookie", &cookie);
-        request.send().await.status.as_u16()
-    };
     // Also where somebody else signs in.
     for person in ["ana@corp.test", "bob@corp.test"] {
         let old = browser.cookie("session").unwrap();
-        assert_eq!(copy(&twin, &old).await, 200);
+        assert_eq!(copied(&twin, &old).await, 200);
         // A sign-in that fails ends nothing.
         for (password, status) in [("not the password", 401), (PASSWORD, 200)] {
-            assert_eq!(copy(&gateway, &old).await, 200);
+            assert_eq!(copied(&gateway, &old).await, 200);
             let body = json!({ "email": person, "password": password });
             let login = browser.post("/.portcullis/auth/login").json(&body);
             assert_eq!(login.send().await.status, status);
         }
         assert!(is_signed_in(&browser).await);
-        assert_eq!(copy(&gateway, &old).await, 401, "before {person}");
+        assert_eq!(copied(&gateway, &old).await, 401, "before {person}");
         eventually_asked("the other node has heard of it", async || {
-            copy(&twin, &old).await == 401
+            copied(&twin, &old).await == 401
         })
         .await;
     }
@@ -240,19 +242,19 @@ async fn what_one_gate_ends_the_other_hears_of() {
     let gateway = builder(&upstream).await.start().await;
     let twin = gateway.twin().await;
     let ana = gateway.signed_in("ana@corp.test").await;
-    let cookie = format!("session={}", ana.cookie("session").unwrap());
-    let there = async || {
-        let request = twin.client().get("/anything").header("cookie", &cookie);
-        request.send().await.status.as_u16()
-    };
-    assert_eq!(there().await, 200, "a session counts on every gate");
+    let token = ana.cookie("session").unwrap();
+    assert_eq!(
+        copied(&twin, &token).await,
+        200,
+        "a session counts on every gate"
+    );
     assert_eq!(
         ana.post("/.portcullis/auth/logout").send().await.status,
         204
     );
     let mut last = 0;
     for _ in 0..200 {
-        last = there().await;
+        last = copied(&twin, &token).await;
         if last == 401 {
             break;
         }

@@ -126,11 +126,7 @@ async fn absent(w: &World, mut planted: Planted) -> Result<(String, usize), Shor
 fn look(stored: &Stored, id: ApiKeyId, planted: &[(&str, String)]) -> Result<(), Short> {
     // As PostgreSQL and SQLite keep it, and as text.
     let (raw, text) = (*id.as_uuid().as_bytes(), id.to_string());
-    let planted: Vec<(&str, &str)> = planted
-        .iter()
-        .map(|(what, secret)| (*what, secret.as_str()))
-        .collect();
-    nothing(stored.holds(&planted, &[&raw, text.as_bytes()])?)
+    nothing(stored.holds(planted, &[&raw, text.as_bytes()])?)
 }
 
 /// The gate's own database and Redis: what this run put in.
@@ -162,10 +158,6 @@ async fn of_gate(live: &World) -> Result<String, Short> {
     let redis = match Stored::of_redis(live).await {
         None => String::new(),
         Some(Ok(stored)) => {
-            let planted: Vec<(&str, &str)> = planted
-                .iter()
-                .map(|(what, secret)| (*what, secret.as_str()))
-                .collect();
             nothing(stored.find(&planted)?)?;
             format!("; nor in {} keys in Redis", stored.parts())
         }

@@ -110,7 +110,7 @@ impl Stored {
     /// Nothing of `clear`, which is written as it is, is to be found: then the search proves nothing.
     pub(super) fn holds(
         &self,
-        secrets: &[(&str, &str)],
+        secrets: &[(&str, impl AsRef<str>)],
         clear: &[&[u8]],
     ) -> Result<Option<String>, Short> {
         self.shows(clear)?;
@@ -118,10 +118,13 @@ impl Stored {
     }
 
     /// The same of what is known to be searched.
-    pub(super) fn find(&self, secrets: &[(&str, &str)]) -> Result<Option<String>, Short> {
+    pub(super) fn find(
+        &self,
+        secrets: &[(&str, impl AsRef<str>)],
+    ) -> Result<Option<String>, Short> {
         let (mut names, mut texts) = (Vec::new(), Vec::new());
         for (what, secret) in secrets {
-            for (form, bytes) in forms(secret) {
+            for (form, bytes) in forms(secret.as_ref()) {
                 names.push(format!("{what} ({form})"));
                 texts.push(bytes);
             }
